@@ -1,0 +1,1 @@
+"""The graph: data structure, builder, verifier, text form."""

@@ -1,0 +1,118 @@
+"""nodes one by one -> Graph: infers shapes, makes names unique.
+
+Invariant: after every call the nodes so far form a valid graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from insitu.errors import ModelError
+from insitu.graph.model import (
+    Array,
+    Graph,
+    Kind,
+    Node,
+    OpDef,
+    Phase,
+    QParams,
+    Tensor,
+)
+
+
+class Builder:
+    """Collects tensors and nodes; `finish` returns the graph."""
+
+    def __init__(self, name: str, graph: Graph | None = None) -> None:
+        """Start empty, or from a graph that is to be extended."""
+        self.name = name
+        self.tensors: dict[str, Tensor] = dict(graph.tensors) if graph else {}
+        self.nodes: list[Node] = list(graph.nodes) if graph else []
+        self.inputs: list[str] = list(graph.inputs) if graph else []
+
+    def unique(self, stem: str) -> str:
+        """`stem`, or `stem.2`, `stem.3`, ... where it is taken."""
+        taken = self.tensors.keys() | {node.name for node in self.nodes}
+        name, count = stem, 1
+        while name in taken:
+            count += 1
+            name = f"{stem}.{count}"
+        return name
+
+    def input(self, name: str, shape: Sequence[int], **fields: Any) -> str:
+        """Declare something the caller hands in."""
+        self.add_tensor(Tensor(name, tuple(shape), kind=Kind.INPUT, **fields))
+        self.inputs.append(name)
+        return name
+
+    def constant(
+        self, stem: str, data: Array, *, qparams: QParams | None = None, kind: Kind = Kind.CONSTANT
+    ) -> str:
+        """Add a constant (flash) or, with `kind=Kind.STATE`, a state tensor; returns its name."""
+        name = self.unique(stem)
+        self.add_tensor(Tensor(name, data.shape, str(data.dtype), kind, data, qparams))
+        return name
+
+    def add_tensor(self, tensor: Tensor) -> None:
+        """Add a tensor whose name is new."""
+        assert tensor.name not in self.tensors, tensor.name
+        self.tensors[tensor.name] = tensor
+
+    def node(
+        self,
+        op: OpDef,
+        inputs: Sequence[str],
+        *,
+        name: str,
+        attributes: Mapping[str, Any] | None = None,
+        outputs: Sequence[str] = (),
+        qparams: Sequence[QParams | None] = (),
+        updates: Sequence[str] = (),
+        layer: str = "",
+        phase: Phase = Phase.FORWARD,
+    ) -> tuple[str, ...]:
+        """Append a node; returns the names of its outputs.
+
+        Args:
+            outputs: names wanted for the outputs, by default made from `name`.
+            qparams: quantization of the outputs, where they are quantized.
+
+        Raises:
+            ModelError: the inputs' shapes do not fit the op.
+        """
+        attributes = dict(attributes or {})
+        tensors = [self.tensors[i] for i in inputs if i]
+        try:
+            types = op.infer(attributes, tensors)
+        except ModelError as error:
+            raise ModelError(f'{op.name} "{name}": {error}') from None
+        name = self.unique(name)
+        names = []
+        for index, kind in enumerate(types):
+            stem = outputs[index] if index < len(outputs) else f"{name}.y"
+            output = self.unique(stem)
+            quant = qparams[index] if index < len(qparams) else None
+            self.tensors[output] = Tensor(output, kind.shape, kind.dtype, qparams=quant)
+            names.append(output)
+        self.nodes.append(
+            Node(
+                name=name,
+                op=op,
+                inputs=tuple(inputs),
+                outputs=tuple(names),
+                attributes=attributes,
+                updates=tuple(updates),
+                layer=layer or name,
+                phase=phase,
+            )
+        )
+        return tuple(names)
+
+    def finish(self, outputs: Sequence[str]) -> Graph:
+        """The graph, without tensors that no node names."""
+        used = {*self.inputs, *outputs}
+        for node in self.nodes:
+            used.update(node.inputs, node.outputs)
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name in used}
+        return Graph(self.name, tuple(self.nodes), tensors, tuple(self.inputs), tuple(outputs))

@@ -1,0 +1,264 @@
+"""Tensor, Node, Graph and OpDef: the one data structure that all stages share.
+
+Invariant: a `Graph` is a value. Nodes stand in execution order, each tensor is written by at most
+one node, and every name in a node is a key of `Graph.tensors`. In-place updates of state are
+nodes that read and write one state tensor; they list it in `Node.updates`.
+
+Layout: tensors carry no batch axis. Feature maps are channels last, `x[height, width, channels]`
+(a 1-D signal has height 1); convolution weights are `w[out, kernel_h, kernel_w, in]`, linear
+weights `w[out, in]`.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from insitu.graph.builder import Builder
+
+Array = npt.NDArray[Any]
+
+DTYPES = {"float32": 4, "int8": 1, "uint16": 2, "int32": 4, "uint32": 4}
+"""Element types and their bytes."""
+
+
+class Kind(enum.Enum):
+    """Where a tensor lives."""
+
+    INPUT = "input"  # handed in by the caller: the sample, its label
+    CONSTANT = "constant"  # flash
+    STATE = "state"  # RAM, kept from step to step; initial value in flash
+    ACTIVATION = "activation"  # arena, alive from the node that writes it to the last that reads it
+
+
+class Phase(enum.Enum):
+    """What part of a training step a node belongs to; `predict` runs FORWARD alone."""
+
+    FORWARD = "forward"
+    LOSS = "loss"
+    BACKWARD = "backward"
+    UPDATE = "update"
+
+
+@dataclass(frozen=True)
+class QParams:
+    """value = scale * (q - zero_point).
+
+    Attributes:
+        scale: float32, 0-d, or one a row (axis 0) for weights and logits.
+        zero_point: in [-128, 127]; 0 for weights, errors and accumulators.
+        clip_min, clip_max: the activation function's own bounds in real units (ReLU: 0, inf).
+        clamp_min, clamp_max: the same on the int8 grid; every stored q lies within.
+        pass_min, pass_max: the error passes where pass_min <= q <= pass_max (elsewhere the
+            activation function sat at its bound).
+        range: name of the state tensor float32[2] = (low, high) that the scale follows, or None
+            where the scale is fixed; the other fields are then the values at the start.
+    """
+
+    scale: Array
+    zero_point: int = 0
+    clip_min: float = -math.inf
+    clip_max: float = math.inf
+    clamp_min: int = -128
+    clamp_max: int = 127
+    pass_min: int = -128
+    pass_max: int = 127
+    range: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """A named array.
+
+    Attributes:
+        shape: without the batch axis.
+        dtype: a key of `DTYPES`.
+        data: the value of a constant, the initial value of a state tensor, else None.
+        qparams: for quantized tensors.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    kind: Kind = Kind.ACTIVATION
+    data: Array | None = None
+    qparams: QParams | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes, without padding."""
+        return self.size * DTYPES[self.dtype]
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operation.
+
+    Attributes:
+        name: unique in the graph; readable, e.g. "conv1" or "conv1.grad_input".
+        layer: the user's layer this node serves ("conv1" for all of its gradients).
+        inputs, outputs: tensor names; an optional input that is left out is "".
+        updates: state tensors among `inputs` that the node changes in place.
+    """
+
+    name: str
+    op: OpDef
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    updates: tuple[str, ...] = ()
+    layer: str = ""
+    phase: Phase = Phase.FORWARD
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Nodes in execution order and the tensors they name."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    tensors: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def producer(self, tensor: str) -> Node | None:
+        """The node that writes `tensor`, or None for inputs, constants and state."""
+        return next((node for node in self.nodes if tensor in node.outputs), None)
+
+    def consumers(self, tensor: str) -> tuple[Node, ...]:
+        """The nodes that read `tensor`, in order."""
+        return tuple(node for node in self.nodes if tensor in node.inputs)
+
+    def of_kind(self, kind: Kind) -> tuple[Tensor, ...]:
+        """All tensors of a kind, in order of appearance."""
+        return tuple(tensor for tensor in self.tensors.values() if tensor.kind is kind)
+
+    def inputs_of(self, node: Node) -> tuple[Tensor, ...]:
+        """The tensors a node reads, optional ones left out."""
+        return tuple(self.tensors[name] for name in node.inputs if name)
+
+    def with_nodes(self, nodes: Sequence[Node]) -> Graph:
+        """The same graph with other nodes."""
+        return replace(self, nodes=tuple(nodes))
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Shape and dtype: what a shape rule returns for each output."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor at run time, as the integer references see it.
+
+    Attributes:
+        array: without batch axis, in the tensor's own dtype; None for an output to be computed.
+        qparams: in force during this step (a followed range is resolved when the step starts).
+    """
+
+    array: Array
+    qparams: QParams | None = None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A claim |value| <= limit that is checked for the network at hand, at compile time."""
+
+    what: str
+    largest: int
+    limit: int = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class CCall:
+    """How a node is called from the generated C.
+
+    Attributes:
+        function: the kernel, e.g. "insitu_conv_s8".
+        params_type: name of the kernel's parameter struct, or "" where it takes none.
+        params: its fields, every one, in order of declaration.
+        arguments: C expressions after the parameter struct, see `generate.c_text`: a tensor is
+            named "$tensor", its quantization "?tensor" (pointer), the node's scratch "!scratch".
+        header, source: runtime files that declare and define the kernel (without folder).
+        ends_step: the kernel returns int32; where it is 0 the training step ends here.
+    """
+
+    function: str
+    params_type: str
+    params: Mapping[str, int | float]
+    arguments: tuple[str, ...]
+    source: str
+    ends_step: bool = False
+
+
+FloatReference = Callable[[Mapping[str, Any], Sequence[Array]], Sequence[Array]]
+"""(attributes, inputs) -> outputs; float64 or float32; activations with a leading batch axis."""
+
+IntegerReference = Callable[[Node, Sequence[Value], Sequence[QParams | None]], Sequence[Array]]
+"""(node, inputs, output qparams) -> outputs, then the new value of each of `node.updates`."""
+
+
+def _nothing(*_: Any) -> int:
+    return 0
+
+
+def _no_bounds(*_: Any) -> tuple[Bound, ...]:
+    return ()
+
+
+@dataclass(frozen=True, eq=False)
+class OpDef:
+    """An operation as a record of facts; the stages hold the algorithms.
+
+    Attributes:
+        infer: shape rule: (attributes, input tensors) -> a TensorType for each output; raises
+            ModelError without the node's name, which the builder puts in front.
+        float_reference: the definition in real numbers.
+        integer_reference: the definition in integers, bit for bit what the C does; None for ops
+            that the quantize stage replaces by others.
+        vjp: gradient rule: (builder, node, dy, wanted) -> {input index: name of dx}; emits nodes.
+            `wanted` are the indices of inputs whose gradient is needed; a trained weight among
+            them gets its update node emitted and is left out of the answer. None: no gradient.
+        quantize: float node -> integer nodes: (quantizer, node) -> None; see `quantize.assign`.
+        simplify: (rewriter, node) -> True where it changed the graph; see `simplify`.
+        absorb: what a producer can take into itself: {"affine": f, "clip": f, "permute": f}.
+        c_call: how the generated C calls it; None for ops that never reach C.
+        scratch_bytes: (node, graph) -> bytes of arena alive during the node alone.
+        in_place: pairs (output index, input index) that may share memory.
+        macs: (node, graph) -> nominal multiply-accumulates.
+        bounds: (node, graph) -> claims to check at compile time.
+        weights: input indices of trainable tensors; an op with any is a layer.
+    """
+
+    name: str
+    infer: Callable[[Mapping[str, Any], Sequence[Tensor]], Sequence[TensorType]]
+    float_reference: FloatReference | None = None
+    integer_reference: IntegerReference | None = None
+    vjp: Callable[[Builder, Node, str, frozenset[int]], dict[int, str]] | None = None
+    quantize: Callable[[Any, Node], None] | None = None
+    simplify: Callable[[Any, Node], bool] | None = None
+    absorb: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    c_call: Callable[[Node, Graph], CCall] | None = None
+    scratch_bytes: Callable[[Node, Graph], int] = _nothing
+    in_place: tuple[tuple[int, int], ...] = ()
+    macs: Callable[[Node, Graph], int] = _nothing
+    bounds: Callable[[Node, Graph], Sequence[Bound]] = _no_bounds
+    weights: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"OpDef({self.name})"
