@@ -167,7 +167,7 @@ class Value:
     """A tensor at run time, as the integer references see it.
 
     Attributes:
-        array: without batch axis, in the tensor's own dtype; None for an output to be computed.
+        array: without batch axis, in the tensor's own dtype.
         qparams: in force during this step (a followed range is resolved when the step starts).
     """
 
@@ -194,8 +194,9 @@ class CCall:
         params: its fields, every one, in order of declaration.
         arguments: C expressions after the parameter struct, see `generate.c_text`: a tensor is
             named "$tensor", its quantization "?tensor" (pointer), the node's scratch "!scratch".
-        header, source: runtime files that declare and define the kernel (without folder).
-        ends_step: the kernel returns int32; where it is 0 the training step ends here.
+        source: the runtime file that defines the kernel.
+        returns: what the kernel's int32_t result means: "" it has none; "nonzero_errors": where
+            it is 0 the training step ends here; "saturated_rows": to be added to the step's info.
     """
 
     function: str
@@ -203,7 +204,7 @@ class CCall:
     params: Mapping[str, int | float]
     arguments: tuple[str, ...]
     source: str
-    ends_step: bool = False
+    returns: str = ""
 
 
 FloatReference = Callable[[Mapping[str, Any], Sequence[Array]], Sequence[Array]]

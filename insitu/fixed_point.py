@@ -1,0 +1,194 @@
+"""Rescale, saturate, round, stochastic round, random bits, elementary float functions.
+
+Invariant: bit for bit what runtime/include/insitu_fixed_point.h does; docs/arithmetic.md is the
+text of both. Integers are computed in int64 and never overflow there; floats are IEEE single,
+one rounding an operation, in the order written.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from insitu.graph.model import Array, QParams
+
+F32 = np.float32
+
+LFSR_POLYNOMIAL = 0xA3000000
+"""Galois form, shifting right; period 2^32 - 1. Source: numerics, "Update in place"."""
+
+BIAS_SCALE = F32(2.0**-20)
+"""Unit of the biases of layers whose scales move."""
+
+MULTIPLIER_SHIFT_LIMIT = 13
+"""A ratio of scales is at most 2^12: the accumulator is held to 17 bits before the pre-shift."""
+
+
+def round_clamp(value: Array | np.float32, low: int, high: int) -> Array:
+    """Nearest integer, halves away from zero, held to [low, high] before the conversion.
+
+    NaN does not occur: ranges are finite and positive.
+    """
+    value = np.asarray(value, F32)
+    half = np.where(value < 0, F32(-0.5), F32(0.5))
+    inside = np.clip(value, F32(low), F32(high))
+    rounded = np.trunc(inside + half).astype(np.int64)
+    at_low = np.where(value <= F32(low), low, rounded)
+    return np.asarray(np.clip(np.where(value >= F32(high), high, at_low), low, high), np.int64)
+
+
+def rescale(accumulator: Array, multiplier: Array | int, shift: int) -> Array:
+    """round(accumulator * multiplier / 2^(32 - shift)), halves up.
+
+    Where shift > 0 the ratio of scales is at least 0.5, so anything beyond 2^16 saturates
+    whatever the zero point; it is held there so that the pre-shift cannot overflow.
+    """
+    wide = np.asarray(accumulator, np.int64)
+    if shift > 0:
+        wide = np.clip(wide, -(2**16), 2**16) << shift
+    return (wide * np.asarray(multiplier, np.int64) + 2**31) >> 32
+
+
+def split_ratio(ratio: float) -> tuple[int, int]:
+    """A positive ratio of scales -> (multiplier, shift) for `rescale`."""
+    multipliers, shift = split_ratios(F32(1.0), np.asarray([ratio], F32))
+    return int(multipliers[0]), shift
+
+
+def split_ratios(ratio: np.float32, row_scale: Array) -> tuple[Array, int]:
+    """ratio * row_scale[row] -> (multiplier[row] int32, one shift).
+
+    The shift brings the largest of them below 0.5.
+    """
+    largest = F32(ratio) * row_scale.astype(F32).max()
+    shift, factor = 0, F32(ratio) * F32(2.0**32)
+    while largest >= F32(0.5) and shift < MULTIPLIER_SHIFT_LIMIT:
+        largest, factor, shift = largest * F32(0.5), factor * F32(0.5), shift + 1
+    return round_clamp(factor * row_scale.astype(F32), 0, 2**31 - 1), shift
+
+
+def accumulator_bias(bias: Array, x_scale: np.float32, row_scale: Array) -> Array:
+    """Biases in units of 2^-20 -> int32 in the accumulator's unit x_scale * row_scale[row]."""
+    unit = BIAS_SCALE / F32(x_scale)
+    return round_clamp(bias.astype(F32) * unit / row_scale.astype(F32), -(2**30), 2**30)
+
+
+def range_qparams(low: float, high: float, clip_min: float, clip_max: float) -> QParams:
+    """A range of real values -> 8-bit affine quantization parameters.
+
+    The range is widened to contain 0, which is then exactly representable.
+
+    Args:
+        low, high: the range; high > low.
+        clip_min, clip_max: the activation function's bounds, infinite where it has none.
+    """
+    lo, hi = min(F32(low), F32(0.0)), max(F32(high), F32(0.0))
+    scale = F32((hi - lo) / F32(255.0))
+    zero = -128 + int(round_clamp(-lo / scale, 0, 255))
+    cmin, cmax = -128, 127
+    if math.isfinite(clip_min):
+        cmin = zero + int(round_clamp(F32(clip_min) / scale, -128 - zero, 127 - zero))
+    if math.isfinite(clip_max):
+        cmax = zero + int(round_clamp(F32(clip_max) / scale, -128 - zero, 127 - zero))
+    return QParams(
+        scale=np.asarray(scale),
+        zero_point=zero,
+        clip_min=float(F32(clip_min)),
+        clip_max=float(F32(clip_max)),
+        clamp_min=cmin,
+        clamp_max=cmax,
+        pass_min=cmin + 1 if F32(clip_min) >= lo else -128,
+        pass_max=cmax - 1 if F32(clip_max) <= hi else 127,
+    )
+
+
+def symmetric_qparams(scale: float) -> QParams:
+    """Quantization of errors: zero point 0, q in [-127, 127]."""
+    return QParams(scale=np.asarray(F32(scale)), clamp_min=-127)
+
+
+def follow_range(
+    low_high: Array, observed: Array, q: QParams, smallest: np.float32
+) -> tuple[np.float32, np.float32]:
+    """The range after a sample: it grows by 0.1 and shrinks by 0.01 of the difference.
+
+    Args:
+        low_high: float32[2], the range so far.
+        observed: int32[2], smallest and largest requantized value before the clamp, relative to
+            the zero point, in units of `q.scale`.
+        smallest: the range never becomes narrower, so that a dead layer can wake up.
+    """
+    low, high = F32(low_high[0]), F32(low_high[1])
+    seen_high = F32(max(int(observed[1]), 0)) * F32(q.scale)
+    seen_low = F32(min(int(observed[0]), 0)) * F32(q.scale)
+    high = high + (F32(0.1) if seen_high > high else F32(0.01)) * (seen_high - high)
+    low = low + (F32(0.1) if seen_low < low else F32(0.01)) * (seen_low - low)
+    low, high = max(low, F32(q.clip_min)), min(high, F32(q.clip_max))
+    if high - low < smallest:
+        high = low + smallest
+    return F32(low), F32(high)
+
+
+def seed_generator(seed: int) -> int:
+    """The random generator's state for a seed: never 0, and far apart for seeds that are near."""
+    state = (seed * 2654435761 + 0x9E3779B9) & 0xFFFFFFFF
+    state ^= state >> 16
+    return state or 1
+
+
+def draw_bytes(state: int, count: int) -> tuple[Array, int]:
+    """`count` random bytes -> (bytes, next state).
+
+    Each step of the generator gives four bytes, the high one first; what is left of the last
+    step is dropped.
+    """
+    steps = -(-count // 4)
+    words = np.empty(steps, np.uint32)
+    for index in range(steps):
+        state = (state >> 1) ^ (LFSR_POLYNOMIAL if state & 1 else 0)
+        words[index] = state
+    octets = words.astype(">u4").view(np.uint8)[:count]
+    return octets.astype(np.int64), state
+
+
+def exp_negative(x: np.float32) -> np.float32:
+    """exp(x) for x <= 0, relative error below 2e-7; 0 below -87.
+
+    x = n ln 2 + r, |r| <= ln 2 / 2; Taylor polynomial of degree 6 in r; 2^n by the exponent.
+    """
+    if x < F32(-87.0):
+        return F32(0.0)
+    n = int(round_clamp(x * F32(1.44269504), -126, 0))
+    r = (x - F32(n) * F32(0.693359375)) - F32(n) * F32(-2.12194440e-4)
+    p = F32(1.0 / 720.0)
+    for c in (1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0):
+        p = p * r + F32(c)
+    return F32(p * F32(2.0**n))
+
+
+def log_positive(x: np.float32) -> np.float32:
+    """log(x) for a normal x >= 1, absolute error below 1e-6.
+
+    x = m 2^n, m in [1, 2); log m = 2 atanh((m - 1) / (m + 1)), odd series to the 11th power.
+    """
+    bits = int(np.asarray(x, F32).view(np.uint32))
+    n = (bits >> 23) - 127
+    m = np.asarray((bits & 0x7FFFFF) | 0x3F800000, np.uint32).view(F32)[()]
+    t = (m - F32(1.0)) / (m + F32(1.0))
+    s = t * t
+    p = F32(1.0 / 11.0)
+    for c in (1.0 / 9.0, 1.0 / 7.0, 0.2, 1.0 / 3.0, 1.0):
+        p = p * s + F32(c)
+    return F32(F32(n) * F32(0.69314718) + F32(2.0) * t * p)
+
+
+def cosine_rates(rate: float, steps: int) -> Array:
+    """Learning rate of each step: from `rate` down to 2 % of it along half a cosine, float32."""
+    t = np.arange(steps, dtype=F32) / F32(max(steps, 1)) - F32(0.5)
+    x = t * F32(math.pi)
+    s = x * x
+    p = np.full_like(s, F32(1.0 / 362880.0))
+    for c in (-1.0 / 5040.0, 1.0 / 120.0, -1.0 / 6.0, 1.0):
+        p = p * s + F32(c)
+    return np.asarray(F32(rate) * (F32(0.02) + F32(0.49) * (F32(1.0) - x * p)), F32)

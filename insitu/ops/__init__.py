@@ -1,0 +1,43 @@
+"""Every operation that there is, by name; a new op is one line here."""
+
+from insitu.graph.model import OpDef
+from insitu.ops.batch_norm import batch_norm
+from insitu.ops.clip import clip, clip_grad
+from insitu.ops.conv import conv, conv_grad_input, conv_update
+from insitu.ops.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
+from insitu.ops.linear import linear, linear_grad_input, linear_update, logits
+from insitu.ops.loss import dequantize, softmax, softmax_cross_entropy
+from insitu.ops.opaque import opaque
+from insitu.ops.pool import average_pool, average_pool_grad, max_pool, max_pool_grad
+from insitu.ops.rows import follow_range, row_parameters
+
+OPS: dict[str, OpDef] = {
+    op.name: op
+    for op in (
+        identity,
+        batch_norm,
+        clip,
+        clip_grad,
+        row_parameters,
+        conv,
+        conv_grad_input,
+        conv_update,
+        linear,
+        logits,
+        linear_grad_input,
+        linear_update,
+        follow_range,
+        max_pool,
+        max_pool_grad,
+        average_pool,
+        average_pool_grad,
+        flatten,
+        flatten_grad,
+        unflatten,
+        unflatten_grad,
+        softmax,
+        dequantize,
+        softmax_cross_entropy,
+        opaque,
+    )
+}

@@ -1,0 +1,59 @@
+"""Batch normalization at inference: folded into the layer before it, else refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from insitu.errors import ModelError
+from insitu.graph.model import Array, Node, OpDef, Tensor, TensorType
+
+
+def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+    x = inputs[0]
+    for parameter in inputs[1:]:
+        if parameter.shape != (x.shape[-1],):
+            raise ModelError(
+                f"x{list(x.shape)} has {x.shape[-1]} channels but {parameter.name} has shape "
+                f"{list(parameter.shape)}; check the layer before it"
+            )
+    return [TensorType(x.shape, x.dtype)]
+
+
+def scale_and_shift(
+    gamma: Array, beta: Array, mean: Array, variance: Array, epsilon: float
+) -> tuple[Array, Array]:
+    """The same as y = x * scale + shift, float64."""
+    scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+    return scale, beta.astype(np.float64) - mean.astype(np.float64) * scale
+
+
+def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+    scale, shift = scale_and_shift(*inputs[1:], epsilon=attributes["epsilon"])
+    return [(inputs[0] * scale + shift).astype(inputs[0].dtype)]
+
+
+def _simplify(rewriter: Any, node: Node) -> bool:
+    """Multiply scale and shift into the layer before."""
+    producer = rewriter.sole_producer(node)
+    if producer is None or "affine" not in producer.op.absorb or "clip" in producer.attributes:
+        return False
+    parameters = [rewriter.data(name) for name in node.inputs[1:]]
+    scale, shift = scale_and_shift(*parameters, epsilon=node.attributes["epsilon"])
+    w, b = (rewriter.data(name).astype(np.float64) for name in producer.inputs[1:3])
+    w, b = producer.op.absorb["affine"](w, b, scale, shift)
+    rewriter.replace_data(producer, 1, w.astype(np.float32))
+    rewriter.replace_data(producer, 2, b.astype(np.float32))
+    rewriter.bypass(node)
+    return True
+
+
+batch_norm = OpDef(
+    name="batch_norm",
+    infer=_infer,
+    float_reference=_float,
+    simplify=_simplify,
+)
+"""y = gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel."""

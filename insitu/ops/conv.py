@@ -1,0 +1,379 @@
+"""Convolution, 1-D and 2-D: forward, input gradient, weight gradient with its update.
+
+y[oy, ox, o] = sum over ky, kx, i of w[o, ky, kx, i] x[oy stride - top + ky, ox stride - left + kx, i]
++ b[o], clipped. Twin: runtime/src/conv.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from insitu.errors import ModelError
+from insitu.fixed_point import F32, draw_bytes, rescale, round_clamp
+from insitu.graph.builder import Builder
+from insitu.graph.model import (
+    Array,
+    Bound,
+    CCall,
+    Graph,
+    Node,
+    OpDef,
+    Phase,
+    QParams,
+    Tensor,
+    TensorType,
+    Value,
+)
+from insitu.ops.clip import clip_error
+from insitu.ops.geometry import output_size, scatter, windows
+from insitu.ops.rows import (
+    GENERATOR,
+    LEARNING_RATE,
+    UNCLIPPED,
+    accumulator_bound,
+    error_rescale,
+    expand_error,
+    quantize_layer,
+    requantize,
+    update_bias,
+)
+
+
+def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+    x, w = inputs[0], inputs[1]
+    if len(x.shape) != 3 or x.shape[2] != w.shape[3]:
+        raise ModelError(
+            f"x{list(x.shape)} has {x.shape[-1]} channels but w{list(w.shape)} takes "
+            f"{w.shape[3]}; check the layer before it"
+        )
+    kernel, size = (w.shape[1], w.shape[2]), (x.shape[0], x.shape[1])
+    out = output_size(size, kernel, attributes["stride"], attributes["padding"])
+    types = [TensorType((*out, w.shape[0]), x.dtype)]
+    return [*types, TensorType((2,), "int32")] if attributes.get("observe") else types
+
+
+def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+    x, w, b = inputs
+    kernel = (w.shape[1], w.shape[2])
+    patches = windows(x, kernel, attributes["stride"], attributes["padding"])
+    flat = patches.reshape(*patches.shape[:3], -1)
+    y = flat @ w.reshape(w.shape[0], -1).T + b
+    return [np.clip(y, *attributes.get("clip", UNCLIPPED))]
+
+
+def _integer(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    x, w, bias, multiplier, shift = (value.array for value in inputs[:5])
+    x_q, y_q = inputs[0].qparams, outputs[0]
+    assert x_q is not None and y_q is not None
+    patches = _centred_patches(node, x, x_q, (w.shape[1], w.shape[2]))
+    accumulator = patches @ w.reshape(w.shape[0], -1).T.astype(np.int64)
+    y, observed = requantize(accumulator, bias, multiplier, shift, y_q)
+    return [y, observed][: len(node.outputs)]
+
+
+def _centred_patches(node: Node, x: Array, x_q: QParams, kernel: tuple[int, int]) -> Array:
+    """x[h, w, i] int8 -> (x - zero point) as [out_h, out_w, kernel_h * kernel_w * i] int64."""
+    centred = x.astype(np.int64)[None] - x_q.zero_point
+    patches = windows(centred, kernel, node.attributes["stride"], node.attributes["padding"])[0]
+    return patches.reshape(*patches.shape[:2], -1)
+
+
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+    dy = clip_error(builder, node, dy)
+    gradients = {}
+    if 0 in wanted:
+        gradients[0] = _emit_grad_input(builder, node, dy)
+    if 1 in wanted:
+        emit_update(builder, node, dy, conv_update)
+    return gradients
+
+
+def _emit_grad_input(builder: Builder, node: Node, dy: str) -> str:
+    x, w = builder.tensors[node.inputs[0]], builder.tensors[node.inputs[1]]
+    return emit_grad_input(
+        builder,
+        node,
+        dy,
+        conv_grad_input,
+        terms=w.shape[0] * w.shape[1] * w.shape[2],
+        attributes={
+            "stride": node.attributes["stride"],
+            "padding": node.attributes["padding"],
+            "size": (x.shape[0], x.shape[1]),
+        },
+    )
+
+
+def emit_grad_input(
+    builder: Builder, node: Node, dy: str, op: OpDef, *, terms: int, attributes: Mapping[str, Any]
+) -> str:
+    """Emit dx = (transpose of the layer) dy, for a convolution or linear layer."""
+    w, error = builder.tensors[node.inputs[1]], builder.tensors[dy].qparams
+    inputs: tuple[str, ...] = (dy, node.inputs[1])
+    attributes = dict(attributes)
+    if error is not None:
+        assert w.qparams is not None
+        constants = error_rescale(w.qparams.scale, terms)
+        rel = builder.constant(f"{node.name}.rel", constants.rel)
+        inputs = (*inputs, rel)
+        attributes |= {
+            "drop": constants.drop,
+            "multiplier": constants.multiplier,
+            "shift": constants.shift,
+            "terms": terms,
+        }
+    (dx,) = builder.node(
+        op,
+        inputs,
+        name=f"{node.name}.grad_input",
+        outputs=(f"{node.name}.dx",),
+        attributes=attributes,
+        qparams=(error,),
+        layer=node.layer,
+        phase=Phase.BACKWARD,
+    )
+    return dx
+
+
+def emit_update(builder: Builder, node: Node, dy: str, op: OpDef) -> None:
+    """Emit the weight gradient with its update, for a convolution or linear layer."""
+    x, w = node.inputs[:2]
+    attributes = {name: node.attributes[name] for name in ("stride", "padding")
+                  if name in node.attributes}
+    if builder.tensors[dy].qparams is None:
+        inputs: tuple[str, ...] = (dy, x, w, node.inputs[2], LEARNING_RATE)
+        updates: tuple[str, ...] = (w, node.inputs[2])
+    else:
+        bias, scale = node.inputs[-2:]
+        inputs = (dy, x, w, bias, scale, LEARNING_RATE, GENERATOR)
+        updates = (w, bias, GENERATOR)
+    builder.node(
+        op,
+        inputs,
+        name=f"{node.name}.update",
+        attributes=attributes,
+        updates=updates,
+        layer=node.layer,
+        phase=Phase.UPDATE,
+    )
+
+
+def _macs(node: Node, graph: Graph) -> int:
+    w, y = graph.tensors[node.inputs[1]], graph.tensors[node.outputs[0]]
+    return y.shape[0] * y.shape[1] * w.size
+
+
+def _bounds(node: Node, graph: Graph) -> list[Bound]:
+    w = graph.tensors[node.inputs[1]]
+    return [accumulator_bound(node, w.size // w.shape[0])]
+
+
+def _params(node: Node, x: tuple[int, ...], w: Tensor, y: tuple[int, ...]) -> dict[str, int]:
+    """Fields of insitu_conv_params_t; x and y are the shapes of the layer's input and output."""
+    stride, padding = node.attributes["stride"], node.attributes["padding"]
+    return {
+        "in_height": x[0],
+        "in_width": x[1],
+        "in_channels": x[2],
+        "out_height": y[0],
+        "out_width": y[1],
+        "out_channels": y[2],
+        "kernel_height": w.shape[1],
+        "kernel_width": w.shape[2],
+        "stride_height": stride[0],
+        "stride_width": stride[1],
+        "pad_top": padding[0],
+        "pad_left": padding[1],
+    }
+
+
+def _c_call(node: Node, graph: Graph) -> CCall:
+    x, w, bias, multiplier, shift = node.inputs[:5]
+    y = node.outputs[0]
+    observed = f"${node.outputs[1]}" if len(node.outputs) > 1 else "0"
+    tensors = graph.tensors
+    return CCall(
+        function="insitu_conv_s8",
+        params_type="insitu_conv_params_t",
+        params=_params(node, tensors[x].shape, tensors[w], tensors[y].shape),
+        arguments=(
+            f"?{x}", f"?{y}", f"${x}", f"${w}", f"${bias}", f"${multiplier}", f"${shift}",
+            "!", f"${y}", observed,
+        ),
+        source="conv.c",
+    )
+
+
+def _scratch(node: Node, graph: Graph) -> int:
+    """One patch, int16."""
+    w = graph.tensors[node.inputs[1]]
+    return 2 * (w.size // w.shape[0])
+
+
+conv = OpDef(
+    name="conv",
+    infer=_infer,
+    float_reference=_float,
+    integer_reference=_integer,
+    vjp=_vjp,
+    quantize=lambda quantizer, node: quantize_layer(quantizer, node, conv, {
+        name: node.attributes[name] for name in ("stride", "padding")
+    }),
+    absorb={
+        "clip": lambda attributes, clip: {**attributes, "clip": clip},
+        "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1, 1, 1), b * scale + shift),
+    },
+    c_call=_c_call,
+    scratch_bytes=_scratch,
+    macs=_macs,
+    bounds=_bounds,
+    weights=(1,),
+)
+"""Inputs float: x, w, b. Integer: x, w, bias, multiplier, shift [, trained bias, row scale]."""
+
+
+def _infer_grad_input(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+    return [TensorType((*attributes["size"], inputs[1].shape[3]), inputs[0].dtype)]
+
+
+def _transposed(attributes: Mapping[str, Any], dy: Array, w: Array) -> Array:
+    """dy[batch, out_h, out_w, o], w[o, kh, kw, i] -> dx[batch, h, w, i]."""
+    patches = (dy @ w.reshape(w.shape[0], -1)).reshape(*dy.shape[:3], *w.shape[1:])
+    return scatter(patches, attributes["size"], attributes["stride"], attributes["padding"])
+
+
+def _integer_grad_input(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    dy, w, rel = (value.array for value in inputs)
+    attributes = node.attributes
+    expanded = expand_error(dy, rel, attributes["drop"])
+    total = _transposed(attributes, expanded[None], w.astype(np.int64))[0]
+    v = rescale(total, attributes["multiplier"], attributes["shift"])
+    return [np.clip(v, -127, 127).astype(np.int8)]
+
+
+def grad_input_bounds(node: Node, graph: Graph) -> list[Bound]:
+    """|sum of w e'|."""
+    if "terms" not in node.attributes:
+        return []
+    terms, drop = node.attributes["terms"], node.attributes["drop"]
+    largest = 127 * ((127 * 32768 + (1 << (7 + drop))) >> (8 + drop)) * terms
+    return [Bound(f"{node.name}: error of {terms} products", largest)]
+
+
+def _grad_input_c(node: Node, graph: Graph) -> CCall:
+    dy, w, rel = node.inputs
+    dx = node.outputs[0]
+    tensors = graph.tensors
+    return CCall(
+        function="insitu_conv_grad_input_s8",
+        params_type="insitu_conv_grad_input_params_t",
+        params={
+            **_params(node, tensors[dx].shape, tensors[w], tensors[dy].shape),
+            **{name: node.attributes[name] for name in ("drop", "multiplier", "shift")},
+        },
+        arguments=(f"${dy}", f"${w}", f"${rel}", "!", f"${dx}"),
+        source="conv.c",
+    )
+
+
+conv_grad_input = OpDef(
+    name="conv_grad_input",
+    infer=_infer_grad_input,
+    float_reference=lambda attributes, inputs: [_transposed(attributes, *inputs)],
+    integer_reference=_integer_grad_input,
+    c_call=_grad_input_c,
+    scratch_bytes=lambda node, graph: 4 * graph.tensors[node.outputs[0]].shape[2],
+    macs=lambda node, graph: (
+        graph.tensors[node.inputs[1]].size
+        * graph.tensors[node.inputs[0]].size
+        // graph.tensors[node.inputs[1]].shape[0]
+    ),
+    bounds=grad_input_bounds,
+)
+"""Inputs: dy, w (before this step's update), rel[out] where integer."""
+
+
+def conv_grad_weight(attributes: Mapping[str, Any], dy: Array, x: Array, shape: Any) -> Array:
+    """dw[o, kh, kw, i] = sum over batch and positions of dy x, in the arrays' own type."""
+    kernel = (shape[1], shape[2])
+    patches = windows(x, kernel, attributes["stride"], attributes["padding"])
+    return np.einsum("bhwo,bhwyxi->oyxi", dy, patches, optimize=True)
+
+
+def _float_update(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+    dy, x, w, b, rate = inputs
+    dw = conv_grad_weight(attributes, dy, x, w.shape)
+    return [w - rate * dw, b - rate * dy.sum(axis=(0, 1, 2))]
+
+
+def _integer_update(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    dy, x, w, bias, scale, rate, generator = (value.array for value in inputs)
+    dy_q, x_q = inputs[0].qparams, inputs[1].qparams
+    assert dy_q is not None and x_q is not None
+    patches = _centred_patches(node, x, x_q, (w.shape[1], w.shape[2]))
+    errors = dy.astype(np.int64)
+    gradient = np.einsum("hwo,hwk->ok", errors, patches)
+    factor = F32(F32(rate[0]) * F32(dy_q.scale)) * F32(x_q.scale) * F32(2.0**32)
+    rows, state = w.reshape(w.shape[0], -1).astype(np.int64), int(generator[0])
+    for row in range(w.shape[0]):
+        if not errors[..., row].any():
+            continue
+        multiplier = int(round_clamp(factor / scale[row], 0, 2**31 - 1))
+        octets, state = draw_bytes(state, rows.shape[1])
+        step = (gradient[row] * multiplier + (octets << 24) + (1 << 23)) >> 32
+        rows[row] = np.clip(rows[row] - step, -127, 127)
+    new_bias = update_bias(bias, errors.sum(axis=(0, 1)), F32(rate[0]), F32(dy_q.scale))
+    return [
+        rows.reshape(w.shape).astype(np.int8),
+        new_bias,
+        np.asarray([state], np.uint32),
+    ]
+
+
+def _update_bounds(node: Node, graph: Graph) -> list[Bound]:
+    dy = graph.tensors[node.inputs[0]]
+    positions = dy.shape[0] * dy.shape[1]
+    return [Bound(f"{node.name}: gradient over {positions} positions", 127 * 255 * positions)]
+
+
+def _update_c(node: Node, graph: Graph) -> CCall:
+    dy, x, w, bias, scale, rate, generator = node.inputs
+    tensors = graph.tensors
+    return CCall(
+        function="insitu_conv_update_s8",
+        params_type="insitu_conv_params_t",
+        params=_params(node, tensors[x].shape, tensors[w], tensors[dy].shape),
+        arguments=(
+            f"?{dy}", f"?{x}", f"${dy}", f"${x}", f"${scale}", f"${rate}",
+            "!", f"${generator}", f"${bias}", f"${w}",
+        ),
+        source="conv.c",
+        returns="saturated_rows",
+    )
+
+
+conv_update = OpDef(
+    name="conv_update",
+    infer=lambda attributes, inputs: [],
+    float_reference=_float_update,
+    integer_reference=_integer_update,
+    c_call=_update_c,
+    scratch_bytes=lambda node, graph: 4 * graph.tensors[node.inputs[2]].size
+    // graph.tensors[node.inputs[2]].shape[0],
+    macs=lambda node, graph: (
+        graph.tensors[node.inputs[2]].size
+        * graph.tensors[node.inputs[0]].size
+        // graph.tensors[node.inputs[2]].shape[0]
+    ),
+    bounds=_update_bounds,
+)
+"""w -= rate dy x, in place. Inputs: dy, x, w, bias [, row scale], rate [, generator]."""

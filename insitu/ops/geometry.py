@@ -1,0 +1,75 @@
+"""Windows over feature maps: output sizes, patches and their transpose, for numpy references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from insitu.errors import ModelError
+from insitu.graph.model import Array
+
+Pair = tuple[int, int]
+Padding = tuple[int, int, int, int]
+"""top, left, bottom, right"""
+
+
+def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Padding) -> Pair:
+    """Height and width of what a window of `kernel` gives over a map of `size`.
+
+    Raises:
+        ModelError: the window is larger than the padded map.
+    """
+    out = []
+    for axis, name in enumerate(("high", "wide")):
+        padded = size[axis] + padding[axis] + padding[axis + 2]
+        if padded < kernel[axis]:
+            raise ModelError(
+                f"the kernel is {kernel[axis]} {name} but its padded input only {padded}; "
+                "check the size of the input"
+            )
+        out.append((padded - kernel[axis]) // stride[axis] + 1)
+    return out[0], out[1]
+
+
+def pad(x: Array, padding: Padding, value: float = 0) -> Array:
+    """x[batch, h, w, c] with a border of `value`."""
+    top, left, bottom, right = padding
+    return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
+
+
+def taps(kernel: Pair, stride: Pair, out: Pair) -> Iterator[tuple[int, int, slice, slice]]:
+    """Each place of the window: (ky, kx, rows of the padded map, columns of the padded map)."""
+    for ky in range(kernel[0]):
+        for kx in range(kernel[1]):
+            rows = slice(ky, ky + (out[0] - 1) * stride[0] + 1, stride[0])
+            columns = slice(kx, kx + (out[1] - 1) * stride[1] + 1, stride[1])
+            yield ky, kx, rows, columns
+
+
+def windows(
+    x: Array, kernel: Pair, stride: Pair, padding: Padding, value: float = 0
+) -> Array:
+    """x[batch, h, w, c] -> [batch, out_h, out_w, kernel_h, kernel_w, c]."""
+    out = output_size((x.shape[1], x.shape[2]), kernel, stride, padding)
+    padded = pad(x, padding, value)
+    result = np.empty((x.shape[0], *out, *kernel, x.shape[3]), x.dtype)
+    for ky, kx, rows, columns in taps(kernel, stride, out):
+        result[:, :, :, ky, kx] = padded[:, rows, columns]
+    return result
+
+
+def scatter(
+    patches: Array, size: Pair, stride: Pair, padding: Padding
+) -> Array:
+    """The transpose of `windows`: [batch, out_h, out_w, kernel_h, kernel_w, c] -> [batch, h, w, c].
+
+    Each element of a window is added to the place it came from; what fell on padding is dropped.
+    """
+    batch, out_h, out_w, kernel_h, kernel_w, channels = patches.shape
+    top, left, bottom, right = padding
+    shape = (batch, size[0] + top + bottom, size[1] + left + right, channels)
+    padded = np.zeros(shape, patches.dtype)
+    for ky, kx, rows, columns in taps((kernel_h, kernel_w), stride, (out_h, out_w)):
+        padded[:, rows, columns] += patches[:, :, :, ky, kx]
+    return padded[:, top : top + size[0], left : left + size[1]]

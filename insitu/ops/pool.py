@@ -1,0 +1,290 @@
+"""Max and average pooling and their gradients. Twin: runtime/src/pool.c.
+
+The output keeps the input's quantization. The error of an average is a fixed part of the error
+behind it, so it keeps its integers and only its scale becomes 1 / (window size) as large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from insitu.errors import ModelError
+from insitu.fixed_point import F32
+from insitu.graph.builder import Builder
+from insitu.graph.model import (
+    Array,
+    CCall,
+    Graph,
+    Node,
+    OpDef,
+    Phase,
+    QParams,
+    Tensor,
+    TensorType,
+    Value,
+)
+from insitu.ops.geometry import output_size, scatter, taps, windows
+
+
+def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+    x = inputs[0]
+    if len(x.shape) != 3:
+        raise ModelError(f"x{list(x.shape)} is not a feature map; pool before the flatten")
+    kernel, padding = attributes["kernel"], attributes["padding"]
+    for side, name in enumerate(("top", "left", "bottom", "right")):
+        if padding[side] >= kernel[side % 2]:
+            raise ModelError(
+                f"the padding at the {name} is {padding[side]} but the kernel only "
+                f"{kernel[side % 2]}; a window would hold nothing but padding"
+            )
+    out = output_size((x.shape[0], x.shape[1]), kernel, attributes["stride"], padding)
+    return [TensorType((*out, x.shape[2]), x.dtype)]
+
+
+def _infer_grad(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+    return [TensorType(tuple(attributes["shape"]), inputs[0].dtype)]
+
+
+def _geometry(attributes: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    return attributes["kernel"], attributes["stride"], attributes["padding"]
+
+
+def _max_windows(attributes: Mapping[str, Any], x: Array, lowest: float) -> Array:
+    """[batch, out_h, out_w, window, c], padding below everything."""
+    patches = windows(x, *_geometry(attributes), value=lowest)
+    return patches.reshape(*patches.shape[:3], -1, x.shape[3])
+
+
+def _max_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+    return [_max_windows(attributes, inputs[0], -np.inf).max(axis=3)]
+
+
+def _max_integer(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    x = inputs[0].array.astype(np.int64)[None]
+    return [_max_windows(node.attributes, x, -999).max(axis=3)[0].astype(np.int8)]
+
+
+def _max_scatter(attributes: Mapping[str, Any], dy: Array, x: Array, lowest: float) -> Array:
+    """Each error goes to the first largest element of its window; sums where windows overlap."""
+    patches = _max_windows(attributes, x, lowest)
+    first = patches.argmax(axis=3)[:, :, :, None, :]
+    routed = np.zeros(patches.shape, dy.dtype)
+    np.put_along_axis(routed, first, dy[:, :, :, None, :], axis=3)
+    kernel, stride, padding = _geometry(attributes)
+    routed = routed.reshape(*patches.shape[:3], *kernel, x.shape[3])
+    return scatter(routed, (x.shape[1], x.shape[2]), stride, padding)
+
+
+def _max_grad_integer(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    """Sums saturate one by one, windows in row order; exact order matters only past 127."""
+    dy, x = inputs[0].array.astype(np.int64), inputs[1].array.astype(np.int64)
+    first = _max_windows(node.attributes, x[None], -999).argmax(axis=3)[0]
+    (_, kernel_w), stride, padding = _geometry(node.attributes)
+    dx = np.zeros(x.shape, np.int64)
+    for oy, ox, c in np.ndindex(dy.shape):
+        ky, kx = divmod(int(first[oy, ox, c]), kernel_w)
+        iy, ix = oy * stride[0] - padding[0] + ky, ox * stride[1] - padding[1] + kx
+        dx[iy, ix, c] = np.clip(dx[iy, ix, c] + dy[oy, ox, c], -127, 127)
+    return [dx.astype(np.int8)]
+
+
+def _pool_vjp(gradient: Any, *, with_x: bool) -> Any:
+    def vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+        x = builder.tensors[node.inputs[0]]
+        attributes = {**node.attributes, "shape": x.shape}
+        error = builder.tensors[dy].qparams
+        if error is not None and not with_x:
+            error = replace(error, scale=error.scale / F32(_window(node.attributes)))
+        (dx,) = builder.node(
+            gradient(),
+            (dy, x.name) if with_x else (dy,),
+            name=f"{node.name}.grad",
+            outputs=(f"{node.name}.dx",),
+            attributes=attributes,
+            qparams=(error,),
+            layer=node.layer,
+            phase=Phase.BACKWARD,
+        )
+        return {0: dx}
+
+    return vjp
+
+
+def _quantize(quantizer: Any, node: Node) -> None:
+    x = quantizer.quantized(node.inputs[0])
+    (y,) = quantizer.builder.node(
+        node.op,
+        (x,),
+        name=node.name,
+        attributes=node.attributes,
+        qparams=(quantizer.builder.tensors[x].qparams,),
+    )
+    quantizer.set(node.outputs[0], y)
+
+
+def _params(node: Node, x: tuple[int, ...], y: tuple[int, ...]) -> dict[str, int | float]:
+    """Fields of insitu_pool_params_t."""
+    kernel, stride, padding = _geometry(node.attributes)
+    return {
+        "in_height": x[0],
+        "in_width": x[1],
+        "channels": x[2],
+        "out_height": y[0],
+        "out_width": y[1],
+        "kernel_height": kernel[0],
+        "kernel_width": kernel[1],
+        "stride_height": stride[0],
+        "stride_width": stride[1],
+        "pad_top": padding[0],
+        "pad_left": padding[1],
+        "count_padding": int(node.attributes.get("count_include_pad", False)),
+    }
+
+
+def _forward_c(function: str) -> Any:
+    def c_call(node: Node, graph: Graph) -> CCall:
+        x, y = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
+        return CCall(
+            function=function,
+            params_type="insitu_pool_params_t",
+            params=_params(node, x.shape, y.shape),
+            arguments=(f"?{x.name}", f"${x.name}", f"${y.name}"),
+            source="pool.c",
+        )
+
+    return c_call
+
+
+def _backward_c(function: str) -> Any:
+    def c_call(node: Node, graph: Graph) -> CCall:
+        dy, dx = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
+        return CCall(
+            function=function,
+            params_type="insitu_pool_params_t",
+            params=_params(node, dx.shape, dy.shape),
+            arguments=tuple(f"${name}" for name in (*node.inputs, dx.name)),
+            source="pool.c",
+        )
+
+    return c_call
+
+
+max_pool = OpDef(
+    name="max_pool",
+    infer=_infer,
+    float_reference=_max_float,
+    integer_reference=_max_integer,
+    vjp=_pool_vjp(lambda: max_pool_grad, with_x=True),
+    quantize=_quantize,
+    c_call=_forward_c("insitu_max_pool_s8"),
+)
+"""Attributes kernel, stride, padding; padding never wins."""
+
+max_pool_grad = OpDef(
+    name="max_pool_grad",
+    infer=_infer_grad,
+    float_reference=lambda attributes, inputs: [
+        _max_scatter(attributes, inputs[0], inputs[1], -np.inf)
+    ],
+    integer_reference=_max_grad_integer,
+    c_call=_backward_c("insitu_max_pool_grad_s8"),
+)
+"""Inputs: dy, x. Attribute shape: that of x."""
+
+
+def _window(attributes: Mapping[str, Any]) -> int:
+    return int(attributes["kernel"][0] * attributes["kernel"][1])
+
+
+def _counts(attributes: Mapping[str, Any], size: tuple[int, int]) -> Array:
+    """[out_h, out_w, 1]: how many elements each window averages over."""
+    kernel, stride, padding = _geometry(attributes)
+    out = output_size(size, kernel, stride, padding)
+    if attributes["count_include_pad"]:
+        return np.full((*out, 1), _window(attributes), np.int64)
+    patches = windows(np.ones((1, *size, 1), np.int64), kernel, stride, padding)
+    return patches.sum(axis=(3, 4))[0]
+
+
+def _average_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+    x = inputs[0]
+    total = windows(x, *_geometry(attributes)).sum(axis=(3, 4))
+    return [(total / _counts(attributes, (x.shape[1], x.shape[2]))).astype(x.dtype)]
+
+
+def _average_integer(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    """round(sum / count) of q + 128, halves up; counted padding is the zero point."""
+    q = inputs[0].qparams
+    assert q is not None
+    x = inputs[0].array.astype(np.int64)
+    counts = _counts(node.attributes, (x.shape[0], x.shape[1]))
+    geometry = _geometry(node.attributes)
+    centred = windows(x[None] - q.zero_point, *geometry).sum(axis=(3, 4))[0]
+    total = centred + counts * (q.zero_point + 128)
+    return [((2 * total + counts) // (2 * counts) - 128).astype(np.int8)]
+
+
+def _average_scatter(attributes: Mapping[str, Any], spread: Array) -> Array:
+    """[batch, out_h, out_w, c] -> the sum over the windows that hold each element."""
+    kernel, stride, padding = _geometry(attributes)
+    height, width, channels = attributes["shape"]
+    patches = np.broadcast_to(
+        spread[:, :, :, None, None, :], (*spread.shape[:3], *kernel, channels)
+    )
+    return scatter(patches, (height, width), stride, padding)
+
+
+def _average_grad_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+    counts = _counts(attributes, tuple(attributes["shape"][:2]))
+    return [_average_scatter(attributes, inputs[0] / counts)]
+
+
+def _average_grad_integer(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    """The output's scale is that of dy divided by the window; a smaller count weighs more."""
+    attributes = node.attributes
+    size = (attributes["shape"][0], attributes["shape"][1])
+    kernel, stride, padding = _geometry(attributes)
+    counts, window = _counts(attributes, size), _window(attributes)
+    dy = inputs[0].array.astype(np.int64)
+    share = (2 * (dy + 128) * window + counts) // (2 * counts) - (
+        (2 * 128 * window + counts) // (2 * counts)
+    )
+    dx = np.zeros((size[0] + padding[0] + padding[2], size[1] + padding[1] + padding[3],
+                   dy.shape[2]), np.int64)
+    for _, _, rows, columns in taps(kernel, stride, (dy.shape[0], dy.shape[1])):
+        dx[rows, columns] += share
+    dx = dx[padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
+    return [np.clip(dx, -127, 127).astype(np.int8)]
+
+
+average_pool = OpDef(
+    name="average_pool",
+    infer=_infer,
+    float_reference=_average_float,
+    integer_reference=_average_integer,
+    vjp=_pool_vjp(lambda: average_pool_grad, with_x=False),
+    quantize=_quantize,
+    c_call=_forward_c("insitu_average_pool_s8"),
+)
+"""Attributes kernel, stride, padding, count_include_pad."""
+
+average_pool_grad = OpDef(
+    name="average_pool_grad",
+    infer=_infer_grad,
+    float_reference=_average_grad_float,
+    integer_reference=_average_grad_integer,
+    c_call=_backward_c("insitu_average_pool_grad_s8"),
+)
+"""Inputs: dy. Attribute shape: that of x."""

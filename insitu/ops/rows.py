@@ -1,0 +1,302 @@
+"""What convolution and linear layers share: rows, their scales, and the range of the output.
+
+A row is all weights that make one output channel. Twin: runtime/src/rows.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from insitu.fixed_point import (
+    BIAS_SCALE,
+    F32,
+    accumulator_bias,
+    follow_range as follow,
+    range_qparams,
+    rescale,
+    round_clamp,
+    split_ratio,
+    split_ratios,
+)
+from insitu.graph.builder import Builder
+from insitu.graph.model import (
+    Array,
+    Bound,
+    CCall,
+    Graph,
+    Kind,
+    Node,
+    OpDef,
+    Phase,
+    QParams,
+    Tensor,
+    TensorType,
+    Value,
+)
+
+LEARNING_RATE = "learning_rate"
+"""State tensor float32[1]: the rate of the present step."""
+
+GENERATOR = "generator"
+"""State tensor uint32[1]: the random generator."""
+
+FRESH_RANGE = 4.0
+"""A layer whose weights are all zero gets the range 4 / sqrt(fan in). Source: numerics."""
+
+UNCLIPPED = (-np.inf, np.inf)
+
+
+def quantize_weights(w: Array) -> tuple[Array, Array]:
+    """w[out, ...] float -> (int8 of the same shape, scale[out]): symmetric, max|row| = 127.
+
+    A row of zeros gets the layer's median scale.
+    """
+    rows = np.abs(w.reshape(w.shape[0], -1)).astype(F32)
+    largest = rows.max(axis=1)
+    alive = largest[largest > 0]
+    spare = np.median(alive) if alive.size else FRESH_RANGE / np.sqrt(rows.shape[1])
+    scale = np.where(largest > 0, largest, F32(spare)).astype(F32) / F32(127.0)
+    scale = np.maximum(scale, F32(1e-20))
+    q = round_clamp(w.astype(F32) / scale.reshape(-1, *[1] * (w.ndim - 1)), -127, 127)
+    return q.astype(np.int8), scale
+
+
+@dataclass(frozen=True)
+class QuantizedRows:
+    """A layer's weights and biases in the integer graph, by tensor name."""
+
+    w: str
+    bias: str  # int32, units of 2^-20
+    scale: str  # float32[out]
+    scale_data: Array
+
+
+def quantize_rows(quantizer: Any, node: Node) -> QuantizedRows:
+    """Add weights, biases (units of 2^-20) and row scales of a layer to the integer graph."""
+    builder: Builder = quantizer.builder
+    kind = Kind.STATE if quantizer.is_trained(node) else Kind.CONSTANT
+    q, scale = quantize_weights(quantizer.data(node.inputs[1]))
+    bias = round_clamp(quantizer.data(node.inputs[2]).astype(F32) / BIAS_SCALE, -(2**30), 2**30)
+    return QuantizedRows(
+        w=builder.constant(f"{node.name}.w", q, qparams=QParams(scale=scale), kind=kind),
+        bias=builder.constant(f"{node.name}.bias", bias.astype(np.int32), kind=kind),
+        scale=builder.constant(f"{node.name}.row_scale", scale),
+        scale_data=scale,
+    )
+
+
+def quantize_layer(quantizer: Any, node: Node, op: OpDef, attributes: Mapping[str, Any]) -> None:
+    """Emit the integer form of a layer: [row_parameters,] the layer itself [, follow_range].
+
+    Where all scales are fixed the row parameters are constants; else they are computed by a node
+    at every step. A trained layer's output range follows what the layer puts out.
+    """
+    builder: Builder = quantizer.builder
+    x, trained = quantizer.quantized(node.inputs[0]), quantizer.is_trained(node)
+    rows = quantize_rows(quantizer, node)
+    clip = node.attributes.get("clip", UNCLIPPED)
+    y_q = activation_qparams(quantizer, node, clip, followed=trained)
+    x_q = builder.tensors[x].qparams
+    assert x_q is not None
+    if trained or x_q.range or y_q.range:
+        multiplier, bias, shift = builder.node(
+            row_parameters,
+            (x, rows.scale, rows.bias),
+            name=f"{node.name}.rows",
+            outputs=(f"{node.name}.multiplier", f"{node.name}.bias_acc", f"{node.name}.shift"),
+            attributes={"largest": float(rows.scale_data.max())},
+            qparams=(y_q,),
+            layer=node.name,
+        )
+    else:
+        ratios, shift_value = split_ratios(F32(x_q.scale) / F32(y_q.scale), rows.scale_data)
+        data = builder.tensors[rows.bias].data
+        assert data is not None
+        acc = accumulator_bias(data, F32(x_q.scale), rows.scale_data)
+        multiplier = builder.constant(f"{node.name}.multiplier", ratios.astype(np.int32))
+        bias = builder.constant(f"{node.name}.bias_acc", acc.astype(np.int32))
+        shift = builder.constant(f"{node.name}.shift", np.asarray([shift_value], np.int32))
+    y = builder.node(
+        op,
+        (x, rows.w, bias, multiplier, shift, *((rows.bias, rows.scale) if trained else ())),
+        name=node.name,
+        outputs=(f"{node.name}.y", f"{node.name}.observed"),
+        attributes={**attributes, "observe": trained},
+        qparams=(y_q, y_q),
+        layer=node.name,
+    )
+    quantizer.set(node.outputs[0], y[0])
+    if trained:
+        assert y_q.range is not None
+        builder.node(
+            follow_range,
+            (y_q.range, y[1]),
+            name=f"{node.name}.follow_range",
+            attributes={"smallest": float(F32(y_q.scale) * F32(255.0 / 64.0))},
+            updates=(y_q.range,),
+            layer=node.name,
+            phase=Phase.UPDATE,
+        )
+
+
+def activation_qparams(
+    quantizer: Any, node: Node, clip: tuple[float, float], *, followed: bool
+) -> QParams:
+    """Quantization of a layer's output from its calibrated range, as state where it follows."""
+    low, high = quantizer.calibrated(node.outputs[0])
+    q = range_qparams(low, high, *clip)
+    if not followed:
+        return q
+    data = np.asarray([min(low, 0.0), max(high, 0.0)], F32)
+    return replace(q, range=quantizer.builder.constant(f"{node.name}.range", data, kind=Kind.STATE))
+
+
+def requantize(
+    accumulator: Array, bias: Array, multiplier: Array, shift: Array, y_q: QParams
+) -> tuple[Array, Array]:
+    """acc[..., out] int64 -> (y[..., out] int8, observed[2] int32): see `fixed_point.rescale`."""
+    v = rescale(accumulator + bias.astype(np.int64), multiplier, int(shift[0]))
+    y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
+    observed = np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
+    return y, observed
+
+
+@dataclass(frozen=True)
+class ErrorRescale:
+    """How a layer's error becomes the error of its input.
+
+    Attributes:
+        rel: uint16[out], round(2^15 scale[o] / largest scale).
+        drop: e' = round(e rel / 2^(8 + drop)).
+        multiplier, shift: of the sum, see `fixed_point.rescale`.
+    """
+
+    rel: Array
+    drop: int
+    multiplier: int
+    shift: int
+
+
+def error_rescale(scale: Array, terms: int) -> ErrorRescale:
+    """Row scales -> constants of the input gradient, for sums of `terms` products |w e'|.
+
+    The error keeps its scale on the way through a layer. Bits of e' are dropped until the sum is
+    sure to fit int32.
+    """
+    largest = scale.max()
+    rel = round_clamp(scale / largest * F32(32768.0), 0, 32768).astype(np.uint16)
+    drop = 0
+    while 127 * largest_error(drop) * terms > 2**31 - 1 and drop < 7:
+        drop += 1
+    multiplier, shift = split_ratio(float(largest) / 2.0 ** (7 - drop))
+    return ErrorRescale(rel, drop, multiplier, shift)
+
+
+def largest_error(drop: int) -> int:
+    """The largest |e'|."""
+    return (127 * 32768 + (1 << (7 + drop))) >> (8 + drop)
+
+
+def expand_error(dy: Array, rel: Array, drop: int) -> Array:
+    """e'[..., out] = round(e rel / 2^(8 + drop)), int64, halves up."""
+    wide = dy.astype(np.int64) * rel.astype(np.int64)
+    return (wide + (1 << (7 + drop))) >> (8 + drop)
+
+
+def update_bias(bias: Array, row_errors: Array, rate: np.float32, dy_scale: np.float32) -> Array:
+    """bias[out] int32 minus the step of its gradient, rounded to nearest, saturating."""
+    factor = F32(F32(rate) * F32(dy_scale)) * F32(2.0**20)
+    step = round_clamp(row_errors.astype(F32) * factor, -(2**30), 2**30)
+    return np.clip(bias.astype(np.int64) - step, -(2**30), 2**30).astype(np.int32)
+
+
+def _infer_row_parameters(_: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+    (rows,) = inputs[1].shape
+    return [TensorType((rows,), "int32"), TensorType((rows,), "int32"), TensorType((1,), "int32")]
+
+
+def _row_parameters(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    x_q, y_q = inputs[0].qparams, outputs[0]
+    assert x_q is not None and y_q is not None
+    scale, bias = inputs[1].array, inputs[2].array
+    multiplier, shift = split_ratios(F32(x_q.scale) / F32(y_q.scale), scale)
+    acc = accumulator_bias(bias, F32(x_q.scale), scale)
+    return [multiplier.astype(np.int32), acc.astype(np.int32), np.asarray([shift], np.int32)]
+
+
+def _row_parameters_c(node: Node, graph: Graph) -> CCall:
+    x, scale, bias = node.inputs
+    multiplier, acc, shift = node.outputs
+    return CCall(
+        function="insitu_row_parameters",
+        params_type="insitu_row_parameters_params_t",
+        params={"rows": graph.tensors[scale].size, "largest": node.attributes["largest"]},
+        arguments=(
+            f"?{x}",
+            f"?{multiplier}",
+            f"${scale}",
+            f"${bias}",
+            f"${multiplier}",
+            f"${acc}",
+            f"${shift}",
+        ),
+        source="rows.c",
+    )
+
+
+row_parameters = OpDef(
+    name="row_parameters",
+    infer=_infer_row_parameters,
+    integer_reference=_row_parameters,
+    c_call=_row_parameters_c,
+)
+"""Scales in force -> multiplier[out], bias in accumulator units[out], shift[1].
+
+Inputs: x (for its scale alone), row scale[out], bias[out] in units of 2^-20. The multiplier
+carries the quantization of the layer's output.
+"""
+
+
+def _follow_range(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    q = inputs[1].qparams
+    assert q is not None
+    smallest = F32(node.attributes["smallest"])
+    return [np.asarray(follow(inputs[0].array, inputs[1].array, q, smallest), F32)]
+
+
+def _follow_range_c(node: Node, graph: Graph) -> CCall:
+    q = graph.tensors[node.inputs[1]].qparams
+    assert q is not None
+    return CCall(
+        function="insitu_follow_range",
+        params_type="insitu_follow_range_params_t",
+        params={
+            "clip_min": q.clip_min,
+            "clip_max": q.clip_max,
+            "smallest": node.attributes["smallest"],
+        },
+        arguments=(f"?{node.inputs[1]}", f"${node.inputs[1]}", f"${node.inputs[0]}"),
+        source="rows.c",
+    )
+
+
+follow_range = OpDef(
+    name="follow_range",
+    infer=lambda attributes, inputs: [],
+    integer_reference=_follow_range,
+    c_call=_follow_range_c,
+)
+"""Range of a trained layer's output, from the next step on. Inputs: range[2], observed[2]."""
+
+
+def accumulator_bound(node: Node, terms: int) -> Bound:
+    """|sum of w (x - zero point)| plus the bias."""
+    return Bound(f'{node.name}: accumulator of {terms} products', 127 * 255 * terms + 2**30)

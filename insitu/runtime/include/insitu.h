@@ -1,0 +1,52 @@
+/* insitu: in-place quantized training on microcontrollers. What every model and kernel shares.
+ *
+ * value = scale * (q - zero_point). Integers are exact; floats are IEEE single, one rounding an
+ * operation in the order written (compile with -ffp-contract=off). Twin: insitu/fixed_point.py;
+ * the text of both is docs/arithmetic.md. Nothing here allocates, recurses or keeps state.
+ */
+#ifndef INSITU_H
+#define INSITU_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum {
+  INSITU_OK = 0,
+  INSITU_ERROR_LABEL = 1, /* the label is not in [0, classes); nothing was changed */
+  INSITU_ERROR_RATE = 2   /* the learning rate is not in (0, 1]; nothing was changed */
+} insitu_status_t;
+
+/* What a training step did. */
+typedef struct {
+  float loss;         /* cross-entropy before the update, natural logarithm */
+  int32_t predicted;  /* class before the update */
+  int32_t skipped;    /* 1: the error rounded to zero everywhere, nothing was updated */
+  int32_t saturated;  /* rows whose step was too large for its multiplier and was held */
+} insitu_info_t;
+
+/* Quantization of a tensor, fixed or in force during one step. */
+typedef struct {
+  float scale;
+  int32_t zero_point;
+  int32_t clamp_min, clamp_max; /* every stored q lies within */
+  int32_t pass_min, pass_max;   /* the error passes where pass_min <= q <= pass_max */
+} insitu_qparams_t;
+
+#ifdef INSITU_PROFILE_HOOK
+void insitu_profile(int32_t node);
+#define INSITU_PROFILE(node) insitu_profile(node)
+#else
+#define INSITU_PROFILE(node) ((void)0)
+#endif
+
+/* The learning rate of a step: from `rate` at step 0 down to 2 % of it along half a cosine. */
+float insitu_cosine_rate(float rate, uint32_t step, uint32_t steps);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
