@@ -1,0 +1,65 @@
+# Every target sets up what it needs in .venv, from nothing but Python 3.11 or newer: no root, no
+# compiler, no emulator. `make demo`, `make test`, `make lint`, `make bench`, `make clean`.
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+DATA := $(abspath ../shared/data)
+
+# More arguments for pytest, e.g. make test PYTEST="-k plan".
+PYTEST :=
+WORKERS := auto
+
+ifneq ($(wildcard $(DATA)),)
+export INSITU_DATA ?= $(DATA)
+endif
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo   digits on an emulated nRF52840, from nothing to a report"
+	@echo "make test   all tests (those against autograd need torch: pip install torch==2.13.0)"
+	@echo "make lint   ruff, mypy, import-linter, clang-format"
+	@echo "make bench  the benchmarks"
+	@echo "make clean  removes .venv and what the tools left behind"
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/insitu demo
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/clang-format --dry-run -Werror $$(find insitu/runtime -name '*.[ch]')
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# Python 3.11 or newer, the first on PATH that runs and can make a virtual environment.
+$(VENV)/python.stamp:
+	@for python in python3 python3.11 python3.12 python3.13 python3.14 python; do \
+	  "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
+	    2>/dev/null || continue; \
+	  echo "making $(VENV) with $$("$$python" --version)"; \
+	  "$$python" -m venv --clear $(VENV) && touch $@ && exit 0; \
+	done; \
+	echo "no Python 3.11 or newer with venv on PATH; install one (Debian: python3-venv)" >&2; exit 1
+
+# One environment; the stamps say which extras it holds for the pyproject.toml of now.
+$(VENV)/demo.stamp: SIZE := 215 MB, of which the compiler (ziglang) 101 MB
+$(VENV)/test.stamp: SIZE := 240 MB, of which the compiler (ziglang) 101 MB
+$(VENV)/dev.stamp: SIZE := 275 MB, of which the compiler (ziglang) 101 MB
+$(VENV)/%.stamp: pyproject.toml requirements.lock | $(VENV)/python.stamp
+	@echo "installing insitu[$*] into $(VENV); downloads at most $(SIZE)"
+	$(PIP) install -c requirements.lock -e '.[$*]'
+	@touch $@
