@@ -11,6 +11,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ def _memories(entries: list[Any], *, where: str) -> tuple[Memory, ...]:
         if not any(m.kind == kind for m in memories):
             raise BoardError(f"{where}: memories: none has kind {kind!r}; a board needs one")
     by_origin = sorted(memories, key=lambda m: m.origin)
-    for low, high in zip(by_origin, by_origin[1:], strict=False):
+    for low, high in pairwise(by_origin):
         if low.end > high.origin:
             raise BoardError(
                 f'{where}: memories: "{low.name}" ends at {low.end:#x}, after "{high.name}"'
