@@ -274,7 +274,7 @@ def _read_npz(name: str, file: str, keys: Sequence[str]) -> dict[str, Array]:
         where = f"{file} is not in INSITU_DATA={own}" if own else "INSITU_DATA is not set"
         raise DataError(f"{name}: {where}; set INSITU_DATA to the folder that holds {file}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as packed, np.load(packed, allow_pickle=False) as archive:
             return {key: archive[key] for key in keys}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: damaged ({error}); copy it again") from None
