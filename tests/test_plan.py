@@ -179,7 +179,7 @@ def graphs(draw: st.DrawFn) -> Graph:
     return _graph(*rows, outputs=tuple(wanted))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(graphs())
 def test_any_graph_gets_a_plan_that_passes_the_checker(graph: Graph) -> None:
     plan = plan_memory(graph)
@@ -209,7 +209,7 @@ LIFETIMES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(LIFETIMES)
 def test_a_few_lifetimes_are_placed_as_well_as_possible(rows: list[tuple[int, int, int]]) -> None:
     lifetimes = [

@@ -51,7 +51,7 @@ def _check_pairs(plan: MemoryPlan) -> None:
     for x, start, end in placed:
         assert x.nbytes >= 0 and x.first <= x.last, f"{x.name}: {x} is no lifetime"
         assert start % 4 == 0, f"{x.name}: offset {start} is not a multiple of 4"
-        assert 0 <= start and end <= plan.arena_bytes, (
+        assert start >= 0 and end <= plan.arena_bytes, (
             f"{x.name}: [{start}, {end}) is outside the arena of {plan.arena_bytes} bytes"
         )
     for index, (x, start, end) in enumerate(placed):
