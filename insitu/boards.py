@@ -21,20 +21,25 @@ CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
 CORES_WITH_FPU = ("cortex-m4", "cortex-m7", "cortex-m33")
 KINDS = ("flash", "ram")
 
-BOARD_KEYS: dict[str, type | tuple[type, ...]] = {
+Type = type | tuple[type, ...]
+NUMBER: Type = (int, float)
+
+BOARD_KEYS: dict[str, Type] = {
     "title": str,
     "core": str,
     "fpu": bool,
     "clock_hz": int,
-    "active_mw": (int, float),
+    "active_mw": NUMBER,
     "power_source": str,
     "memories": list,
 }
-MEMORY_KEYS: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "kind": str,
-    "origin": int,
-    "length_bytes": int,
+MEMORY_KEYS: dict[str, Type] = {"name": str, "kind": str, "origin": int, "length_bytes": int}
+IN_WORDS: dict[Type, str] = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    NUMBER: "a number",
+    list: "a list",
 }
 
 
@@ -169,16 +174,13 @@ def _memories(entries: list[Any], *, where: str) -> tuple[Memory, ...]:
     return tuple(sorted(memories, key=lambda m: KINDS.index(m.kind)))
 
 
-def _check_keys(
-    table: dict[str, Any], keys: dict[str, type | tuple[type, ...]], *, where: str
-) -> None:
+def _check_keys(table: dict[str, Any], keys: dict[str, Type], *, where: str) -> None:
     for key, value in table.items():
         if key not in keys:
             raise BoardError(f'{where}: unknown key "{key}"; known: {", ".join(keys)}')
         wanted = keys[key]
         if isinstance(value, bool) != (wanted is bool) or not isinstance(value, wanted):
-            kind = "number" if isinstance(wanted, tuple) else wanted.__name__
-            raise BoardError(f"{where}: {key} = {value!r} should be a {kind}")
+            raise BoardError(f"{where}: {key} = {value!r} should be {IN_WORDS[wanted]}")
     for key in keys:
         if key not in table:
             raise BoardError(f'{where}: key "{key}" is missing; it needs: {", ".join(keys)}')

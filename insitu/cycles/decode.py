@@ -1,15 +1,13 @@
-"""An ELF's machine code -> Instruction: what a core's timing depends on, and nothing else.
+"""Machine code -> Instruction: what a core's timing depends on, and nothing else.
 
-Invariant: every address that lies in a loaded segment decodes to something; encodings unknown to
+Invariant: every address of the code decodes to something; encodings unknown to
 the disassembler count as plain arithmetic of the right size.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 import capstone
 from capstone import arm
@@ -50,9 +48,6 @@ KIND_OF = {mnemonic: kind for kind, names in KINDS.items() for mnemonic in names
 
 WRITES_NOTHING = ("store", "store_double", "store_many", "float_store", "branch", "table_branch")
 """Kinds whose first register operand is read, not written."""
-
-PT_LOAD = 1
-"""A program header of something to load. Source: ELF specification, figure 2-2."""
 
 COMPARISONS = ("cmp", "cmn", "tst", "teq", "vcmp", "vcmpe")
 
@@ -97,29 +92,6 @@ class Code:
     def __init__(self, segments: dict[int, bytes]) -> None:
         self._segments = segments
         self._known: dict[int, Instruction] = {}
-
-    @classmethod
-    def of_elf(cls, path: Path) -> Code:
-        """The loaded segments of a 32-bit little-endian ELF, at the addresses they run at.
-
-        Raises:
-            ToolError: the file is no such ELF.
-        """
-        image = path.read_bytes()
-        segments = {}
-        try:
-            if image[:6] != b"\x7fELF\x01\x01":
-                raise ValueError
-            table = struct.unpack_from("<I", image, 28)[0]
-            entry_bytes, entries = struct.unpack_from("<HH", image, 42)
-            for entry in range(table, table + entries * entry_bytes, entry_bytes):
-                kind, offset, address, _, length = struct.unpack_from("<5I", image, entry)
-                if kind == PT_LOAD and length:
-                    segments[address] = image[offset : offset + length]
-        except (ValueError, struct.error):
-            text = f"{path}: no 32-bit little-endian ELF; build the firmware again"
-            raise ToolError(text) from None
-        return cls(segments)
 
     def block(self, address: int, size_bytes: int | None = None) -> list[Instruction]:
         """The instructions from `address` on: `size_bytes` of them, or up to the next jump."""
