@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from insitu import datasets
-from insitu.datasets import Dataset, Remote
+from insitu.datasets import Array, Dataset, Remote
 from insitu.errors import DataError, InsituError, OutputError
 
 SHARED = Path(os.environ.get("INSITU_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -24,7 +24,7 @@ IMAGES = np.arange(3 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(3, 28,
 LABELS = np.array([0, 9, 4], np.uint8)
 
 
-def idx(array: np.ndarray) -> bytes:
+def idx(array: Array) -> bytes:
     lengths = b"".join(n.to_bytes(4, "big") for n in array.shape)
     return bytes([0, 0, 8, array.ndim]) + lengths + array.tobytes()
 
@@ -62,13 +62,15 @@ def site(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
+    """Serves files and prints nothing."""
+
+    def log_message(self, *_: object) -> None:
         pass
 
 
 def test_digits_are_the_ones_of_scikit_learn() -> None:
     data = datasets.digits()
-    assert (data.x.shape, data.x.dtype, data.classes[9]) == ((1797, 1, 8, 8), np.float32, "9")
+    assert (data.x.shape, data.x.dtype.name, data.classes[9]) == ((1797, 1, 8, 8), "float32", "9")
     assert (data.x.min(), data.x.max()) == (0, 1)
     assert np.bincount(data.y).min() == 174
 
@@ -135,7 +137,7 @@ def test_download_to_an_unwritable_cache_says_so(
 ) -> None:
     (site.parent / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(site.parent / "file"))
-    with pytest.raises(OutputError, match="cannot be written .* XDG_CACHE_HOME"):
+    with pytest.raises(OutputError, match=r"cannot be written .* XDG_CACHE_HOME"):
         datasets.fashion_mnist("train")
 
 
@@ -172,7 +174,7 @@ def test_absent_data_says_how_to_get_it_in_one_line(
 X = np.zeros((4, 1, 512), np.float32)
 Y = np.array([0, 1, 0, 1], np.uint8)
 
-DAMAGED: dict[str, tuple[dict[str, np.ndarray], str]] = {
+DAMAGED: dict[str, tuple[dict[str, Array], str]] = {
     "key": ({"x": X}, "damaged"),
     "length": ({"x": X[:3]}, "3 samples but 4 labels"),
     "label": ({"y": Y + 1}, "labels 1 to 2 but 2 classes"),
@@ -185,10 +187,10 @@ def test_damaged_archive_is_refused(
     case: str, nowhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change, message = DAMAGED[case]
-    table = {"x": X, "y": Y, "load": Y, "classes": np.array(["a", "b"]), **change}
+    table: dict[str, Array] = {"x": X, "y": Y, "load": Y, "classes": np.array(["a", "b"]), **change}
     if case == "key":
         del table["load"]
-    np.savez(nowhere / "cwru.npz", **table)
+    np.savez(nowhere / "cwru.npz", allow_pickle=False, **table)
     monkeypatch.setenv("INSITU_DATA", str(nowhere))
     with pytest.raises(DataError, match=message):
         datasets.cwru()
@@ -221,7 +223,7 @@ def test_real_archive_has_its_shape(case: str, monkeypatch: pytest.MonkeyPatch) 
         pytest.importorskip("PIL", reason="Pillow, which decodes CIFAR-10, is not installed")
     monkeypatch.setenv("INSITU_DATA", str(SHARED))
     data = load()
-    assert (data.x.shape, data.x.dtype, len(data)) == (shape, np.float32, shape[0])
+    assert (data.x.shape, data.x.dtype.name, len(data)) == (shape, "float32", shape[0])
     assert set(np.unique(data.y)) == set(range(len(data.classes)))
 
 
