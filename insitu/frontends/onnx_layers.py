@@ -1,0 +1,183 @@
+"""ONNX's layers with weights -> conv, linear, batch_norm.
+
+Invariant: weights leave as float32, finite, in our layout: conv w[o, kh, kw, i], linear w[o, i];
+every layer has a bias.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from insitu.frontends.onnx_scope import NotSupportedError, Operation, Scope, Shape, Value
+from insitu.frontends.onnx_windows import window_of
+from insitu.graph.model import Array, Node
+
+
+def conv(scope: Scope, op: Operation) -> None:
+    """Conv, 1-D and 2-D."""
+    _, shape = scope.value(op)
+    w = scope.floats(op, 1, "weight")
+    if w.ndim != len(shape) or w.ndim not in (3, 4):
+        if w.ndim == len(shape):
+            raise NotSupportedError(f"a convolution over {w.ndim - 2} axes, only 1 or 2 are there")
+        raise op.error(f"x{list(shape)} has {len(shape)} axes but w{list(w.shape)} {w.ndim}")
+    group = int(op.attributes.get("group", 1))
+    if group != 1:
+        raise NotSupportedError(
+            f"group {group} over {shape[1]} channels, only group 1 is available",
+            "use an ordinary convolution (group 1) and train again",
+        )
+    if w.shape[1] != shape[1]:
+        raise op.error(
+            f"x{list(shape)} has {shape[1]} channels but w{list(w.shape)} takes {w.shape[1]}; "
+            "check the layer before it"
+        )
+    kernel = tuple(int(k) for k in op.attributes.get("kernel_shape", w.shape[2:]))
+    if kernel != w.shape[2:]:
+        raise op.error(f"kernel_shape is {list(kernel)} but w{list(w.shape)} is another size")
+    b = _bias(scope, op, 2, w.shape[0])
+    window = window_of(op, shape[2:], kernel)
+    w = w[:, :, None, :] if w.ndim == 3 else w
+    inputs = [
+        scope.in_form(op),
+        scope.weight(op, "w", w.transpose(0, 2, 3, 1)),
+        scope.weight(op, "b", b),
+    ]
+    scope.emit(op, "conv", inputs, stride=window.stride, padding=window.padding)
+
+
+def _bias(scope: Scope, op: Operation, index: int, count: int) -> Array:
+    if not op.has(index):
+        return np.zeros(count, np.float32)
+    b = scope.floats(op, index, "bias")
+    if b.shape != (count,):
+        raise op.error(f"its bias has the shape {list(b.shape)} but its weight {count} rows")
+    return b
+
+
+def gemm(scope: Scope, op: Operation) -> None:
+    """Gemm: y = alpha x w + beta c."""
+    _, shape = scope.value(op)
+    if len(shape) != 2:
+        raise op.error(f"its input has the shape {list(shape)}, 2 axes belong; flatten before it")
+    if op.attributes.get("transA", 0):
+        raise NotSupportedError("transA 1, only 0 is available")
+    w = scope.floats(op, 1, "weight")
+    if w.ndim != 2:
+        raise op.error(f"its weight has the shape {list(w.shape)}, 2 axes belong")
+    w = w if op.attributes.get("transB", 0) else w.T
+    alpha, beta = (np.float32(op.attributes.get(key, 1.0)) for key in ("alpha", "beta"))
+    b = np.zeros(w.shape[0], np.float32)
+    if op.has(2):
+        c = scope.floats(op, 2, "bias")
+        b = beta * _broadcast(op, c, (1, w.shape[0])).reshape(-1)
+    _linear(scope, op, alpha * w, b, (1, w.shape[0]))
+
+
+def matmul(scope: Scope, op: Operation) -> None:
+    """MatMul with a constant on the right; an Add behind it joins later."""
+    _, shape = scope.value(op)
+    w = scope.floats(op, 1, "weight")
+    if w.ndim != 2:
+        raise NotSupportedError(f"its weight has the shape {list(w.shape)}, only 2 axes are there")
+    b = np.zeros(w.shape[1], np.float32)
+    _linear(scope, op, w.T, b, (*shape[:-1], w.shape[1]))
+
+
+def _linear(scope: Scope, op: Operation, w: Array, b: Array, result: Shape) -> None:
+    value, shape = scope.value(op)
+    rows = math.prod(shape[:-1])
+    if rows != 1:
+        raise NotSupportedError(
+            f"x{list(shape)} has {rows} rows of {shape[-1]} features, only 1 row is available",
+            "flatten before it, or use a 1 x 1 convolution, and train again",
+        )
+    if w.shape[1] != shape[-1]:
+        raise op.error(
+            f"x{list(shape)} has {shape[-1]} features but the weight takes {w.shape[1]}; "
+            "check the flatten before it"
+        )
+    if not (np.isfinite(w).all() and np.isfinite(b).all()):
+        raise op.error("alpha or beta make its weights NaN or infinite")
+    x = scope.as_vector(value)
+    inputs = [x, scope.weight(op, "w", w), scope.weight(op, "b", b)]
+    scope.emit(op, "linear", inputs, result)
+
+
+def batch_norm(scope: Scope, op: Operation) -> None:
+    """BatchNormalization as it infers."""
+    if op.attributes.get("training_mode", 0):
+        raise NotSupportedError(
+            "training_mode 1 changes its statistics", "export the model in eval mode"
+        )
+    op.one_output()
+    _, shape = scope.value(op)
+    channels = shape[1] if len(shape) > 1 else 1
+    inputs = [scope.in_form(op)]
+    epsilon = float(op.attributes.get("epsilon", 1e-5))
+    for index, (letter, what) in enumerate(
+        (("gamma", "scale"), ("beta", "bias"), ("mean", "mean"), ("variance", "variance")), 1
+    ):
+        data = scope.floats(op, index, what)
+        if data.shape != (channels,):
+            raise op.error(
+                f"x{list(shape)} has {channels} channels but its {what} has the shape "
+                f"{list(data.shape)}"
+            )
+        if letter == "variance" and not float(data.min()) + epsilon > 0:
+            raise op.error(f"its variance reaches {data.min()} and epsilon is {epsilon}")
+        inputs.append(scope.weight(op, letter, data))
+    scope.emit(op, "batch_norm", inputs, shape, epsilon=epsilon)
+
+
+def add(scope: Scope, op: Operation) -> None:
+    """Add of a constant to a layer's output joins the layer's bias; no other is supported."""
+    constant = next((i for i, name in enumerate(op.inputs) if name in scope.constants), None)
+    if constant is None:
+        raise NotSupportedError(
+            "it adds two layers' outputs (a residual connection)",
+            "use a network without residual connections",
+        )
+    value, shape = scope.value(op, 1 - constant)
+    c = scope.floats(op, constant, "summand")
+    node = _layer_alone(scope, op.inputs[1 - constant], value)
+    if node is None:
+        raise NotSupportedError(
+            "it adds a constant to what is not the output of a convolution or linear layer alone",
+            "give the layer before it a bias instead",
+        )
+    builder = scope.builder
+    full = _broadcast(op, c, shape)
+    channels = builder.tensors[value.tensor].shape[-1]
+    by_channel = full.reshape(channels, -1)
+    if (by_channel != by_channel[:, :1]).any():
+        raise NotSupportedError(f"it adds {list(c.shape)} numbers, only one a channel is available")
+    bias = builder.tensors[node.inputs[2]].data
+    assert bias is not None
+    with np.errstate(over="ignore"):
+        joined = bias + by_channel[:, 0]
+    if not np.isfinite(joined).all():
+        raise op.error("its sum with the bias before it is infinite")
+    name = builder.constant(f"{node.name}.b", joined)
+    changed = replace(node, inputs=(*node.inputs[:2], name))
+    builder.nodes[builder.nodes.index(node)] = changed
+    scope.bind(op, 0, value)
+
+
+def _layer_alone(scope: Scope, name: str, value: Value) -> Node | None:
+    """The layer that wrote `name`, where nothing but the operation at hand reads it."""
+    if len(scope.readers[name]) != 1 or name in scope.outputs or name not in scope.layers:
+        return None
+    return next(n for n in scope.builder.nodes if value.tensor in n.outputs)
+
+
+def _broadcast(op: Operation, c: Array, shape: Shape) -> Array:
+    try:
+        return np.broadcast_to(c, shape)
+    except ValueError:
+        raise op.error(
+            f"its constant has the shape {list(c.shape)} but its result {list(shape)}"
+        ) from None

@@ -1,0 +1,270 @@
+"""the state of one import: which ONNX names are constants, which are tensors of our graph.
+
+Invariant: a `Value` holds the elements of an ONNX activation in ONNX's own (row-major, channels
+first) order: as a vector x[f], or as a map x[h, w, c] whose channels-first reading is that order.
+Reshape and its like therefore only change `Value.shape`; `flatten` and `unflatten` nodes are made
+when an op needs the other form.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from insitu.errors import ModelError
+from insitu.frontends.model import Unsupported
+from insitu.graph.builder import Builder
+from insitu.graph.model import Array
+from insitu.ops import OPS
+
+LARGEST_TENSOR = 2**27  # elements; half a gigabyte in float, far beyond any microcontroller
+LARGEST_ATTRIBUTE = 2**15  # for kernels, strides and padding
+ADVICE = "replace it, or cut the network before it and export again"
+
+Shape = tuple[int, ...]
+
+
+class NotSupportedError(Exception):
+    """Raised by an importer, caught by the walk: the node becomes `opaque` and is listed."""
+
+    def __init__(self, reason: str, advice: str = ADVICE) -> None:
+        """Keep both halves apart."""
+        super().__init__(reason)
+        self.reason = reason
+        self.advice = advice
+
+
+@dataclass(frozen=True)
+class Value:
+    """An activation: `tensor` of our graph, seen with ONNX's `shape`.
+
+    Attributes:
+        shape: with the batch axis (1) where ONNX has one; None where nobody knows.
+        layout: name of the last node that changed the shape only.
+    """
+
+    tensor: str
+    shape: Shape | None
+    layout: str = ""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An ONNX node, its name readable and its attributes unpacked."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Any]
+    proto: onnx.NodeProto = field(repr=False)
+
+    def error(self, text: str) -> ModelError:
+        """A ModelError that says where."""
+        return ModelError(f'{self.op} "{self.name}": {text}')
+
+    def has(self, index: int) -> bool:
+        """Whether the optional input `index` is given."""
+        return index < len(self.inputs) and self.inputs[index] != ""
+
+    def one_output(self) -> None:
+        """Refuse further outputs that somebody asks for."""
+        extra = [name for name in self.outputs[1:] if name]
+        if extra:
+            raise NotSupportedError(f'its further output "{extra[0]}" is not available')
+
+    def integers(self, key: str, count: int, default: int) -> Shape:
+        """The attribute `key` of `count` integers in [0, 2^15)."""
+        values = tuple(int(v) for v in self.attributes.get(key, (default,) * count))
+        if len(values) != count:
+            raise self.error(f"{key} = {list(values)} has {len(values)} entries, {count} belong")
+        low = min(values, default=0)
+        if low < 0 or max(values, default=0) >= LARGEST_ATTRIBUTE:
+            raise self.error(f"{key} = {list(values)} is outside [0, {LARGEST_ATTRIBUTE})")
+        return values
+
+    def text(self, key: str, default: str) -> str:
+        """The attribute `key`, a string."""
+        value = self.attributes.get(key, default)
+        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def operation(node: onnx.NodeProto, name: str) -> Operation:
+    """Unpack a node.
+
+    Raises:
+        ModelError: an attribute that cannot be read.
+    """
+    attributes = {}
+    for attribute in node.attribute:
+        try:
+            attributes[attribute.name] = helper.get_attribute_value(attribute)
+        except (ValueError, TypeError):
+            raise ModelError(
+                f'{node.op_type} "{name}": attribute {attribute.name} is damaged'
+            ) from None
+    return Operation(node.op_type, name, tuple(node.input), tuple(node.output), attributes, node)
+
+
+def form_of(shape: Shape) -> Shape | None:
+    """How a tensor of ONNX's shape[batch = 1, ...] looks in our graph, None if it cannot."""
+    if not 2 <= len(shape) <= 4 or shape[0] != 1:
+        return None
+    if len(shape) == 2:
+        return shape[1:]
+    channels, *spatial = shape[1:]
+    return (1,) * (2 - len(spatial)) + (*spatial, channels)
+
+
+class Scope:
+    """What has been imported so far."""
+
+    def __init__(self, builder: Builder, opset: int, batch: int) -> None:
+        """Start with nothing but the builder.
+
+        Args:
+            batch: what the file says of the batch axis; reshapes may have it baked in.
+        """
+        self.builder = builder
+        self.opset = opset
+        self.batch = batch
+        self.constants: dict[str, Array] = {}
+        self.values: dict[str, Value] = {}
+        self.layers: set[str] = set()  # outputs of convolutions and linear layers
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        self.outputs: frozenset[str] = frozenset()
+        self.unsupported: list[Unsupported] = []
+
+    def value(self, op: Operation, index: int = 0) -> tuple[Value, Shape]:
+        """The activation that `op` reads there, and its known shape."""
+        if not op.has(index):
+            raise op.error(f"input {index} is missing")
+        name = op.inputs[index]
+        if name in self.constants:
+            raise NotSupportedError(f'its input "{name}" is a constant, not a layer\'s output')
+        value = self.values[name]
+        assert value.shape is not None, name  # the walk keeps nodes with unknown inputs away
+        return value, value.shape
+
+    def constant(self, op: Operation, index: int, what: str) -> Array:
+        """The constant that `op` reads there."""
+        if not op.has(index):
+            raise op.error(f"input {index}, its {what}, is missing")
+        if op.inputs[index] not in self.constants:
+            raise NotSupportedError(
+                f'its {what} "{op.inputs[index]}" is computed from the input, not a constant',
+                "keep it constant, as a weight is, and export again",
+            )
+        return self.constants[op.inputs[index]]
+
+    def floats(self, op: Operation, index: int, what: str, *, finite: bool = True) -> Array:
+        """The constant there as float32.
+
+        Raises:
+            ModelError: it is not of a float type, or holds NaN or infinite numbers.
+        """
+        array = self.constant(op, index, what)
+        kind = array.dtype
+        if kind.kind != "f" and kind.name not in ("bfloat16", "float16"):
+            raise NotSupportedError(f'its {what} "{op.inputs[index]}" is {kind}, not float')
+        with np.errstate(over="ignore", invalid="ignore"):
+            floats = np.ascontiguousarray(array, dtype=np.float32).reshape(array.shape)
+        bad = int(np.count_nonzero(~np.isfinite(floats)))
+        if finite and bad:
+            raise op.error(
+                f'its {what} "{op.inputs[index]}" holds {bad} of {floats.size} numbers that are '
+                "NaN or infinite in float32; train or export the model again"
+            )
+        return floats
+
+    def in_form(self, op: Operation, index: int = 0) -> str:
+        """The tensor that `op` reads there, as vector x[f] or map x[h, w, c] after its rank."""
+        value, shape = self.value(op, index)
+        tensor = self.as_form(value)
+        self.values[op.inputs[index]] = Value(tensor, shape)
+        return tensor
+
+    def as_form(self, value: Value) -> str:
+        """The tensor of a value as vector or map, after the rank of its shape."""
+        form = form_of(value.shape or ())
+        if form is None:
+            raise NotSupportedError(
+                f"its input has the shape {list(value.shape or ())}; vectors [1, f], signals "
+                "[1, c, l] and images [1, c, h, w] of one sample can be read"
+            )
+        return self._with_form(value, form)
+
+    def as_vector(self, value: Value) -> str:
+        """The tensor x[f] of all elements of a value."""
+        return self._with_form(value, (self.builder.tensors[value.tensor].size,))
+
+    def _with_form(self, value: Value, form: Shape) -> str:
+        tensor = value.tensor
+        held = self.builder.tensors[tensor].shape
+        if held == form:
+            return tensor
+        name = value.layout or "layout"
+        if len(held) != 1:
+            (tensor,) = self.builder.node(OPS["flatten"], [tensor], name=name)
+        if len(form) == 1:
+            return tensor
+        attributes = {"shape": form}
+        (tensor,) = self.builder.node(OPS["unflatten"], [tensor], name=name, attributes=attributes)
+        return tensor
+
+    def emit(
+        self,
+        op: Operation,
+        kind: str,
+        inputs: Sequence[str],
+        shape: Shape | None = None,
+        **attributes: Any,
+    ) -> None:
+        """Append a node of ours for `op`; `shape` is ONNX's, by default made from the tensor's."""
+        name = self.builder.unique(op.name)
+        (tensor,) = self.builder.node(OPS[kind], inputs, name=name, attributes=attributes)
+        if shape is None:
+            height, width, channels = self.builder.tensors[tensor].shape
+            rank = len(self.value(op)[1])
+            shape = (1, channels, width) if rank == 3 else (1, channels, height, width)
+        self.bind(op, 0, Value(tensor, shape))
+        if OPS[kind].weights:
+            self.layers.add(op.outputs[0])
+
+    def weight(self, op: Operation, letter: str, data: Array) -> str:
+        """Add a constant named after `op`."""
+        data = np.ascontiguousarray(data, dtype=np.float32)
+        return self.builder.constant(f"{op.name}.{letter}", data)
+
+    def bind(self, op: Operation, index: int, value: Value) -> None:
+        """Say what output `index` of `op` is."""
+        if value.shape is not None:
+            check_shape(value.shape, f'{op.op} "{op.name}": its output')
+        self.values[op.outputs[index]] = value
+
+    def reshaped(self, op: Operation, shape: Shape) -> None:
+        """The first input of `op` with another shape."""
+        value, old = self.value(op)
+        if math.prod(shape) != math.prod(old):
+            raise op.error(
+                f"the input {list(old)} has {math.prod(old)} elements, "
+                f"{list(shape)} has {math.prod(shape)}"
+            )
+        self.bind(op, 0, Value(value.tensor, shape, op.name))
+
+
+def check_shape(shape: Sequence[int], what: str) -> None:
+    """Raise where a tensor has no elements, or more than any board could hold."""
+    if any(d < 1 for d in shape):
+        raise ModelError(f"{what} has the shape {list(shape)}; every axis needs at least 1")
+    if math.prod(shape) > LARGEST_TENSOR:
+        raise ModelError(
+            f"{what} has the shape {list(shape)}, {math.prod(shape)} elements; "
+            f"at most {LARGEST_TENSOR} can be read"
+        )
