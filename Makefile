@@ -17,7 +17,7 @@ ifneq ($(wildcard $(DATA)),)
 export INSITU_DATA ?= $(DATA)
 endif
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint ruff types layers format bench clean
 
 help:
 	@echo "make demo   digits on an emulated nRF52840, from nothing to a report"
@@ -32,11 +32,19 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
 
-lint: $(VENV)/dev.stamp
+lint: ruff types layers format
+
+ruff: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp
 	$(BIN)/mypy
+
+layers: $(VENV)/dev.stamp
 	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/dev.stamp
 	$(BIN)/clang-format --dry-run -Werror $$(find insitu/runtime -name '*.[ch]')
 
 bench: $(VENV)/test.stamp
@@ -56,9 +64,9 @@ $(VENV)/python.stamp:
 	echo "no Python 3.11 or newer with venv on PATH; install one (Debian: python3-venv)" >&2; exit 1
 
 # One environment; the stamps say which extras it holds for the pyproject.toml of now.
-$(VENV)/demo.stamp: SIZE := 215 MB, of which the compiler (ziglang) 101 MB
-$(VENV)/test.stamp: SIZE := 240 MB, of which the compiler (ziglang) 101 MB
-$(VENV)/dev.stamp: SIZE := 275 MB, of which the compiler (ziglang) 101 MB
+$(VENV)/demo.stamp: SIZE := 222 MB, of which the compiler (ziglang) 101 MB
+$(VENV)/test.stamp: SIZE := 252 MB, of which the compiler (ziglang) 101 MB
+$(VENV)/dev.stamp: SIZE := 284 MB, of which the compiler (ziglang) 101 MB
 $(VENV)/%.stamp: pyproject.toml requirements.lock | $(VENV)/python.stamp
 	@echo "installing insitu[$*] into $(VENV); downloads at most $(SIZE)"
 	$(PIP) install -c requirements.lock -e '.[$*]'
