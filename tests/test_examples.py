@@ -1,0 +1,50 @@
+"""Does every example write a sound network and data that fit it?"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import networks
+import numpy as np
+import onnx
+import pytest
+
+SHARED = Path(os.environ.get("INSITU_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+EXAMPLES = {
+    "digits_mlp": (1, 8, 8),
+    "turned_digits": (1, 8, 8),
+    "bearing_cnn": (1, 512),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_writes_a_network_and_data_that_fit(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name == "bearing_cnn":
+        if not (SHARED / "cwru.npz").is_file():
+            pytest.skip("cwru.npz is not here; set INSITU_DATA to the folder that holds it")
+        monkeypatch.setenv("INSITU_DATA", str(SHARED))
+    networks.example(name).main(tmp_path / "out")
+    model = onnx.load(tmp_path / "out" / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    classes = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+    assert tuple(shape) == EXAMPLES[name]
+    for path in (tmp_path / "out").glob("*.npz"):
+        with np.load(path) as data:
+            assert data["x"].shape == (len(data["y"]), *shape)
+            assert set(np.unique(data["y"])) == set(range(classes))
+    commands = capsys.readouterr().out
+    named = {word for word in commands.split() if word.endswith((".onnx", ".npz"))}
+    assert named == {str(path) for path in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_network_is_the_same_every_time(name: str) -> None:
+    first, second = networks.NETWORKS[name](), networks.NETWORKS[name]()
+    assert first.SerializeToString(deterministic=True) == second.SerializeToString(
+        deterministic=True
+    )
