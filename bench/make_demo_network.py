@@ -68,9 +68,8 @@ def moved(x: Array, down: int, right: int) -> Array:
     return around[:, :, 1 - down : 9 - down, 1 - right : 9 - right].copy()
 
 
-def to_onnx(net: DigitsCnn) -> onnx.ModelProto:
-    """The network as ONNX with a symbolic batch; batch norm stays a node of its own."""
-    weights = {k: v.numpy() for k, v in net.state_dict().items() if v.dtype == torch.float32}
+def nodes() -> list[onnx.NodeProto]:
+    """The layers as ONNX; batch norm stays a node of its own."""
 
     def norm(i: int) -> onnx.NodeProto:
         names = [f"bn{i}.{k}" for k in ("weight", "bias", "running_mean", "running_var")]
@@ -89,14 +88,19 @@ def to_onnx(net: DigitsCnn) -> onnx.ModelProto:
     def relu(x: str, i: int) -> onnx.NodeProto:
         return helper.make_node("Relu", [x], [f"relu{i}.y"], f"relu{i}")
 
-    nodes = [
+    return [
         *(conv("image", 1, 1), norm(1), relu("bn1.y", 1)),
         *(conv("relu1.y", 2, 2), norm(2), relu("bn2.y", 2)),
         helper.make_node("Flatten", ["relu2.y"], ["flatten.y"], "flatten"),
         *(linear("flatten.y", 1, "fc1.y"), relu("fc1.y", 3), linear("relu3.y", 2, "logits")),
     ]
+
+
+def to_onnx(net: DigitsCnn) -> onnx.ModelProto:
+    """The network as ONNX with a symbolic batch."""
+    weights = {k: v.numpy() for k, v in net.state_dict().items() if v.dtype == torch.float32}
     graph = helper.make_graph(
-        nodes,
+        nodes(),
         "digits_cnn",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 8, 8])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10])],
