@@ -23,7 +23,7 @@ help:
 	@echo "make demo   digits on an emulated nRF52840, from nothing to a report"
 	@echo "make test   all tests (those against autograd need torch: pip install torch==2.13.0)"
 	@echo "make lint   ruff, mypy, import-linter, clang-format"
-	@echo "make bench  the benchmarks"
+	@echo "make bench  Fashion-MNIST from scratch, beside PyTorch"
 	@echo "make clean  removes .venv and what the tools left behind"
 
 demo: $(VENV)/demo.stamp
@@ -47,8 +47,8 @@ layers: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/clang-format --dry-run -Werror $$(find insitu/runtime -name '*.[ch]')
 
-bench: $(VENV)/test.stamp
-	$(BIN)/python -m bench
+bench: $(VENV)/demo.stamp $(VENV)/torch.stamp
+	$(BIN)/python bench/learning/fashion_mnist.py
 
 clean:
 	rm -rf $(VENV) build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -66,6 +66,7 @@ $(VENV)/python.stamp:
 # One environment; the stamps say which extras it holds for the pyproject.toml of now.
 $(VENV)/demo.stamp: SIZE := 222 MB, of which the compiler (ziglang) 101 MB
 $(VENV)/test.stamp: SIZE := 252 MB, of which the compiler (ziglang) 101 MB
+$(VENV)/torch.stamp: SIZE := 3 GB, on most machines PyTorch with CUDA
 $(VENV)/dev.stamp: SIZE := 284 MB, of which the compiler (ziglang) 101 MB
 $(VENV)/%.stamp: pyproject.toml requirements.lock | $(VENV)/python.stamp
 	@echo "installing insitu[$*] into $(VENV); downloads at most $(SIZE)"
