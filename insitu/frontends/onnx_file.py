@@ -291,5 +291,8 @@ def _run_checker(model: onnx.ModelProto) -> None:
             raise ModelError(
                 f'{describe(node)} is of the domain "{node.domain}", which the file does not import'
             )
+    for output in checked.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.shape.SetInParent()  # its shape is not needed: we infer it
     with foreign("is not valid ONNX"):
         onnx.checker.check_model(checked)
