@@ -191,7 +191,7 @@ class CCall:
     Attributes:
         function: the kernel, e.g. "insitu_conv_s8".
         params_type: name of the kernel's parameter struct, or "" where it takes none.
-        params: its fields, every one, in order of declaration.
+        params: its fields, every one, in order of declaration; a mapping for a nested struct.
         arguments: C expressions after the parameter struct, see `generate.c_text`: a tensor is
             named "$tensor", its quantization "?tensor" (pointer), the node's scratch "!scratch".
         source: the runtime file that defines the kernel.
@@ -201,7 +201,7 @@ class CCall:
 
     function: str
     params_type: str
-    params: Mapping[str, int | float]
+    params: Mapping[str, Any]
     arguments: tuple[str, ...]
     source: str
     returns: str = ""

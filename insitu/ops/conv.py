@@ -275,7 +275,7 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
         function="insitu_conv_grad_input_s8",
         params_type="insitu_conv_grad_input_params_t",
         params={
-            **_params(node, tensors[dx].shape, tensors[w], tensors[dy].shape),
+            "shape": _params(node, tensors[dx].shape, tensors[w], tensors[dy].shape),
             **{name: node.attributes[name] for name in ("drop", "multiplier", "shift")},
         },
         arguments=(f"${dy}", f"${w}", f"${rel}", "!", f"${dx}"),

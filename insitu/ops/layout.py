@@ -2,7 +2,7 @@
 
 Formats that store channels first number the features of a flattened map differently from ours
 (channels last); these ops keep the foreign numbering. Before a linear layer a flatten costs
-nothing: the layer's columns are permuted instead.
+nothing: the layer's columns are permuted instead, and it reads the map in memory order.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _simplify_flatten(rewriter: Any, node: Node) -> bool:
     order = np.argsort(channels_first(np.arange(x.size).reshape(1, *x.shape))[0])
     w = consumer.op.absorb["permute"](rewriter.data(consumer.inputs[1]), order)
     rewriter.replace_data(consumer, 1, w)
-    rewriter.bypass(node, shape=(x.size,))
+    rewriter.bypass(node)
     return True
 
 

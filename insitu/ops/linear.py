@@ -1,6 +1,7 @@
 """Linear layers: forward, input gradient, weight gradient with its update; logits in float.
 
-y[o] = sum over i of w[o, i] x[i] + b[o], clipped. Twin: runtime/src/linear.c.
+y[o] = sum over i of w[o, i] x[i] + b[o], clipped; x of any shape is read in memory order.
+Twin: runtime/src/linear.c.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ COLUMNS = 64
 
 def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
     x, w = inputs[0], inputs[1]
-    if x.shape != (w.shape[1],):
+    if x.size != w.shape[1]:
         raise ModelError(
             f"x{list(x.shape)} has {x.size} features but w{list(w.shape)} takes {w.shape[1]}; "
             "check the flatten before it"
@@ -54,7 +55,8 @@ def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[Tens
 
 def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
     x, w, b = inputs
-    return [np.clip(x @ w.T + b, *attributes.get("clip", UNCLIPPED))]
+    y = x.reshape(len(x), -1) @ w.T + b
+    return [np.clip(y, *attributes.get("clip", UNCLIPPED))]
 
 
 def _integer(
@@ -63,7 +65,7 @@ def _integer(
     x, w, bias, multiplier, shift = (value.array for value in inputs[:5])
     x_q, y_q = inputs[0].qparams, outputs[0]
     assert x_q is not None and y_q is not None
-    accumulator = w.astype(np.int64) @ (x.astype(np.int64) - x_q.zero_point)
+    accumulator = w.astype(np.int64) @ (x.reshape(-1).astype(np.int64) - x_q.zero_point)
     y, observed = requantize(accumulator, bias, multiplier, shift, y_q)
     return [y, observed][: len(node.outputs)]
 
@@ -72,9 +74,14 @@ def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[
     dy = clip_error(builder, node, dy)
     gradients = {}
     if 0 in wanted:
-        terms = builder.tensors[node.inputs[1]].shape[0]
+        x, w = builder.tensors[node.inputs[0]], builder.tensors[node.inputs[1]]
         gradients[0] = emit_grad_input(
-            builder, node, dy, linear_grad_input, terms=terms, attributes={}
+            builder,
+            node,
+            dy,
+            linear_grad_input,
+            terms=w.shape[0],
+            attributes={"shape": x.shape},
         )
     if 1 in wanted:
         emit_update(builder, node, dy, linear_update)
@@ -154,7 +161,7 @@ def _logits(
     x, w, bias, scale = (value.array for value in inputs)
     x_q = inputs[0].qparams
     assert x_q is not None
-    accumulator = w.astype(np.int64) @ (x.astype(np.int64) - x_q.zero_point)
+    accumulator = w.astype(np.int64) @ (x.reshape(-1).astype(np.int64) - x_q.zero_point)
     y = accumulator.astype(F32) * (F32(x_q.scale) * scale) + bias.astype(F32) * BIAS_SCALE
     return [y.astype(F32)]
 
@@ -198,7 +205,7 @@ def _integer_grad_input(
     expanded = expand_error(dy, rel, node.attributes["drop"])
     total = expanded @ w.astype(np.int64)
     v = rescale(total, node.attributes["multiplier"], node.attributes["shift"])
-    return [np.clip(v, -127, 127).astype(np.int8)]
+    return [np.clip(v, -127, 127).astype(np.int8).reshape(node.attributes["shape"])]
 
 
 def _grad_input_c(node: Node, graph: Graph) -> CCall:
@@ -207,7 +214,7 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
         function="insitu_linear_grad_input_s8",
         params_type="insitu_linear_grad_input_params_t",
         params={
-            **_params(graph.tensors[w]),
+            "shape": _params(graph.tensors[w]),
             **{name: node.attributes[name] for name in ("drop", "multiplier", "shift")},
         },
         arguments=(f"${dy}", f"${w}", f"${rel}", "!", f"${node.outputs[0]}"),
@@ -217,20 +224,24 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
 
 linear_grad_input = OpDef(
     name="linear_grad_input",
-    infer=lambda attributes, inputs: [TensorType((inputs[1].shape[1],), inputs[0].dtype)],
-    float_reference=lambda attributes, inputs: [inputs[0] @ inputs[1]],
+    infer=lambda attributes, inputs: [TensorType(attributes["shape"], inputs[0].dtype)],
+    float_reference=lambda attributes, inputs: [
+        (inputs[0] @ inputs[1]).reshape(-1, *attributes["shape"])
+    ],
     integer_reference=_integer_grad_input,
     c_call=_grad_input_c,
     scratch_bytes=lambda node, graph: 4 * COLUMNS,
     macs=_macs,
     bounds=grad_input_bounds,
 )
-"""dx[i] = sum over o of w[o, i] dy[o]. Inputs: dy, w (before the update), rel[out] if integer."""
+"""dx[i] = sum over o of w[o, i] dy[o]. Inputs: dy, w (before the update), rel[out] if integer.
+
+Attribute shape: that of x."""
 
 
 def _float_update(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
     dy, x, w, b, rate = inputs
-    return [w - rate * (dy.T @ x), b - rate * dy.sum(axis=0)]
+    return [w - rate * (dy.T @ x.reshape(len(x), -1)), b - rate * dy.sum(axis=0)]
 
 
 def _integer_update(
@@ -239,7 +250,7 @@ def _integer_update(
     dy, x, w, bias, scale, rate, generator = (value.array for value in inputs)
     dy_q, x_q = inputs[0].qparams, inputs[1].qparams
     assert dy_q is not None and x_q is not None
-    centred = x.astype(np.int64) - x_q.zero_point
+    centred = x.reshape(-1).astype(np.int64) - x_q.zero_point
     factor = F32(F32(rate[0]) * F32(dy_q.scale)) * F32(x_q.scale) * F32(2.0**16)
     rows, state = w.astype(np.int64), int(generator[0])
     for row in np.flatnonzero(dy):

@@ -27,7 +27,7 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
-from insitu.ops.geometry import output_size, scatter, taps, windows
+from insitu.ops.geometry import output_size, scatter, windows
 
 
 def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
@@ -252,20 +252,20 @@ def _average_grad_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) 
 def _average_grad_integer(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
-    """The output's scale is that of dy divided by the window; a smaller count weighs more."""
+    """The output's scale is that of dy divided by the window; a smaller count weighs more.
+
+    Each window gives round(dy window / count), halves away from 0; the sum saturates at the end.
+    """
     attributes = node.attributes
     size = (attributes["shape"][0], attributes["shape"][1])
     kernel, stride, padding = _geometry(attributes)
     counts, window = _counts(attributes, size), _window(attributes)
     dy = inputs[0].array.astype(np.int64)
-    share = (2 * (dy + 128) * window + counts) // (2 * counts) - (
-        (2 * 128 * window + counts) // (2 * counts)
+    share = np.sign(dy) * ((2 * np.abs(dy) * window + counts) // (2 * counts))
+    patches = np.broadcast_to(
+        share[None, :, :, None, None, :], (1, *share.shape[:2], *kernel, share.shape[2])
     )
-    dx = np.zeros((size[0] + padding[0] + padding[2], size[1] + padding[1] + padding[3],
-                   dy.shape[2]), np.int64)
-    for _, _, rows, columns in taps(kernel, stride, (dy.shape[0], dy.shape[1])):
-        dx[rows, columns] += share
-    dx = dx[padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
+    dx = scatter(patches, size, stride, padding)[0]
     return [np.clip(dx, -127, 127).astype(np.int8)]
 
 

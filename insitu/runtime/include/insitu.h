@@ -35,6 +35,9 @@ typedef struct {
   int32_t pass_min, pass_max;   /* the error passes where pass_min <= q <= pass_max */
 } insitu_qparams_t;
 
+/* Stands for infinity: the bound of an activation function that has none. */
+#define INSITU_NO_BOUND 3.402823466e+38f
+
 #ifdef INSITU_PROFILE_HOOK
 void insitu_profile(int32_t node);
 #define INSITU_PROFILE(node) insitu_profile(node)

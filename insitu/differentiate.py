@@ -1,0 +1,86 @@
+"""forward graph -> training-step graph: loss, backward pass and weight updates as ordinary nodes.
+
+Invariant: an input gradient is computed before its layer's weights are updated, and only where a
+trained layer stands upstream; frozen layers behind it carry no update.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from insitu.errors import ModelError
+from insitu.graph.builder import Builder
+from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
+from insitu.ops.loss import emit_loss
+from insitu.ops.rows import GENERATOR, LEARNING_RATE
+
+LABEL = "label"
+
+
+def differentiate(graph: Graph) -> Graph:
+    """Append loss, backward pass and updates for all weights that are state.
+
+    Works on float and on integer graphs.
+
+    Raises:
+        ModelError: an op on the way has no gradient, or a tensor with a gradient has two readers.
+    """
+    builder = Builder(graph.name, graph)
+    builder.input(LABEL, (1,), dtype="int32")
+    for name, value in ((LEARNING_RATE, np.zeros(1, np.float32)),
+                        (GENERATOR, np.ones(1, np.uint32))):
+        builder.add_tensor(
+            Tensor(name, value.shape, str(value.dtype), Kind.STATE, value)
+        )
+    scores = graph.outputs[0]
+    integer = graph.tensors[graph.inputs[0]].dtype == "int8"
+    dy, loss = emit_loss(builder, scores, LABEL, integer=integer)
+    errors = {scores: dy}
+    needed = _with_gradient(graph)
+    for node in reversed(graph.nodes):
+        error = next((errors.pop(y) for y in node.outputs if y in errors), None)
+        if error is None:
+            continue
+        wanted = frozenset(i for i, name in enumerate(node.inputs) if name in needed)
+        if node.op.vjp is None:
+            raise ModelError(
+                f'{graph.name}: {node.op.name} "{node.name}" has no gradient, so nothing before '
+                "it can be trained; train only layers behind it"
+            )
+        for index, dx in node.op.vjp(builder, node, error, wanted).items():
+            x = node.inputs[index]
+            if index not in wanted:
+                continue
+            if x in errors:
+                raise ModelError(
+                    f'{graph.name}: "{x}" is read by {len(graph.consumers(x))} nodes; branches '
+                    "can only be trained behind the last join"
+                )
+            errors[x] = dx
+    return _without_dead_nodes(builder.finish((scores, loss)))
+
+
+def _with_gradient(graph: Graph) -> set[str]:
+    """Tensors whose gradient is needed: trained weights, and activations that depend on them."""
+    needed = set()
+    for node in graph.nodes:
+        if any(graph.tensors[node.inputs[i]].kind is Kind.STATE for i in node.op.weights):
+            needed.add(node.inputs[node.op.weights[0]])
+            needed.add(node.outputs[0])
+        elif any(name in needed for name in node.inputs[:1]):
+            needed.add(node.outputs[0])
+    return needed
+
+
+def _without_dead_nodes(graph: Graph) -> Graph:
+    """The graph without nodes that change no state and whose outputs nobody reads.
+
+    FORWARD nodes come first, so that a prediction is the beginning of a training step.
+    """
+    nodes: list[Node] = []
+    read = set(graph.outputs)
+    for node in reversed(graph.nodes):
+        if node.updates or any(name in read for name in node.outputs):
+            nodes.append(node)
+            read.update(node.inputs)
+    return graph.with_nodes(sorted(nodes[::-1], key=lambda node: node.phase is not Phase.FORWARD))

@@ -1,0 +1,68 @@
+"""training-step graph -> the layout of the model's state struct.
+
+Invariant: no padding that the compiler could choose; the bytes are the same on every core and on
+the desk (little endian).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from insitu.graph.model import DTYPES, Array, Graph, Kind, Tensor
+
+SEED = "seed"
+
+
+@dataclass(frozen=True, eq=False)
+class StateLayout:
+    """Where each state tensor lies.
+
+    Attributes:
+        tensors: in order: four-byte elements first, then int8 arrays, each on 4 bytes.
+        offsets: bytes from the start, by name.
+        nbytes: size of the struct.
+    """
+
+    tensors: tuple[Tensor, ...]
+    offsets: Mapping[str, int]
+    nbytes: int
+
+    def pack(self, values: Mapping[str, Array]) -> bytes:
+        """The struct's bytes for these values."""
+        buffer = bytearray(self.nbytes)
+        for tensor in self.tensors:
+            raw = np.ascontiguousarray(values[tensor.name], _little(tensor.dtype)).tobytes()
+            start = self.offsets[tensor.name]
+            buffer[start : start + len(raw)] = raw
+        return bytes(buffer)
+
+    def unpack(self, raw: bytes) -> dict[str, Array]:
+        """The values in a struct's bytes."""
+        return {
+            tensor.name: np.frombuffer(
+                raw, _little(tensor.dtype), tensor.size, self.offsets[tensor.name]
+            )
+            .reshape(tensor.shape)
+            .copy()
+            for tensor in self.tensors
+        }
+
+
+def state_layout(graph: Graph) -> StateLayout:
+    """The layout for a training-step graph; `seed` stands in it beside the graph's own state."""
+    seed = Tensor(SEED, (1,), "uint32", Kind.STATE, np.zeros(1, np.uint32))
+    tensors = [*graph.of_kind(Kind.STATE), seed]
+    order = {"learning_rate": 0, SEED: 1, "generator": 2}
+    tensors.sort(key=lambda t: (DTYPES[t.dtype] != 4, order.get(t.name, 3), t.dtype != "float32"))
+    offsets, end = {}, 0
+    for tensor in tensors:
+        offsets[tensor.name] = end
+        end += -(-tensor.nbytes // 4) * 4
+    return StateLayout(tuple(tensors), offsets, end)
+
+
+def _little(dtype: str) -> np.dtype[np.generic]:
+    return np.dtype(dtype).newbyteorder("<")

@@ -1,0 +1,81 @@
+"""training-step graph, samples -> state after training: the specification, in numpy.
+
+Invariant: step by step the same bits as the generated C (`run.twin_library`, `run.emulator`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from insitu.fixed_point import F32, range_qparams, seed_generator
+from insitu.graph.model import Array, Graph, Kind, Node, Phase, QParams, Value
+
+LEARNING_RATE, GENERATOR, LABEL = "learning_rate", "generator", "label"
+
+
+class Reference:
+    """A model that runs the training-step graph of one network in numpy."""
+
+    def __init__(self, graph: Graph, *, seed: int = 0) -> None:
+        """Start from the initial state."""
+        self.graph = graph
+        self.seed = seed
+        self.state: dict[str, Array] = {
+            tensor.name: tensor.data.copy()
+            for tensor in graph.of_kind(Kind.STATE)
+            if tensor.data is not None
+        }
+        self.state[GENERATOR] = np.asarray([seed_generator(seed)], np.uint32)
+
+    def predict(self, x: Array) -> Array:
+        """x int8 in the graph's own layout -> scores[classes] float32."""
+        values = self._execute({self.graph.inputs[0]: x}, lambda node: node.phase is Phase.FORWARD)
+        return values[self.graph.outputs[0]]
+
+    def train_step(self, x: Array, label: int, rate: float) -> float:
+        """One training step; returns the loss before it."""
+        self.state[LEARNING_RATE] = np.asarray([rate], F32)
+        inputs = {self.graph.inputs[0]: x, LABEL: np.asarray([label], np.int32)}
+        values = self._execute(inputs, lambda node: True)
+        return float(values[self.graph.outputs[1]][0])
+
+    def _execute(
+        self, inputs: Mapping[str, Array], runs: Callable[[Node], bool]
+    ) -> dict[str, Array]:
+        """Run nodes in order; quantization parameters are those in force at the start."""
+        quantization = self._qparams_in_force()
+        values = {t.name: t.data for t in self.graph.of_kind(Kind.CONSTANT) if t.data is not None}
+        values.update(inputs)
+        for node in self.graph.nodes:
+            if not runs(node):
+                continue
+            assert node.op.integer_reference is not None, node.op.name
+            arguments = [
+                Value(self.state[n] if n in self.state else values[n], quantization[n])
+                for n in node.inputs
+                if n
+            ]
+            results = node.op.integer_reference(
+                node, arguments, [quantization[n] for n in node.outputs]
+            )
+            for name, result in zip((*node.outputs, *node.updates), results, strict=True):
+                (self.state if name in self.state else values)[name] = result
+            if node.phase is Phase.LOSS and not values[node.outputs[0]].any():
+                break
+        return values
+
+    def _qparams_in_force(self) -> dict[str, QParams | None]:
+        """Quantization of every tensor, with the ranges as the state has them."""
+        in_force: dict[str, QParams | None] = {}
+        for tensor in self.graph.tensors.values():
+            q = tensor.qparams
+            if q is not None and q.range is not None:
+                low, high = self.state[q.range]
+                q = replace(
+                    range_qparams(low, high, q.clip_min, q.clip_max), range=q.range
+                )
+            in_force[tensor.name] = q
+        return in_force

@@ -1,0 +1,57 @@
+/* Rescale, saturate, round, random bits: the arithmetic that all kernels share.
+ *
+ * Twin: insitu/fixed_point.py, function for function; the text is docs/arithmetic.md.
+ */
+#ifndef INSITU_FIXED_POINT_H
+#define INSITU_FIXED_POINT_H
+
+#include "insitu.h"
+
+#define INSITU_RATIO_LIMIT 13 /* a ratio of scales is split with at most this pre-shift */
+#define INSITU_BIAS_SCALE 9.5367431640625e-7f /* 2^-20 */
+
+static inline int32_t insitu_min(int32_t a, int32_t b) { return a < b ? a : b; }
+
+static inline int32_t insitu_max(int32_t a, int32_t b) { return a > b ? a : b; }
+
+static inline int32_t insitu_clamp(int32_t v, int32_t low, int32_t high) {
+  return insitu_min(insitu_max(v, low), high);
+}
+
+/* Nearest integer, halves away from zero, held to [low, high]. */
+static inline int32_t insitu_round_clamp(float v, int32_t low, int32_t high) {
+  if (v <= (float)low) return low;
+  if (v >= (float)high) return high;
+  return (int32_t)(v + (v < 0.0f ? -0.5f : 0.5f));
+}
+
+/* round(acc multiplier / 2^(32 - shift)), halves up. Where shift > 0 the ratio is at least 0.5,
+ * so anything beyond 2^16 saturates in the end; it is held there, so the shift cannot overflow. */
+static inline int32_t insitu_rescale(int32_t acc, int32_t multiplier, int32_t shift) {
+  if (shift > 0) acc = insitu_clamp(acc, -65536, 65536) * (int32_t)((uint32_t)1 << shift);
+  return (int32_t)(((int64_t)acc * multiplier + ((int64_t)1 << 31)) >> 32);
+}
+
+/* e' = round(e rel / 2^(8 + drop)), halves up; |e'| <= 16,256. */
+static inline int32_t insitu_expand_error(int32_t e, uint16_t rel, int32_t drop) {
+  return (e * (int32_t)rel + (1 << (7 + drop))) >> (8 + drop);
+}
+
+/* One step of the random generator: four random bytes, to be used from the high one down. */
+static inline uint32_t insitu_draw(uint32_t state) {
+  return (state >> 1) ^ (0xA3000000u & (0u - (state & 1u)));
+}
+
+/* The generator's state for a seed: never 0, and far apart for seeds that are near. */
+uint32_t insitu_seed_generator(uint32_t seed);
+
+/* Quantization in force for a range [low, high] that contains 0. */
+insitu_qparams_t insitu_range_qparams(const float range[2], float clip_min, float clip_max);
+
+/* A real bound on the int8 grid. */
+int32_t insitu_quantize_bound(float bound, const insitu_qparams_t *q);
+
+/* bias minus the rounded step rate * dy_scale * sum of errors, in units of 2^-20. */
+int32_t insitu_update_bias(int32_t bias, int32_t errors, float rate, float dy_scale);
+
+#endif

@@ -1,0 +1,200 @@
+/* Every kernel: shapes, index formula, ranges.
+ *
+ * Feature maps are x[height, width, channels], weights w[out, kernel_h, kernel_w, in] and
+ * w[out, in], int8 in [-127, 127]; errors int8 in [-127, 127]. Sizes count elements. Outputs may
+ * share memory with inputs only where a declaration says so. The ranges are checked for the
+ * network at hand by the compiler (OpDef.bounds), never hoped for.
+ */
+#ifndef INSITU_KERNELS_H
+#define INSITU_KERNELS_H
+
+#include "insitu.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- rows.c: scales of layers whose quantization moves ------------------------------------ */
+
+typedef struct {
+  int32_t rows;
+  float largest; /* largest row scale */
+} insitu_row_parameters_params_t;
+
+/* multiplier[rows] = round(2^(32 - shift) x_scale row_scale / y_scale), bias_acc[rows] =
+ * bias 2^-20 / (x_scale row_scale) held to +-2^30; shift[1] keeps every multiplier below 2^31. */
+void insitu_row_parameters(const insitu_row_parameters_params_t *p, const insitu_qparams_t *x_q,
+                           const insitu_qparams_t *y_q, const float *row_scale,
+                           const int32_t *bias, int32_t *multiplier, int32_t *bias_acc,
+                           int32_t *shift);
+
+typedef struct {
+  float clip_min, clip_max; /* bounds of the activation function */
+  float smallest;           /* the range never becomes narrower */
+} insitu_follow_range_params_t;
+
+/* range[2] += (0.1 where it grows, else 0.01) (observed[2] scale - range), from the next step. */
+void insitu_follow_range(const insitu_follow_range_params_t *p, const insitu_qparams_t *y_q,
+                         const int32_t *observed, float *range);
+
+/* ---- conv.c -------------------------------------------------------------------------------- */
+
+typedef struct {
+  int32_t in_height, in_width, in_channels;
+  int32_t out_height, out_width, out_channels;
+  int32_t kernel_height, kernel_width;
+  int32_t stride_height, stride_width;
+  int32_t pad_top, pad_left;
+} insitu_conv_params_t;
+
+/* y[oy, ox, o] = clamp(zero + rescale(bias[o] + sum of w[o, ky, kx, i] (x[iy, ix, i] - zero)));
+ * iy = oy stride - pad + ky; places outside the map count as the zero point.
+ * scratch: int16[kernel_height kernel_width in_channels]. observed (or 0): smallest and largest
+ * value before the clamp, relative to the zero point. |sum| < 2^31 while the kernel has fewer
+ * than 33,000 weights a row. */
+void insitu_conv_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
+                    const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
+                    const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
+                    void *scratch, int8_t *y, int32_t *observed);
+
+typedef struct {
+  insitu_conv_params_t shape; /* of the forward pass */
+  int32_t drop;               /* bits dropped from the error so that sums fit int32 */
+  int32_t multiplier, shift;
+} insitu_conv_grad_input_params_t;
+
+/* dx[iy, ix, i] = sat(rescale(sum over o, ky, kx of w[o, ky, kx, i] e'[oy, ox, o])).
+ * scratch: int32[in_channels]. */
+void insitu_conv_grad_input_s8(const insitu_conv_grad_input_params_t *p, const int8_t *dy,
+                               const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx);
+
+/* w[o] = sat127(w[o] - d), d = (G M + u) >> 32, G = sum over positions of dy (x - zero),
+ * M = round(2^32 rate dy_scale x_scale / row_scale[o]), u = r 2^24 + 2^23, r 8 random bits.
+ * Rows without an error draw nothing and stay. scratch: int32[weights in a row].
+ * Returns how many rows had M held at 2^31 - 1. */
+int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparams_t *dy_q,
+                              const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
+                              const float *row_scale, const float *rate, void *scratch,
+                              uint32_t *generator, int32_t *bias, int8_t *w);
+
+/* ---- linear.c ------------------------------------------------------------------------------ */
+
+typedef struct {
+  int32_t out_features, in_features;
+} insitu_linear_params_t;
+
+/* y[o] = clamp(zero + rescale(bias[o] + sum of w[o, i] (x[i] - zero))). observed as for conv. */
+void insitu_linear_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x_q,
+                      const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
+                      const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
+                      int8_t *y, int32_t *observed);
+
+/* y[o] = (sum of w[o, i] (x[i] - zero)) (x_scale row_scale[o]) + bias[o] 2^-20, float. */
+void insitu_logits_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x_q,
+                      const int8_t *x, const int8_t *w, const int32_t *bias,
+                      const float *row_scale, float *y);
+
+typedef struct {
+  insitu_linear_params_t shape; /* of the forward pass */
+  int32_t drop;
+  int32_t multiplier, shift;
+} insitu_linear_grad_input_params_t;
+
+#define INSITU_LINEAR_COLUMNS 64
+
+/* dx[i] = sat(rescale(sum over o of w[o, i] e'[o])). scratch: int32[INSITU_LINEAR_COLUMNS]. */
+void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *p, const int8_t *dy,
+                                 const int8_t *w, const uint16_t *rel, void *scratch,
+                                 int8_t *dx);
+
+/* w[o, i] = sat127(w[o, i] - ((kappa (x[i] - zero) + r 2^8 + 2^7) >> 16)),
+ * kappa = round(2^16 dy[o] rate dy_scale x_scale / row_scale[o]), int16; r 8 random bits.
+ * Rows without an error draw nothing and stay. Returns how many rows had kappa held. */
+int32_t insitu_linear_update_s8(const insitu_linear_params_t *p, const insitu_qparams_t *dy_q,
+                                const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
+                                const float *row_scale, const float *rate, uint32_t *generator,
+                                int32_t *bias, int8_t *w);
+
+/* ---- pool.c -------------------------------------------------------------------------------- */
+
+typedef struct {
+  int32_t in_height, in_width, channels;
+  int32_t out_height, out_width;
+  int32_t kernel_height, kernel_width;
+  int32_t stride_height, stride_width;
+  int32_t pad_top, pad_left;
+  int32_t count_padding; /* average only: padding counts as zeros */
+} insitu_pool_params_t;
+
+void insitu_max_pool_s8(const insitu_pool_params_t *p, const insitu_qparams_t *x_q,
+                        const int8_t *x, int8_t *y);
+
+/* Each error goes to the first largest element of its window; sums saturate one by one. */
+void insitu_max_pool_grad_s8(const insitu_pool_params_t *p, const int8_t *dy, const int8_t *x,
+                             int8_t *dx);
+
+/* y = round(sum / count) - 128 with elements q + 128, halves up. */
+void insitu_average_pool_s8(const insitu_pool_params_t *p, const insitu_qparams_t *x_q,
+                            const int8_t *x, int8_t *y);
+
+/* dx = sat(sum over windows of round(dy window / count)); its scale is that of dy / window. */
+void insitu_average_pool_grad_s8(const insitu_pool_params_t *p, const int8_t *dy, int8_t *dx);
+
+/* ---- clip.c -------------------------------------------------------------------------------- */
+
+typedef struct {
+  int32_t size;
+} insitu_size_params_t;
+
+typedef struct {
+  int32_t size;
+  float min, max; /* real, possibly infinite */
+} insitu_clip_params_t;
+
+/* y = min(max(x, min), max); y may be x. */
+void insitu_clip_s8(const insitu_clip_params_t *p, const insitu_qparams_t *x_q, const int8_t *x,
+                    int8_t *y);
+
+/* dx = dy where x is strictly between min and max, else 0; dx may be dy. */
+void insitu_clip_grad_s8(const insitu_clip_params_t *p, const insitu_qparams_t *x_q,
+                         const int8_t *dy, const int8_t *x, int8_t *dx);
+
+/* dx = dy where y passes by its own quantization (pass_min, pass_max), else 0; dx may be dy. */
+void insitu_layer_clip_grad_s8(const insitu_size_params_t *p, const insitu_qparams_t *y_q,
+                               const int8_t *dy, const int8_t *y, int8_t *dx);
+
+/* ---- layout.c ------------------------------------------------------------------------------ */
+
+typedef struct {
+  int32_t height, width, channels;
+} insitu_layout_params_t;
+
+/* y[c, h, w] = x[h, w, c] */
+void insitu_flatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_t *y);
+
+/* y[h, w, c] = x[c, h, w] */
+void insitu_unflatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_t *y);
+
+/* q[h, w, c] = clamp(zero + round(x[c, h, w] / scale)): a sample as sensors give it. */
+void insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
+                               const float *x, int8_t *q);
+
+/* ---- loss.c -------------------------------------------------------------------------------- */
+
+/* y = (x - zero) scale */
+void insitu_dequantize_s8(const insitu_size_params_t *p, const insitu_qparams_t *x_q,
+                          const int8_t *x, float *y);
+
+/* dy = round(127 (softmax(scores) - onehot(label))), loss = -log softmax(scores)[label].
+ * Returns the number of errors that are not zero. */
+int32_t insitu_softmax_cross_entropy_s8(const insitu_size_params_t *p, const float *scores,
+                                        const int32_t *label, int8_t *dy, float *loss);
+
+/* The first of the largest scores. */
+int32_t insitu_argmax_f32(int32_t size, const float *scores);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
