@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 PYTHON = sorted(p for d in ("insitu", "tests", "bench") for p in (ROOT / d).rglob("*.py"))
@@ -70,3 +72,29 @@ FORBIDDEN = {
 def test_the_runtime_is_free_of(path: Path, pattern: str) -> None:
     code = re.sub(r"/\*.*?\*/|//[^\n]*", "", path.read_text(), flags=re.DOTALL)
     assert not re.search(pattern, code)
+
+
+def test_the_lock_pins_what_pyproject_asks_for() -> None:
+    locked = dict(
+        line.lower().replace("_", "-").split("==")
+        for line in (ROOT / "requirements.lock").read_text().splitlines()
+        if not line.startswith("#")
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [row for rows in project["optional-dependencies"].values() for row in rows]
+    wanted = [Requirement(row) for row in [*project["dependencies"], *extras]]
+    pinned = [r for r in wanted if r.name not in ("insitu", "torch")]
+    assert all(r.specifier.contains(locked.get(r.name.lower(), "0")) for r in pinned), [
+        f"{r} but {locked.get(r.name.lower())}" for r in pinned
+    ]
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=_name)
+def test_a_page_links_to_what_is_there(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", path.read_text())
+    local = [a or b for a, b in targets if not re.match(r"[a-z]+:|#", a or b)]
+    missing = [t for t in local if not (path.parent / t.split("#")[0]).exists()]
+    assert not missing
