@@ -1,0 +1,341 @@
+"""Generated C + Toolchain -> shared library for the desk, or firmware for a board.
+
+Invariant: a firmware exists only if it fits: the linker script gives it exactly the board's flash
+and RAM, with room for the stack, at the emulated machine's addresses. The C that goes around the
+model is in runtime/ports/.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from insitu.artifacts import Firmware
+from insitu.boards import Board
+from insitu.elf import Image, read_elf
+from insitu.errors import BoardError, FitError, OutputError, ToolError
+from insitu.machines import LARGEST_BYTES, MACHINES, MIB
+from insitu.toolchains import GCC_MACHINE_FLAGS, Toolchain, find_toolchain
+
+STACK_BYTES = 2048
+"""Room that the linker keeps for the stack where the caller has not measured it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """Memory as the linker sees it."""
+
+    name: str
+    origin: int
+    length_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """A linker script's free choices."""
+
+    flash: Region
+    ram: tuple[Region, ...]
+    state_region: str
+    arena_region: str
+    stack_bytes: int
+
+
+def ports() -> Path:
+    """The folder of the startup code, linker script and harnesses."""
+    return Path(str(resources.files("insitu").joinpath("runtime/ports")))
+
+
+def build_host(
+    source_dir: Path,
+    name: str,
+    out_dir: Path,
+    *,
+    toolchain: Toolchain | None = None,
+    sanitize: bool = False,
+) -> Path:
+    """The shared library of model `name`, for `TwinLibrary`; a changed model gets a new path.
+
+    Args:
+        sanitize: with AddressSanitizer and UBSan; gcc or clang only.
+
+    Raises:
+        ToolError: there is no compiler, or it failed.
+        OutputError: `out_dir` cannot be written.
+    """
+    chosen = toolchain or find_toolchain("host")
+    if sanitize and chosen.name == "zig":
+        raise ToolError("zig does not bring AddressSanitizer; take gcc or clang for sanitize")
+    flags = (*chosen.compile_flags(sanitize=sanitize), *_model_flags(source_dir, name))
+    jobs = [(path, (*flags, "-O3")) for path in (*_sources(source_dir), ports() / "host/host.c")]
+    objects = _compile(chosen, jobs, _headers(source_dir), out_dir)
+    digest = _digest(*(path.name for path in objects))
+    library = out_dir / f"lib{name}-{digest}.so"
+    if not library.exists():
+        _produce(chosen, library, *chosen.link_flags(sanitize=sanitize), *objects)
+    return library
+
+
+def build_hook(out_dir: Path, *, toolchain: Toolchain | None = None) -> Path:
+    """The shared library that counts the blocks that an emulator executes, for `run.profile`.
+
+    Raises:
+        ToolError, OutputError: as `build_host`.
+    """
+    chosen = toolchain or find_toolchain("host")
+    source = ports() / "emulator/block_profile.c"
+    (compiled,) = _compile(chosen, [(source, (*chosen.compile_flags(), "-O2"))], (), out_dir)
+    library = out_dir / f"block_profile-{compiled.stem}.so"
+    if not library.exists():
+        _produce(chosen, library, *chosen.link_flags(), compiled)
+    return library
+
+
+def build_firmware(
+    source_dir: Path,
+    name: str,
+    board: Board,
+    out_dir: Path,
+    *,
+    toolchain: Toolchain | None = None,
+    profile: bool = False,
+    limits: bool = True,
+    stack_bytes: int = STACK_BYTES,
+) -> Firmware:
+    """The firmware of model `name` with the streaming harness, and its linker map beside it.
+
+    Args:
+        profile: with the marks that `emulator.run(..., profile=True)` counts by.
+        limits: with exactly the board's memories; False: with as much as it takes, to measure.
+        stack_bytes: the stack that must fit, measured by a run before.
+
+    Raises:
+        FitError: the network needs more memory than the board has.
+        BoardError: the board's description is wrong.
+        ToolError: there is no compiler, or it failed.
+        OutputError: `out_dir` cannot be written.
+    """
+    if (board.core, board.fpu) not in GCC_MACHINE_FLAGS:
+        raise BoardError(f"{board.name}: {board.core} has no FPU; set fpu = false")
+    chosen = toolchain or find_toolchain(board.core)
+    if chosen.target != board.core:
+        raise ToolError(f"{chosen.title} is for {chosen.target} but {board.name} is {board.core}")
+    stem = f"{name}-{board.name}-{chosen.name}" + ("-profile" if profile else "")
+    objects = _firmware_objects(chosen, source_dir, name, board, out_dir, profile)
+
+    def link(layout: _Layout, suffix: str) -> tuple[Path, Image]:
+        elf = out_dir / f"{stem}{suffix}.elf"
+        script = elf.with_suffix(".ld")
+        _write(script, _script(layout))
+        flags = (*chosen.link_flags(fpu=board.fpu), f"-Wl,-T,{script}", "-Wl,--print-map")
+        _write(elf.with_suffix(".map"), _produce(chosen, elf, *objects, *flags))
+        return elf, read_elf(elf)
+
+    elf, image = link(_roomy(board, LARGEST_BYTES, stack_bytes), "-unlimited")
+    if limits:
+        elf, image = link(_fit(board, image, stack_bytes), "")
+    elif max(_flash_bytes(image, board.core), _ram_bytes(image)) + stack_bytes < 4 * MIB:
+        elf, image = link(_roomy(board, 4 * MIB, stack_bytes), "-unlimited")
+    return Firmware(
+        elf=elf,
+        core=board.core,
+        toolchain=chosen.title,
+        flash_bytes=_flash_bytes(image, board.core),
+        ram_bytes=_ram_bytes(image),
+    )
+
+
+def _firmware_objects(
+    toolchain: Toolchain, source_dir: Path, name: str, board: Board, out_dir: Path, profile: bool
+) -> list[Path]:
+    port = ports() / "cortex_m"
+    flags = (
+        *toolchain.compile_flags(fpu=board.fpu),
+        *_model_flags(source_dir, name),
+        f"-I{port}",
+        "-isystem",
+        str(port / "include"),
+        *(("-DINSITU_PROFILE_HOOK",) if profile else ()),
+    )
+    jobs = [
+        (path, (*flags, "-O3" if path.parent.name == "runtime" else "-O2"))
+        for path in _sources(source_dir)
+    ]
+    jobs += [(port / file, (*flags, "-O2")) for file in ("startup.c", "firmware.c")]
+    jobs += [(port / "memory.c", (*flags, "-O2", "-fno-builtin"))]
+    jobs += [(port / "profile.c", (*flags, "-O2"))] if profile else []
+    return _compile(toolchain, jobs, (*_headers(source_dir), *port.rglob("*.h")), out_dir)
+
+
+def _roomy(board: Board, length_bytes: int, stack_bytes: int) -> _Layout:
+    machine = MACHINES[board.core]
+    return _Layout(
+        flash=Region(name="FLASH", origin=machine.flash_origin, length_bytes=length_bytes),
+        ram=(Region(name="RAM", origin=machine.ram_origin, length_bytes=length_bytes),),
+        state_region="RAM",
+        arena_region="RAM",
+        stack_bytes=stack_bytes,
+    )
+
+
+def _fit(board: Board, image: Image, stack_bytes: int) -> _Layout:
+    """A layout of the linked sections in the board's own memories, the first RAM preferred."""
+    flash = _flash_bytes(image, board.core)
+    _require(board, "flash", flash, board.flash_bytes)
+    ram = _board_ram(board)
+    state, arena = (image.sections[f".insitu_{name}"][1] for name in ("state", "arena"))
+    rest = _ram_bytes(image) - state - arena + stack_bytes
+    # the first choice has everything in the first RAM; the arena is moved out before the state
+    for s, a in itertools.product(range(len(ram)), repeat=2):
+        needed = [rest] + [0] * (len(ram) - 1)
+        needed[s] += state
+        needed[a] += arena
+        if all(need <= region.length_bytes for need, region in zip(needed, ram, strict=True)):
+            return _Layout(
+                flash=replace(_roomy(board, 0, 0).flash, length_bytes=board.flash_bytes),
+                ram=ram,
+                state_region=ram[s].name,
+                arena_region=ram[a].name,
+                stack_bytes=stack_bytes,
+            )
+    _require(board, "RAM", rest + state + arena, board.ram_bytes)
+    parts = " + ".join(str(region.length_bytes) for region in ram)
+    largest = max(state, arena)
+    raise FitError(
+        f"{board.name}: RAM is {parts} bytes in pieces and no piece takes the largest part of the "
+        f"network, {largest} bytes, beside the others; train fewer layers"
+    )
+
+
+def _require(board: Board, kind: str, needed: int, there: int) -> None:
+    if needed > there:
+        raise FitError(
+            f"{board.name}: the network needs {needed} bytes of {kind} but the board has {there}, "
+            f"{needed - there} too few; train fewer layers or take a larger board"
+        )
+
+
+def _board_ram(board: Board) -> tuple[Region, ...]:
+    """The board's RAM at the emulated machine's addresses; what touches is one region."""
+    merged: list[tuple[int, int]] = []
+    for memory in (m for m in board.memories if m.kind == "ram"):
+        if merged and memory.origin == sum(merged[-1]):
+            merged[-1] = (merged[-1][0], merged[-1][1] + memory.length_bytes)
+        else:
+            merged.append((memory.origin, memory.length_bytes))
+    regions: list[Region] = []
+    origin = MACHINES[board.core].ram_origin
+    for index, (_, length) in enumerate(merged):
+        regions.append(Region(name=f"RAM{index or ''}", origin=origin, length_bytes=length))
+        origin += (length // MIB + 1) * MIB  # a gap, so that no write past an end goes unnoticed
+    return tuple(regions)
+
+
+def _script(layout: _Layout) -> str:
+    """The linker script; it also leaves each region in the symbol table, for the emulator."""
+    lines, symbols = [], []
+    for region in (layout.flash, *layout.ram):
+        access = "rx" if region is layout.flash else "rw"
+        lines.append(
+            f"  {region.name} ({access}) : "
+            f"ORIGIN = {region.origin:#x}, LENGTH = {region.length_bytes}"
+        )
+        symbols.append(f"insitu_region_{region.name}_origin = {region.origin:#x};")
+        symbols.append(f"insitu_region_{region.name}_bytes = {region.length_bytes};")
+    template = Template((ports() / "cortex_m/cortex_m.ld").read_text())
+    return template.substitute(
+        memories="\n".join(lines),
+        regions="\n".join(symbols),
+        state_region=layout.state_region,
+        arena_region=layout.arena_region,
+        stack_bytes=layout.stack_bytes,
+    )
+
+
+def _flash_bytes(image: Image, core: str) -> int:
+    """Code, constants and the initial values of data."""
+    return image.load_end - MACHINES[core].flash_origin
+
+
+def _ram_bytes(image: Image) -> int:
+    """Data and bss with the model, without the stack."""
+    names = (".data", ".insitu_state", ".insitu_arena", ".bss")
+    return sum(image.sections.get(name, (0, 0))[1] for name in names)
+
+
+def _sources(source_dir: Path) -> list[Path]:
+    found = sorted(source_dir.glob("*.c")) + sorted((source_dir / "runtime").glob("*.c"))
+    if not found:
+        raise OutputError(f'{source_dir}: no C sources; run "insitu compile" first')
+    return found
+
+
+def _headers(source_dir: Path) -> tuple[Path, ...]:
+    return (*source_dir.glob("*.h"), *(source_dir / "runtime").glob("*.h"), ports() / "harness.h")
+
+
+def _model_flags(source_dir: Path, name: str) -> tuple[str, ...]:
+    return (
+        f'-DINSITU_HEADER="insitu_{name}.h"',
+        f"-DINSITU_PREFIX=insitu_{name}",
+        f"-I{source_dir}",
+        f"-I{source_dir / 'runtime'}",
+        f"-I{ports()}",
+    )
+
+
+def _compile(
+    toolchain: Toolchain,
+    jobs: Sequence[tuple[Path, tuple[str, ...]]],
+    headers: Sequence[Path],
+    out_dir: Path,
+) -> list[Path]:
+    """One object a (source, flags); an object with the same inputs is not compiled again."""
+    folder = out_dir / "objects"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: {error.strerror}; choose a folder you can write") from None
+    shared = _digest(toolchain.title, *(path.read_text() for path in sorted(headers)))
+
+    def build(job: tuple[Path, tuple[str, ...]]) -> Path:
+        source, flags = job
+        digest = _digest(shared, source.name, source.read_text(), *flags)
+        compiled = folder / f"{source.stem}-{digest}.o"
+        if not compiled.exists():
+            _produce(toolchain, compiled, *flags, "-c", source)
+        return compiled
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return list(pool.map(build, jobs))
+
+
+def _produce(toolchain: Toolchain, output: Path, *arguments: str | Path) -> str:
+    """What the compiler printed; `output` appears whole or not at all."""
+    partial = output.with_name(f"{output.stem}.{os.getpid()}.partial{output.suffix}")
+    try:
+        printed = toolchain.run(*arguments, "-o", partial)
+        partial.replace(output)
+        return printed
+    except OSError as error:
+        raise OutputError(f"{output}: {error.strerror}; choose a folder you can write") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}; choose a folder you can write") from None
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]

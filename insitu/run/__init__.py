@@ -1,0 +1,1 @@
+"""Running a model: the numpy reference, the twin on the desk, the emulated board."""

@@ -1,0 +1,230 @@
+"""Firmware + Stream -> RunResult: the model on an emulated Cortex-M.
+
+Invariant: one image, whichever emulator runs it; Unicorn maps exactly the memories that the
+linker script gave, QEMU's boards are larger. C side: runtime/ports/cortex_m/firmware.c.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from insitu.artifacts import Firmware, RunResult
+from insitu.elf import Image, read_elf
+from insitu.errors import DataError, FitError, ToolError
+from insitu.graph.model import Array
+from insitu.machines import MACHINES
+from insitu.run.profile import BlockProfile, ProfiledResult
+from insitu.run.stream import PREDICT, Stream, failure
+from insitu.run.unicorn_machine import UnicornMachine
+from insitu.toolchains import EmulatorTool, find_emulator
+
+Progress = Callable[[int], None]
+"""Called now and then with the number of records done."""
+
+HEADER_BYTES = 12
+RESULT = np.dtype(
+    [
+        ("status", "<i4"),
+        ("loss", "<f4"),
+        ("predicted", "<i4"),
+        ("skipped", "<i4"),
+        ("saturated", "<i4"),
+    ]
+)
+WRONG_INPUT_SIZE = -1  # a status of firmware.c
+
+
+def run(
+    firmware: Firmware,
+    stream: Stream,
+    *,
+    prefer: str | None = None,
+    profile: Path | None = None,
+    timeout_s: float = 600.0,
+    progress: Progress | None = None,
+) -> RunResult:
+    """What the stream did to the model, from its initial state on.
+
+    Args:
+        prefer: "qemu" or "unicorn"; None takes what suits and is installed.
+        profile: the library of `build.build_hook`: count the instructions of the last training
+            record, on Unicorn; the result is a `ProfiledResult`. Wants a firmware built with
+            profile=True.
+        timeout_s: of the whole run, in seconds of this machine.
+
+    Raises:
+        DataError: a record was refused, or has another size than the model's input.
+        FitError: the stack met the data.
+        ToolError: no emulator, the firmware faulted, or time ran out.
+    """
+    image = read_elf(firmware.elf)
+    tool = _choose(firmware, image, prefer if profile is None else "unicorn")
+    records = _records(stream)
+    start = time.perf_counter()
+    blocks = None
+    if tool.name == "qemu":
+        code, console, raw = _run_qemu(firmware, tool, records, timeout_s, progress)
+    else:
+        machine = UnicornMachine(firmware.core, image)
+        count = BlockProfile(profile, image) if profile is not None else None
+        window = _profile_window(stream) if count is not None else None
+        raw = machine.run(records, timeout_s, progress, RESULT.itemsize, count, window)
+        code, console = machine.exit_code, machine.console
+        blocks = count.by_node() if count is not None else None
+    seconds = time.perf_counter() - start
+    state, stack_bytes, results = _parse(firmware, stream, code, console, raw)
+    _check_stack(firmware, image, stack_bytes)
+    losses = results["loss"].copy()
+    losses[stream.record_labels == PREDICT] = np.nan
+    result = RunResult(
+        state=state,
+        predicted=results["predicted"].copy(),
+        losses=losses,
+        info={name: results[name].copy() for name in ("skipped", "saturated")},
+        stack_bytes=stack_bytes,
+        seconds=seconds,
+        emulator=tool.title,
+    )
+    return result if blocks is None else ProfiledResult.of(result, blocks)
+
+
+def _choose(firmware: Firmware, image: Image, prefer: str | None) -> EmulatorTool:
+    """The emulator; an image that is larger than QEMU's board goes to Unicorn."""
+    machine = MACHINES[firmware.core]
+    flash_end = machine.flash_origin + machine.qemu_bytes
+    ram_end = machine.ram_origin + machine.qemu_bytes
+    too_large = image.load_end > flash_end or image.symbols["insitu_stack_top"] > ram_end
+    if too_large and prefer == "qemu":
+        raise ToolError(
+            f"{firmware.elf.name}: {firmware.flash_bytes} bytes of flash or {firmware.ram_bytes} "
+            f"of RAM are more than the {machine.qemu_bytes} of {machine.qemu_machine}; use unicorn"
+        )
+    return find_emulator(firmware.core, prefer="unicorn" if too_large else prefer)
+
+
+def _records(stream: Stream) -> bytes:
+    """records.bin, as firmware.c reads it."""
+    size = stream.x.shape[1]
+    layout = [("label", "<i4"), ("rate", "<f4"), ("x", "i1", (-(-size // 4) * 4,))]
+    records = np.zeros(len(stream), np.dtype(layout))
+    records["label"] = stream.record_labels
+    records["rate"] = stream.rates
+    records["x"][:, :size] = stream.x[stream.samples]
+    header = np.array([stream.seed, len(stream), size], "<u4")
+    return header.tobytes() + records.tobytes()
+
+
+def _profile_window(stream: Stream) -> int:
+    """The number of the record whose instructions are counted.
+
+    Raises:
+        DataError: there is no training record.
+    """
+    training = np.flatnonzero(stream.record_labels >= 0)
+    if len(training) == 0:
+        raise DataError("no record is trained on, so there is no step to profile; give labels")
+    return int(training[-1])
+
+
+def _run_qemu(
+    firmware: Firmware,
+    tool: EmulatorTool,
+    records: bytes,
+    timeout_s: float,
+    progress: Progress | None,
+) -> tuple[int, str, bytes]:
+    """(exit status, console, results.bin)"""
+    with tempfile.TemporaryDirectory(prefix="insitu-") as folder:
+        files = Path(folder)
+        (files / "records.bin").write_bytes(records)
+        results = files / "results.bin"
+        results.touch()
+        command = (
+            *tool.command,
+            *("-M", MACHINES[firmware.core].qemu_machine, "-display", "none", "-monitor", "none"),
+            *("-serial", "none", "-semihosting-config", "enable=on,target=native"),
+            *("-kernel", str(firmware.elf.resolve())),
+        )
+        with (files / "console").open("w+") as console:
+            process = subprocess.Popen(
+                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=console, stderr=console
+            )
+            try:
+                _wait(process, firmware, timeout_s, progress, results)
+            finally:
+                process.kill()
+                process.wait()
+            console.seek(0)
+            said = console.read()
+        return process.returncode, said, results.read_bytes()
+
+
+def _wait(
+    process: subprocess.Popen[bytes],
+    firmware: Firmware,
+    timeout_s: float,
+    progress: Progress | None,
+    results: Path,
+) -> None:
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            process.wait(timeout=min(0.1, max(0.0, end - time.monotonic())))
+            return
+        except subprocess.TimeoutExpired:
+            done = results.stat().st_size // RESULT.itemsize
+            if progress is not None:
+                progress(done)
+            if time.monotonic() >= end:
+                raise _out_of_time(firmware, timeout_s, done) from None
+
+
+def _out_of_time(firmware: Firmware, timeout_s: float, done: int) -> ToolError:
+    return ToolError(
+        f"{firmware.elf.name}: not finished after {timeout_s:g} s and {done} records; "
+        f"give fewer steps or a longer time"
+    )
+
+
+def _parse(
+    firmware: Firmware, stream: Stream, code: int | None, console: str, raw: bytes
+) -> tuple[bytes, int, Array]:
+    """(state, stack bytes, results) of results.bin.
+
+    Raises:
+        DataError, ToolError: the run did not reach its end.
+    """
+    end = len(stream) * RESULT.itemsize
+    whole = min(len(raw), end) // RESULT.itemsize
+    results: Array = np.frombuffer(raw, RESULT, count=whole)
+    refused = np.flatnonzero(results["status"])
+    if len(refused):
+        record = int(refused[0])
+        if results["status"][record] == WRONG_INPUT_SIZE:
+            raise DataError(
+                f"{firmware.elf.name}: x{list(stream.x.shape)} has {stream.x.shape[1]} values a "
+                f"sample but the model takes {results['predicted'][record]}; check the data's shape"
+            )
+        raise failure(int(results["status"][record]), record, stream)
+    if code != 0:
+        said = " ".join(console.split()) or "no message"
+        raise ToolError(
+            f"{firmware.elf.name}: stopped with status {code} after {whole} of {len(stream)} "
+            f"records: {said[:200]}; run it with a debugger or report it"
+        )
+    return raw[end + 4 :], int.from_bytes(raw[end : end + 4], "little"), results
+
+
+def _check_stack(firmware: Firmware, image: Image, stack_bytes: int) -> None:
+    room = image.symbols["insitu_stack_top"] - image.symbols["insitu_stack_limit"]
+    if stack_bytes >= room:
+        raise FitError(
+            f"{firmware.elf.name}: the stack used all of its {room} bytes and may have met the "
+            f"data; train fewer layers or take a larger board"
+        )

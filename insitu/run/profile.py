@@ -1,0 +1,181 @@
+"""Unicorn's block hook -> instructions and blocks of each node in one training step, exactly.
+
+Invariant: an instruction counts for the node whose mark (a call of insitu_profile) came last; the
+calls themselves count for nobody. C side: runtime/ports/emulator/block_profile.c.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from unicorn import UC_HOOK_BLOCK, Uc, arm_const
+from unicorn.unicorn_py3.unicorn import uclib
+
+from insitu.artifacts import RunResult
+from insitu.elf import Image
+from insitu.errors import ToolError
+
+BLOCKS = 1 << 16  # room for different (node, block) pairs, a power of two
+MARK_INSTRUCTIONS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockCount:
+    """A basic block during one training step.
+
+    Attributes:
+        bytes: of code from its address on.
+        taken: how often it was left for another address than the one behind it.
+        marks: how often it ended in a mark, whose two instructions ("movs r0, #node" and
+            "bl insitu_profile") a firmware without marks does not have.
+    """
+
+    bytes: int
+    instructions: int
+    executions: int
+    taken: int
+    marks: int
+
+    @property
+    def executed(self) -> int:
+        """Instructions executed in this block, without the marks'."""
+        return self.executions * self.instructions - self.marks * MARK_INSTRUCTIONS
+
+
+BlocksByNode = Mapping[int, Mapping[int, BlockCount]]
+"""blocks[node][address]"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfiledResult(RunResult):
+    """A run whose last training record was counted.
+
+    Attributes:
+        blocks: every block that each node executed; `instructions` is their sum.
+    """
+
+    blocks: BlocksByNode = field(default_factory=dict)
+
+    @staticmethod
+    def of(result: RunResult, blocks: BlocksByNode) -> ProfiledResult:
+        """The result with its instructions by node."""
+        values = {f.name: getattr(result, f.name) for f in fields(result)}
+        values["instructions"] = {
+            node: sum(block.executed for block in found.values())
+            for node, found in blocks.items()
+        }
+        return ProfiledResult(**values, blocks=blocks)
+
+
+class _Block(ctypes.Structure):
+    _fields_ = [
+        ("address", ctypes.c_uint32),
+        ("bytes", ctypes.c_uint32),
+        ("instructions", ctypes.c_uint32),
+        ("node", ctypes.c_int32),
+        ("executions", ctypes.c_uint64),
+        ("taken", ctypes.c_uint64),
+        ("marks", ctypes.c_uint64),
+    ]
+
+
+class _Profile(ctypes.Structure):
+    _fields_ = [
+        ("code", ctypes.c_char_p),
+        ("code_start", ctypes.c_uint32),
+        ("code_bytes", ctypes.c_uint32),
+        ("mark", ctypes.c_uint32),
+        ("current", ctypes.c_int32),
+        ("capacity", ctypes.c_uint32),
+        ("used", ctypes.c_uint32),
+        ("blocks", ctypes.POINTER(_Block)),
+        ("last", ctypes.c_void_p),
+    ]
+
+
+class BlockProfile:
+    """Counts blocks while a Unicorn engine runs, between `start` and `stop`."""
+
+    def __init__(self, library: Path, image: Image) -> None:
+        """Takes the library of `build.build_hook` and the image that will run.
+
+        Raises:
+            ToolError: the library cannot be loaded, or the image has no marks.
+        """
+        if "insitu_profile" not in image.symbols:
+            raise ToolError("the firmware has no marks to count by; build it with profile=True")
+        try:
+            self._hook = ctypes.CDLL(str(library)).insitu_block_hook
+        except (OSError, AttributeError) as error:
+            raise ToolError(f"{library}: {error}; build the hook again") from None
+        start = min(segment.address for segment in image.segments)
+        code = bytearray(image.load_end - start)
+        for segment in image.segments:
+            at = segment.address - start
+            code[at : at + len(segment.data)] = segment.data
+        self._code = bytes(code)
+        self._blocks = (_Block * BLOCKS)()
+        self._profile = _Profile(
+            code=self._code,
+            code_start=start,
+            code_bytes=len(code),
+            mark=image.symbols["insitu_profile"] & ~1,
+            current=-1,
+            capacity=BLOCKS,
+            blocks=self._blocks,
+        )
+        self._count_hook = self._mark_hook = 0
+
+    def start(self, engine: Uc) -> None:
+        """Hooks the engine; code that was translated before is translated again."""
+        mark = self._profile.mark
+        handle = ctypes.c_size_t()
+        # straight to the C function: a Python callback a block would be 100 times slower
+        status = uclib.uc_hook_add(
+            engine._uch,
+            ctypes.byref(handle),
+            UC_HOOK_BLOCK,
+            ctypes.cast(self._hook, ctypes.c_void_p),
+            ctypes.cast(ctypes.byref(self._profile), ctypes.c_void_p),
+            ctypes.c_uint64(1),
+            ctypes.c_uint64(0),
+        )
+        if status != 0:
+            raise ToolError(f"unicorn refused the block hook with status {status}; report it")
+        self._count_hook = handle.value
+        self._mark_hook = engine.hook_add(
+            UC_HOOK_BLOCK, self._enter_node, begin=mark, end=mark
+        )
+        engine.ctl_flush_tb()
+
+    def stop(self, engine: Uc) -> None:
+        """Takes the hooks away again."""
+        engine.hook_del(self._mark_hook)
+        uclib.uc_hook_del(engine._uch, ctypes.c_size_t(self._count_hook))
+        engine.ctl_flush_tb()
+        if self._profile.used + 1 >= BLOCKS:
+            raise ToolError(
+                f"the step has more than the {BLOCKS} blocks that can be counted; "
+                f"train fewer layers"
+            )
+
+    def by_node(self) -> BlocksByNode:
+        """What was counted."""
+        found: dict[int, dict[int, BlockCount]] = {}
+        for block in self._blocks:
+            if block.bytes > 0:
+                found.setdefault(block.node, {})[block.address] = BlockCount(
+                    bytes=block.bytes,
+                    instructions=block.instructions,
+                    executions=block.executions,
+                    taken=block.taken,
+                    marks=block.marks,
+                )
+        return {node: found[node] for node in sorted(found)}
+
+    def _enter_node(self, engine: Uc, _address: int, _bytes: int, _: object) -> None:
+        node = engine.reg_read(arm_const.UC_ARM_REG_R0)
+        self._profile.current = node - (1 << 32) if node >= 1 << 31 else node

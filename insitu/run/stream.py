@@ -1,0 +1,85 @@
+"""Samples and labels -> Stream: what every execution of a model is fed, record by record.
+
+Invariant: reference, twin and emulators do the same for a record: where its label is at least 0,
+set the learning rate, then a training step; else a prediction. The seed is set once, before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from insitu.errors import DataError
+from insitu.graph.model import Array
+
+PREDICT = -1
+"""The label of a record that is only predicted."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stream:
+    """Records.
+
+    Attributes:
+        x: int8[samples, input_size], quantized, channels last.
+        labels: int32[samples]; `PREDICT`: predict, do not train.
+        rates: float32[records], the learning rate of each record.
+        seed: of the model's random generator.
+        order: int32[records], the sample of each record; None: as they come.
+    """
+
+    x: Array
+    labels: Array
+    rates: Array
+    seed: int = 0
+    order: Array | None = None
+
+    def __post_init__(self) -> None:
+        for name, dtype, axes in (("x", "int8", 2), ("labels", "int32", 1), ("rates", "float32", 1)):
+            array: Array = getattr(self, name)
+            if array.dtype != dtype or array.ndim != axes:
+                raise DataError(
+                    f"{name} is {array.dtype} with {array.ndim} axes but a stream takes {dtype} "
+                    f"with {axes}; convert it"
+                )
+        if len(self.x) != len(self.labels):
+            raise DataError(
+                f"{len(self.x)} samples but {len(self.labels)} labels; give one label a sample"
+            )
+        order = self.samples
+        if len(order) != len(self.rates):
+            raise DataError(
+                f"{len(order)} records but {len(self.rates)} learning rates; give one a record"
+            )
+        if len(order) and not (order.min() >= 0 and order.max() < len(self.x)):
+            raise DataError(
+                f"the order names samples {order.min()} to {order.max()} but there are "
+                f"{len(self.x)}; give indices of samples"
+            )
+
+    def __len__(self) -> int:
+        return len(self.rates)
+
+    @cached_property
+    def samples(self) -> Array:
+        """int32[records]: the sample of each record."""
+        if self.order is None:
+            return np.arange(len(self.x), dtype=np.int32)
+        return np.ascontiguousarray(self.order, dtype=np.int32)
+
+    @property
+    def record_labels(self) -> Array:
+        """int32[records]: the label of each record."""
+        return self.labels[self.samples]
+
+
+def failure(status: int, record: int, stream: Stream, classes: int | None = None) -> DataError:
+    """What the C status of a record that was refused means."""
+    if status == 1:
+        label = int(stream.record_labels[record])
+        known = "the model's classes" if classes is None else f"[0, {classes})"
+        return DataError(f"record {record} has label {label}, outside {known}; check y")
+    rate = float(stream.rates[record])
+    return DataError(f"record {record} has learning rate {rate}, outside (0, 1]; lower it")

@@ -1,0 +1,93 @@
+/* records.bin -> results.bin: a model on an emulated board, fed by semihosting.
+ *
+ * records.bin: header_t, then records. results.bin: one result_t a record; where all went well
+ * the stack's high-water mark in bytes and the model's state follow.
+ * Python side: insitu/run/emulator.py. */
+#include <stdint.h>
+
+#include "harness.h"
+#include "semihosting.h"
+#include "stack.h"
+
+typedef struct {
+  uint32_t seed;
+  int32_t records;
+  int32_t input_size;
+} header_t;
+
+typedef struct {
+  int32_t label;
+  float rate;
+  int8_t x[(MODEL(input_size) + 3) / 4 * 4];
+} record_t;
+
+typedef struct {
+  int32_t status; /* insitu_status_t or WRONG_INPUT_SIZE, then `predicted` is the right one */
+  insitu_info_t info;
+} result_t;
+
+enum { WRONG_INPUT_SIZE = -1 };
+
+static MODEL(t) model __attribute__((section(".bss.insitu_state")));
+static uint8_t arena[MODEL(arena_bytes)]
+    __attribute__((section(".bss.insitu_arena"), aligned(8)));
+static record_t record;
+static float scores[MODEL(classes)];
+
+static uintptr_t open_file(const char *name, uint32_t name_bytes, uint32_t mode) {
+  const uintptr_t arguments[3] = {(uintptr_t)name, mode, name_bytes};
+  return semihosting(SYS_OPEN, (uintptr_t)arguments);
+}
+
+/* 0 where everything was read or written */
+static uintptr_t transfer(uint32_t operation, uintptr_t file, const void *data, uint32_t bytes) {
+  const uintptr_t arguments[3] = {file, (uintptr_t)data, bytes};
+  return semihosting(operation, (uintptr_t)arguments);
+}
+
+static uint32_t stack_high_water_bytes(void) {
+  const volatile uint32_t *p = insitu_stack_limit;
+  while (p < insitu_stack_top && *p == STACK_PAINT) {
+    ++p;
+  }
+  return (uint32_t)((uintptr_t)insitu_stack_top - (uintptr_t)p);
+}
+
+int main(void) {
+  header_t header;
+  const uintptr_t in = open_file("records.bin", 11, MODE_READ_BINARY);
+  const uintptr_t out = open_file("results.bin", 11, MODE_WRITE_BINARY);
+  if (transfer(SYS_READ, in, &header, sizeof header) != 0U) {
+    return 2;
+  }
+  if (header.input_size != MODEL(input_size)) {
+    const result_t refusal = {WRONG_INPUT_SIZE, {0.0F, MODEL(input_size), 0, 0}};
+    transfer(SYS_WRITE, out, &refusal, sizeof refusal);
+    return 3;
+  }
+  for (uint32_t i = 0; i < sizeof arena; ++i) {
+    arena[i] = ARENA_POISON;
+  }
+  MODEL(init)(&model, arena);
+  MODEL(set_seed)(&model, header.seed);
+  for (int32_t i = 0; i < header.records; ++i) {
+    result_t result;
+    if (transfer(SYS_READ, in, &record, sizeof record) != 0U) {
+      return 4;
+    }
+    result.status = (int32_t)run_record(&model, record.x, record.label, record.rate, scores,
+                                        &result.info);
+    if (transfer(SYS_WRITE, out, &result, sizeof result) != 0U) {
+      return 5;
+    }
+    if (result.status != (int32_t)INSITU_OK) {
+      return 6;
+    }
+  }
+  const uint32_t stack_bytes = stack_high_water_bytes();
+  if (transfer(SYS_WRITE, out, &stack_bytes, sizeof stack_bytes) != 0U ||
+      transfer(SYS_WRITE, out, &model.state, sizeof model.state) != 0U) {
+    return 5;
+  }
+  return 0;
+}

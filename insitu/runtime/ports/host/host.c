@@ -1,0 +1,101 @@
+/* A model as a shared library: whole streams in one call, the memory is the caller's.
+ * Python side: insitu/run/twin_library.py. */
+#include <string.h>
+
+#include "harness.h"
+
+#ifdef _WIN32
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+
+typedef struct {
+  int32_t model_bytes, state_bytes, arena_bytes, input_size, classes, nodes;
+} insitu_host_sizes_t;
+
+/* What happened to each record; every pointer has one element a record. */
+typedef struct {
+  int32_t *predicted;
+  float *loss;
+  int32_t *skipped;
+  int32_t *saturated;
+} insitu_host_results_t;
+
+EXPORT void insitu_host_sizes(insitu_host_sizes_t *sizes);
+EXPORT void insitu_host_init(MODEL(t) * model, void *arena);
+EXPORT void insitu_host_set_seed(MODEL(t) * model, uint32_t seed);
+EXPORT void insitu_host_get_state(const MODEL(t) * model, uint8_t *state);
+EXPORT void insitu_host_set_state(MODEL(t) * model, const uint8_t *state);
+EXPORT void insitu_host_quantize_input(const float *x, int32_t n, int8_t *q);
+EXPORT void insitu_host_predict(MODEL(t) * model, const int8_t *x, int32_t n, float *scores,
+                                int32_t *classes);
+EXPORT int32_t insitu_host_run(MODEL(t) * model, const int8_t *x, const int32_t *labels,
+                               const int32_t *order, const float *rates, int32_t n,
+                               const insitu_host_results_t *results, int32_t *failed);
+
+void insitu_host_sizes(insitu_host_sizes_t *sizes) {
+  sizes->model_bytes = (int32_t)sizeof(MODEL(t));
+  sizes->state_bytes = (int32_t)sizeof(MODEL(state_t));
+  sizes->arena_bytes = MODEL(arena_bytes);
+  sizes->input_size = MODEL(input_size);
+  sizes->classes = MODEL(classes);
+  sizes->nodes = MODEL(nodes);
+}
+
+void insitu_host_init(MODEL(t) * model, void *arena) {
+  memset(arena, ARENA_POISON, MODEL(arena_bytes));
+  MODEL(init)(model, arena);
+}
+
+void insitu_host_set_seed(MODEL(t) * model, uint32_t seed) { MODEL(set_seed)(model, seed); }
+
+void insitu_host_get_state(const MODEL(t) * model, uint8_t *state) {
+  memcpy(state, &model->state, sizeof model->state);
+}
+
+void insitu_host_set_state(MODEL(t) * model, const uint8_t *state) {
+  memcpy(&model->state, state, sizeof model->state);
+}
+
+/* q[n, input_size] from x[n, input_size], channels first -> channels last */
+void insitu_host_quantize_input(const float *x, int32_t n, int8_t *q) {
+  for (int32_t i = 0; i < n; ++i) {
+    MODEL(quantize_input)(x, q);
+    x += MODEL(input_size);
+    q += MODEL(input_size);
+  }
+}
+
+/* scores[n, classes], classes[n] */
+void insitu_host_predict(MODEL(t) * model, const int8_t *x, int32_t n, float *scores,
+                         int32_t *classes) {
+  for (int32_t i = 0; i < n; ++i) {
+    classes[i] = MODEL(predict)(model, x, scores);
+    x += MODEL(input_size);
+    scores += MODEL(classes);
+  }
+}
+
+/* Record i is sample order[i] of x[., input_size] and labels[.]. Returns the first status that is
+ * not INSITU_OK, with its record in `failed`, else INSITU_OK. */
+int32_t insitu_host_run(MODEL(t) * model, const int8_t *x, const int32_t *labels,
+                        const int32_t *order, const float *rates, int32_t n,
+                        const insitu_host_results_t *results, int32_t *failed) {
+  float scores[MODEL(classes)];
+  for (int32_t i = 0; i < n; ++i) {
+    const size_t sample = (size_t)order[i];
+    insitu_info_t info;
+    const insitu_status_t status = run_record(model, x + sample * MODEL(input_size),
+                                              labels[sample], rates[i], scores, &info);
+    if (status != INSITU_OK) {
+      *failed = i;
+      return (int32_t)status;
+    }
+    results->predicted[i] = info.predicted;
+    results->loss[i] = info.loss;
+    results->skipped[i] = info.skipped;
+    results->saturated[i] = info.saturated;
+  }
+  return INSITU_OK;
+}
