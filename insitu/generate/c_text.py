@@ -28,6 +28,9 @@ KEYWORDS = frozenset(
 )
 
 
+GLUE = "\N{NO-BREAK SPACE}"
+
+
 def c_names(names: Iterable[str]) -> dict[str, str]:
     """Tensor names -> C identifiers, unique, as alike as C allows."""
     taken: set[str] = set(KEYWORDS)
@@ -69,16 +72,16 @@ def array_initializer(data: Array, *, indent: int = 4) -> str:
 def struct_initializer(fields: Mapping[str, Any]) -> str:
     """{.height = 8, ...}; nested mappings are nested structs."""
     parts = [
-        f".{name} = {struct_initializer(v) if isinstance(v, Mapping) else literal(v)}"
+        f".{name}{GLUE}={GLUE}{struct_initializer(v) if isinstance(v, Mapping) else literal(v)}"
         for name, v in fields.items()
     ]
     return "{" + ", ".join(parts) + "}"
 
 
 def wrap(text: str, indent: int) -> str:
-    """Statement text broken at spaces to the line length."""
+    """Statement text broken at spaces to the line length; `GLUE` is a space that holds."""
     pad = " " * indent
-    return textwrap.fill(
+    filled = textwrap.fill(
         text,
         98,
         initial_indent=pad,
@@ -86,6 +89,7 @@ def wrap(text: str, indent: int) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return filled.replace(GLUE, " ")
 
 
 def comment_shape(shape: tuple[int, ...]) -> str:

@@ -1,0 +1,161 @@
+"""DATA.npz, arrays -> checked samples in the network's own layout.
+
+Invariant: what passes is finite, of the right shape and not empty; labels lie in the classes.
+Users' data has N and the channels first, the network's feature maps have the channels last.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from insitu.errors import DataError
+from insitu.fixed_point import F32, round_clamp
+from insitu.graph.model import Array, QParams
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Data as the user gave it.
+
+    Attributes:
+        x: float32[n, ...], channels first.
+        y: int32[n], or None.
+        source: where it came from, for messages.
+    """
+
+    x: Array
+    y: Array | None
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def read_samples(path: Path, *, labels: bool) -> Samples:
+    """The samples in an npz archive.
+
+    Args:
+        labels: whether `y` must be there.
+
+    Raises:
+        DataError: unreadable, or `x` or `y` is missing.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(f"{path}: is a single array; save it as npz with x and y")
+            arrays = {name: archive[name] for name in ("x", "y") if name in archive.files}
+            names = ", ".join(archive.files) or "nothing"
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        text = " ".join(str(error).split())
+        raise DataError(f"{path}: {text}; give an npz archive with x and y") from None
+    for name in ("x", "y") if labels else ("x",):
+        if name not in arrays:
+            raise DataError(f"{path}: has no array {name} but {names}; save x and y by name")
+    return Samples(arrays["x"], arrays.get("y"), str(path))
+
+
+def checked(
+    samples: Samples, input_shape: tuple[int, ...], classes: int | None = None
+) -> Samples:
+    """The samples, x as float32, y as int32.
+
+    Args:
+        input_shape: of one sample, channels first.
+        classes: where given, labels are wanted and must lie in [0, classes).
+
+    Raises:
+        DataError: shape, type, NaN, empty, labels outside the classes.
+    """
+    x, source = samples.x, samples.source
+    wanted = f"[N, {', '.join(map(str, input_shape))}]"
+    if x.dtype.kind not in "fiu":
+        raise DataError(f"{source}: x holds {x.dtype}, not numbers; save it as float32")
+    if x.ndim == 0 or x.shape[1:] != input_shape:
+        raise DataError(
+            f"{source}: x{list(x.shape)} but the network takes x{wanted}, channels first; "
+            "reshape the data"
+        )
+    if len(x) == 0:
+        raise DataError(f"{source}: x{list(x.shape)} has 0 samples; 1 is the least")
+    with np.errstate(over="ignore"):
+        x = np.ascontiguousarray(x, F32)
+    wrong = ~np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+    if wrong.any():
+        raise DataError(
+            f"{source}: x has NaN or infinite values in {wrong.sum()} of {len(x)} samples, first "
+            f"in sample {int(wrong.argmax())}; remove or repair them"
+        )
+    y = _checked_labels(samples, classes) if classes is not None else None
+    return Samples(x, y, source)
+
+
+def _checked_labels(samples: Samples, classes: int) -> Array:
+    y, source = samples.y, samples.source
+    if y is None:
+        raise DataError(f"{source}: has no labels y; save them as integers beside x")
+    if y.ndim != 1 or len(y) != len(samples.x):
+        raise DataError(
+            f"{source}: y{list(y.shape)} for {len(samples.x)} samples; give one label each"
+        )
+    if y.dtype.kind not in "iu":
+        raise DataError(f"{source}: y holds {y.dtype}; labels are integers from 0")
+    outside = (y < 0) | (y >= classes)
+    if outside.any():
+        first = int(outside.argmax())
+        raise DataError(
+            f"{source}: label {int(y[first])} of sample {first} is outside the network's "
+            f"{classes} classes, [0, {classes}); check y"
+        )
+    return y.astype(np.int32)
+
+
+def check_calibration(samples: Samples) -> None:
+    """Refuse data that says nothing about ranges.
+
+    Raises:
+        DataError: a channel of a map or signal, or all of a feature vector, never changes.
+    """
+    x = samples.x
+    if x.ndim < 3:
+        x = x.reshape(len(x), 1, -1)
+    by_channel = np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
+    constant = by_channel.min(axis=1) == by_channel.max(axis=1)
+    if constant.any():
+        channel = int(constant.argmax())
+        raise DataError(
+            f"{samples.source}: channel {channel} of {x.shape[1]} is {by_channel[channel, 0]:g} "
+            f"throughout all {len(x)} samples, so it has no range; calibrate with data in which "
+            "it varies or remove it from the network"
+        )
+
+
+def evenly_spaced(samples: Samples, most: int) -> Samples:
+    """At most so many of the samples, evenly spaced."""
+    if len(samples) <= most:
+        return samples
+    rows = np.linspace(0, len(samples) - 1, most).round().astype(int)
+    return Samples(samples.x[rows], None if samples.y is None else samples.y[rows], samples.source)
+
+
+def channels_last(x: Array, shape: tuple[int, ...]) -> Array:
+    """x[n, ...] channels first -> [n, *shape]: [h, w, c], where a signal's h is 1, or [features]."""
+    if len(shape) == 1:
+        return x.reshape(len(x), *shape)
+    height, width, channels = shape
+    return x.reshape(len(x), channels, height, width).transpose(0, 2, 3, 1)
+
+
+def quantize_samples(x: Array, shape: tuple[int, ...], q: QParams) -> Array:
+    """Float samples, channels first -> int8[n, elements], channels last.
+
+    Twin: insitu_quantize_input_f32 in runtime/src/layout.c.
+    """
+    zero = q.zero_point
+    scaled = channels_last(x.astype(F32), shape) / F32(q.scale)
+    grid = zero + round_clamp(scaled, -128 - zero, 127 - zero)
+    return grid.astype(np.int8).reshape(len(x), -1)
