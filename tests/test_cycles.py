@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from insitu.boards import CORES
-from insitu.cycles import MODELS, Code, count_cycles, count_instructions
+from insitu.cycles import MODELS, Code, count_cycles
 from insitu.errors import ToolError
 
 BASE = 0x1000
+MARK = {"mark_instructions": 2}
 
 
 @dataclass(frozen=True)
@@ -92,28 +93,50 @@ def test_a_block_costs_what_the_manual_says(case: Case) -> None:
     assert cost.cycles + cost.taken == (case.falls if case.taken is None else case.taken)
 
 
+@dataclass(frozen=True)
+class Ran:
+    """A block of a profile."""
+
+    bytes: int
+    executions: int
+    taken: int
+    marks: int = 0
+
+
 def test_a_loop_is_counted_by_its_executions_and_taken_branches() -> None:
     code = Code({BASE: bytes.fromhex("0138fdd1")})
-    profile = {3: {(BASE, 4): (10, 9)}, 4: {(BASE, 4): (1, 0)}}
-    assert count_cycles(profile, code, core="cortex-m0plus") == {3: 10 * 2 + 9, 4: 2}
-    assert count_instructions(profile, code) == {3: 20, 4: 2}
+    blocks = {3: {BASE: Ran(4, 10, 9)}, 4: {BASE: Ran(4, 1, 0)}}
+    assert count_cycles(blocks, code, core="cortex-m0plus") == {3: 10 * 2 + 9, 4: 2}
 
 
 def test_a_jump_without_condition_is_always_taken() -> None:
     code = Code({BASE: bytes.fromhex("7047")})  # bx lr
-    assert count_cycles({0: {(BASE, 2): (5, 0)}}, code, core="cortex-m0plus") == {0: 10}
+    assert count_cycles({0: {BASE: Ran(2, 5, 0)}}, code, core="cortex-m0plus") == {0: 10}
 
 
 def test_a_block_without_a_jump_ignores_where_it_went_next() -> None:
     code = Code({BASE: bytes.fromhex("0130")})
-    assert count_cycles({0: {(BASE, 2): (5, 5)}}, code, core="cortex-m4") == {0: 5}
+    assert count_cycles({0: {BASE: Ran(2, 5, 5)}}, code, core="cortex-m4") == {0: 5}
+
+
+@pytest.mark.parametrize(("marks", "cycles"), [(0, 5 * 4), (4, 4 * 1 + 4), (5, 5 * 1)])
+def test_the_call_of_a_mark_at_a_block_s_end_costs_nothing(marks: int, cycles: int) -> None:
+    code = Code({BASE: bytes.fromhex("0130 0120 00f030f8")})  # adds; movs; bl
+    found = count_cycles({0: {BASE: Ran(8, 5, 5, marks)}}, code, core="cortex-m4", **MARK)
+    assert found == {0: cycles}
+
+
+def test_a_block_that_is_nothing_but_a_mark_costs_nothing() -> None:
+    code = Code({BASE: bytes.fromhex("0120 00f030f8")})
+    found = count_cycles({0: {BASE: Ran(6, 5, 5, 5)}}, code, core="cortex-m4", **MARK)
+    assert found == {0: 0}
 
 
 def test_the_m7_pays_for_the_rarer_side_of_a_branch() -> None:
     code = Code({BASE: bytes.fromhex("0138fdd1")})
-    [often] = count_cycles({0: {(BASE, 4): (100, 99)}}, code, core="cortex-m7").values()
-    [evenly] = count_cycles({0: {(BASE, 4): (100, 50)}}, code, core="cortex-m7").values()
-    assert evenly - often == 49 * MODELS["cortex-m7"].cost(Code.block(code, BASE)).surprised
+    [often] = count_cycles({0: {BASE: Ran(4, 100, 99)}}, code, core="cortex-m7").values()
+    [evenly] = count_cycles({0: {BASE: Ran(4, 100, 50)}}, code, core="cortex-m7").values()
+    assert evenly - often == 49 * MODELS["cortex-m7"].cost(code.block(BASE)).surprised
 
 
 def test_every_core_has_a_model_with_its_source_and_error() -> None:
@@ -143,4 +166,4 @@ def test_an_m33_is_never_slower_than_an_m4(data: bytes) -> None:
 
 def test_a_block_outside_the_firmware_is_an_error() -> None:
     with pytest.raises(ToolError, match="no code at 0x2000"):
-        count_instructions({0: {(0x2000, 2): (1, 0)}}, Code({BASE: b"\x00\xbf"}))
+        count_cycles({0: {0x2000: Ran(2, 1, 0)}}, Code({BASE: b"\x00\xbf"}), core="cortex-m4")
