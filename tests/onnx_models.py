@@ -43,6 +43,11 @@ def model(
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 
+def layer(op: str, shape: list[int], weights: dict[str, Any], **attributes: Any) -> onnx.ModelProto:
+    """A model of one node whose further inputs are all constants."""
+    return model([1, *shape], [node(op, " ".join(["x", *weights]), **attributes)], weights)
+
+
 def saved(proto: onnx.ModelProto, folder: Path, name: str = "model.onnx") -> Path:
     """The file of a model, unchecked."""
     path = folder / name

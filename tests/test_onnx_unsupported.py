@@ -1,0 +1,153 @@
+"""Is every node that we cannot train named at once, with its reason, and do shapes go on?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx_models import layer, model, node, normal, saved
+
+from insitu.frontends.model import Model
+from insitu.frontends.onnx import read
+
+
+def unsupported(read_model: Model) -> list[tuple[str, str, str]]:
+    return [(u.op, u.name, u.reason) for u in read_model.unsupported]
+
+
+def test_all_unsupported_nodes_are_named_at_once_and_the_walk_goes_on(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", "x w", "c", "narrow", group=2, pads=[1, 1, 1, 1]),
+        node("Sigmoid", "c", "s", "gate"),
+        node("Mul", "c s", "m", "swish"),
+        node("Add", "m c", "a", "residual"),
+        node("Conv", "a w2", "d", "wide", dilations=[2, 2]),
+        node("Softmax", "d", "e", "attention"),
+        node("MyOp", "e", "o", "mine"),
+        node("Relu", "o", "r", "relu"),
+        node("GlobalAveragePool", "r", "g", "gap"),
+        node("Flatten", "g", "f", "flatten"),
+        node("Gemm", "f w3", "y", "fc"),
+    ]
+    weights = {"w": normal(4, 1, 3, 3), "w2": normal(6, 4, 3, 3), "w3": normal(6, 3)}
+    proto = model(["n", 2, 9, 8], nodes, weights)
+    known = helper.make_tensor_value_info("o", TensorProto.FLOAT, ["n", 6, 5, 4])
+    proto.graph.value_info.add().CopyFrom(known)
+    result = read(saved(proto, tmp_path))
+    assert [(op, name) for op, name, _ in unsupported(result)] == [
+        ("Conv", "narrow"),
+        ("Sigmoid", "gate"),
+        ("Mul", "swish"),
+        ("Add", "residual"),
+        ("Conv", "wide"),
+        ("Softmax", "attention"),
+        ("MyOp", "mine"),
+    ]
+    shapes = {n.name: result.graph.tensors[n.outputs[0]].shape for n in result.graph.nodes}
+    assert shapes["narrow"] == shapes["residual"] == (9, 8, 4)
+    assert shapes["wide"] == shapes["relu"] == (5, 4, 6)
+    assert shapes["fc"] == (3,)
+
+
+def test_a_node_of_unknown_shape_does_not_stop_the_walk(tmp_path: Path) -> None:
+    nodes = [
+        node("Rotate", "x", "r", "rotate", domain="com.example"),
+        node("Relu", "r", "s", "relu"),
+        node("Tan", "s", "y", "tan"),
+    ]
+    result = read(saved(model([1, 4], nodes, domains=["com.example"]), tmp_path))
+    assert [(op, name) for op, name, _ in unsupported(result)] == [
+        ("Rotate", "rotate"),
+        ("Tan", "tan"),
+    ]
+    assert 'domain "com.example"' in result.unsupported[0].reason
+
+
+IMAGE = [2, 6, 6]
+UNSUPPORTED: dict[str, tuple[onnx.ModelProto, str]] = {
+    "residual": (model([1, 4], [node("Add", "x x")]), "residual"),
+    "add-after-relu": (
+        model([1, 4], [node("Relu", "x", "r"), node("Add", "r c")], {"c": normal(4)}),
+        "not the output of a convolution or linear layer alone",
+    ),
+    "add-shared": (
+        model(
+            [1, 4],
+            [node("MatMul", "x w", "m"), node("Add", "m b", "a"), node("Mul", "a m")],
+            {"w": normal(4, 4), "b": normal(4)},
+        ),
+        "alone",
+    ),
+    "group": (layer("Conv", IMAGE, {"w": normal(2, 1, 3, 3)}, group=2), "group 2 over 2 channels"),
+    "dilation": (
+        layer("Conv", IMAGE, {"w": normal(2, 2, 2, 2)}, dilations=[2, 1]),
+        "dilation [2, 1], only 1",
+    ),
+    "pool-dilation": (
+        layer("MaxPool", IMAGE, {}, kernel_shape=[2, 2], dilations=[2, 2]),
+        "dilation [2, 2]",
+    ),
+    "pool-indices": (
+        model([1, *IMAGE], [node("MaxPool", "x", "y i", kernel_shape=[2, 2])]),
+        'further output "i"',
+    ),
+    "average-ceil": (
+        layer(
+            "AveragePool",
+            IMAGE,
+            {},
+            kernel_shape=[3, 3],
+            strides=[2, 2],
+            ceil_mode=1,
+            count_include_pad=1,
+        ),
+        "ceil_mode 1 with count_include_pad 1",
+    ),
+    "mean-of-channels": (layer("ReduceMean", IMAGE, {}, axes=[1]), "the mean over axes [1]"),
+    "transpose": (layer("Transpose", IMAGE, {}, perm=[0, 2, 3, 1]), "moves elements"),
+    "many-rows": (
+        model([1, 3, 4], [node("MatMul", "x w")], {"w": normal(4, 2)}),
+        "x[1, 3, 4] has 3 rows of 4 features",
+    ),
+    "dynamic-weight": (
+        model([1, 4], [node("Relu", "x", "r"), node("MatMul", "x r")]),
+        'its weight "r" is computed from the input',
+    ),
+    "transposed-gemm": (
+        layer("Gemm", [1], {"w": normal(1, 3)}, transA=1),
+        "transA 1",
+    ),
+    "training-norm": (
+        layer(
+            "BatchNormalization",
+            [2],
+            {"g": normal(2), "b": normal(2), "m": normal(2), "v": np.ones(2, np.float32)},
+            training_mode=1,
+        ),
+        "training_mode 1",
+    ),
+    "inner-softmax": (
+        model([1, 4], [node("Softmax", "x", "s"), node("Relu", "s")]),
+        "a Softmax within the network",
+    ),
+    "softmax-of-map": (layer("Softmax", IMAGE, {}, axis=1), "over axis 1 of [1, 2, 6, 6]"),
+    "random": (
+        model(
+            [1, 4],
+            [node("RandomNormal", "", "w", shape=[4, 2]), node("MatMul", "x w")],
+        ),
+        "RandomNormal works on constants",
+    ),
+    "cast-to-integer": (layer("Cast", [4], {}, to=TensorProto.INT8), "a cast to the type 3"),
+}
+
+
+@pytest.mark.parametrize("case", UNSUPPORTED)
+def test_what_is_not_supported_gives_its_reason(case: str, tmp_path: Path) -> None:
+    proto, expected = UNSUPPORTED[case]
+    first = read(saved(proto, tmp_path)).unsupported[0]
+    assert expected in first.reason
+    assert first.advice
