@@ -37,7 +37,7 @@ def build(level: str, folder: Path) -> Path:
     """The image of the firmware at an optimisation level."""
     elf, image = folder / "firmware.elf", folder / "firmware.bin"
     flags = ["-mcpu=cortex-m0plus", "-mthumb", "-std=gnu99", "-ffreestanding", "-nostdlib", level]
-    sources = ["-T", HERE / "rp2040.ld", HERE / "firmware.c", "-lgcc", "-o", elf]
+    sources = map(str, ("-T", HERE / "rp2040.ld", HERE / "firmware.c", "-lgcc", "-o", elf))
     subprocess.run(["arm-none-eabi-gcc", *flags, *sources], check=True)
     subprocess.run(["arm-none-eabi-objcopy", "-O", "binary", elf, image], check=True)
     return image
@@ -45,7 +45,7 @@ def build(level: str, folder: Path) -> Path:
 
 def compare(module: Path, image: Path) -> tuple[int, int, int]:
     """Instructions, our cycles and rp2040js's cycles."""
-    command = ["node", HERE / "run.mjs", module, image]
+    command = ["node", str(HERE / "run.mjs"), str(module), str(image)]
     answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     code = Code({FLASH_ORIGIN: image.read_bytes()})
     blocks = {

@@ -260,7 +260,7 @@ MODELS = {
         10,
         "ARM DDI 0439, tables 3-1 and 7-1 and load/store timings",
         "a public table, but the refill after a branch is given as 1 to 3 cycles; CoreMark, gcc"
-        " -O3, comes out at 2.60 a MHz where boards reach 2.3 to 2.7 (PJRC)",
+        " -O3, comes out at 2.60 a MHz where boards reach 2.2 to 2.7 (PJRC)",
         cortex_m4,
     ),
     "cortex-m7": CycleModel(
