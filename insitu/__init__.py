@@ -1,0 +1,22 @@
+"""insitu: train a neural network in place, fully quantized, on a Cortex-M microcontroller."""
+
+from insitu.boards import Board, find_board
+from insitu.config import QuantizationConfig, TrainingConfig
+from insitu.errors import InsituError
+from insitu.network import Network
+from insitu.pipeline import compile, load  # noqa: A004
+from insitu.twin import History, Twin
+
+__all__ = [
+    "Board",
+    "History",
+    "InsituError",
+    "Network",
+    "QuantizationConfig",
+    "TrainingConfig",
+    "Twin",
+    "compile",
+    "find_board",
+    "load",
+]
+__version__ = "0.1.0"

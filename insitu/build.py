@@ -64,15 +64,15 @@ def build_host(
     """The shared library of model `name`, for `TwinLibrary`; a changed model gets a new path.
 
     Args:
-        sanitize: with AddressSanitizer and UBSan; gcc or clang only.
+        sanitize: with AddressSanitizer and UBSan, by gcc; see `sanitizer_environment`.
 
     Raises:
         ToolError: there is no compiler, or it failed.
         OutputError: `out_dir` cannot be written.
     """
     chosen = toolchain or find_toolchain("host")
-    if sanitize and chosen.name == "zig":
-        raise ToolError("zig does not bring AddressSanitizer; take gcc or clang for sanitize")
+    if sanitize and chosen.name != "gcc":
+        raise ToolError(f"{chosen.title} cannot sanitize a library for Python; take gcc")
     flags = (*chosen.compile_flags(sanitize=sanitize), *_model_flags(source_dir, name))
     jobs = [(path, (*flags, "-O3")) for path in (*_sources(source_dir), ports() / "host/host.c")]
     objects = _compile(chosen, jobs, _headers(source_dir), out_dir)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from insitu.errors import ToolError
 
@@ -52,6 +53,8 @@ def read_elf(path: Path) -> Image:
         with path.open("rb") as stream:
             elf = ELFFile(stream)
             table = elf.get_section_by_name(".symtab")
+            if not isinstance(table, SymbolTableSection):
+                raise ELFError("no symbols")
             return Image(
                 segments=tuple(
                     Segment(address=s["p_paddr"], data=s.data())
@@ -65,5 +68,5 @@ def read_elf(path: Path) -> Image:
                     if s["sh_flags"] & SHF_ALLOC
                 },
             )
-    except (OSError, ELFError, AttributeError) as error:
+    except (OSError, ELFError) as error:
         raise ToolError(f"{path}: {error}; build the firmware again") from None

@@ -14,6 +14,12 @@ Our own mistakes are `AssertionError` and are never caught.
 """
 
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
 class InsituError(Exception):
     """Something the user can put right; its text is one line."""
 
@@ -35,7 +41,15 @@ class BoardError(InsituError):
 
 
 class FitError(BoardError):
-    """The network needs more memory than the board has."""
+    """The network needs more memory than the board has.
+
+    Attributes:
+        figures: what it needs, with the keys of `insitu compile --json`; empty where unknown.
+    """
+
+    def __init__(self, message: str, figures: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.figures = dict(figures or {})
 
 
 class ToolError(InsituError):

@@ -135,6 +135,12 @@ class Toolchain:
 SANITIZE_FLAGS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
+def sanitizer_environment(toolchain: Toolchain) -> dict[str, str]:
+    """What a Python process needs in its environment to load a library built with sanitize=True."""
+    library = toolchain.run("-print-file-name=libasan.so").strip()
+    return {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0"}
+
+
 def find_toolchain(target: str = "host", *, prefer: str | None = None) -> Toolchain:
     """The first compiler found for "host" or a core; `prefer` ("gcc", "clang", "zig") names one.
 

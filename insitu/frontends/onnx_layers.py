@@ -80,6 +80,8 @@ def gemm(scope: Scope, op: Operation) -> None:
 def matmul(scope: Scope, op: Operation) -> None:
     """MatMul with a constant on the right; an Add behind it joins later."""
     _, shape = scope.value(op)
+    if not shape:
+        raise op.error("its input is a single number without axes")
     w = scope.floats(op, 1, "weight")
     if w.ndim != 2:
         raise NotSupportedError(f"its weight has the shape {list(w.shape)}, only 2 axes are there")

@@ -29,6 +29,7 @@ KEYWORDS = frozenset(
 
 
 GLUE = "\N{NO-BREAK SPACE}"
+"""A space where no line may break; the finished text has ordinary ones."""
 
 
 def c_names(names: Iterable[str]) -> dict[str, str]:
@@ -79,9 +80,9 @@ def struct_initializer(fields: Mapping[str, Any]) -> str:
 
 
 def wrap(text: str, indent: int) -> str:
-    """Statement text broken at spaces to the line length; `GLUE` is a space that holds."""
+    """Statement text broken at spaces to the line length; `GLUE` holds."""
     pad = " " * indent
-    filled = textwrap.fill(
+    return textwrap.fill(
         text,
         98,
         initial_indent=pad,
@@ -89,7 +90,6 @@ def wrap(text: str, indent: int) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return filled.replace(GLUE, " ")
 
 
 def comment_shape(shape: tuple[int, ...]) -> str:

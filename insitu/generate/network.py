@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from insitu.artifacts import CSource, MemoryPlan
 from insitu.generate.c_text import (
     C_TYPES,
+    GLUE,
     array_initializer,
     c_names,
     comment_shape,
@@ -217,7 +218,7 @@ class _Writer:
                 *self._train_step(rest),
                 *self._settings(),
             ]
-        )
+        ).replace(GLUE, " ")
 
     def _fixed_quantization(self) -> list[str]:
         """Quantization that never changes, for every tensor whose calls ask for it."""

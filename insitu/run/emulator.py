@@ -67,6 +67,7 @@ def run(
     tool = _choose(firmware, image, prefer if profile is None else "unicorn")
     records = _records(stream)
     start = time.perf_counter()
+    code: int | None
     blocks = None
     if tool.name == "qemu":
         code, console, raw = _run_qemu(firmware, tool, records, timeout_s, progress)
@@ -139,7 +140,7 @@ def _run_qemu(
     timeout_s: float,
     progress: Progress | None,
 ) -> tuple[int, str, bytes]:
-    """(exit status, console, results.bin)"""
+    """(exit status, console, results.bin) of a run."""
     with tempfile.TemporaryDirectory(prefix="insitu-") as folder:
         files = Path(folder)
         (files / "records.bin").write_bytes(records)

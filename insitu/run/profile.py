@@ -64,8 +64,7 @@ class ProfiledResult(RunResult):
         """The result with its instructions by node."""
         values = {f.name: getattr(result, f.name) for f in fields(result)}
         values["instructions"] = {
-            node: sum(block.executed for block in found.values())
-            for node, found in blocks.items()
+            node: sum(block.executed for block in found.values()) for node, found in blocks.items()
         }
         return ProfiledResult(**values, blocks=blocks)
 
@@ -133,9 +132,10 @@ class BlockProfile:
         """Hooks the engine; code that was translated before is translated again."""
         mark = self._profile.mark
         handle = ctypes.c_size_t()
-        # straight to the C function: a Python callback a block would be 100 times slower
+        # Straight to the C function: a Python callback a block would be 100 times slower, and
+        # the binding has no public way to hand over C.
         status = uclib.uc_hook_add(
-            engine._uch,
+            engine._uch,  # noqa: SLF001
             ctypes.byref(handle),
             UC_HOOK_BLOCK,
             ctypes.cast(self._hook, ctypes.c_void_p),
@@ -146,15 +146,13 @@ class BlockProfile:
         if status != 0:
             raise ToolError(f"unicorn refused the block hook with status {status}; report it")
         self._count_hook = handle.value
-        self._mark_hook = engine.hook_add(
-            UC_HOOK_BLOCK, self._enter_node, begin=mark, end=mark
-        )
+        self._mark_hook = engine.hook_add(UC_HOOK_BLOCK, self._enter_node, begin=mark, end=mark)
         engine.ctl_flush_tb()
 
     def stop(self, engine: Uc) -> None:
         """Takes the hooks away again."""
         engine.hook_del(self._mark_hook)
-        uclib.uc_hook_del(engine._uch, ctypes.c_size_t(self._count_hook))
+        uclib.uc_hook_del(engine._uch, ctypes.c_size_t(self._count_hook))  # noqa: SLF001
         engine.ctl_flush_tb()
         if self._profile.used + 1 >= BLOCKS:
             raise ToolError(

@@ -37,7 +37,11 @@ class Stream:
     order: Array | None = None
 
     def __post_init__(self) -> None:
-        for name, dtype, axes in (("x", "int8", 2), ("labels", "int32", 1), ("rates", "float32", 1)):
+        for name, dtype, axes in (
+            ("x", "int8", 2),
+            ("labels", "int32", 1),
+            ("rates", "float32", 1),
+        ):
             array: Array = getattr(self, name)
             if array.dtype != dtype or array.ndim != axes:
                 raise DataError(

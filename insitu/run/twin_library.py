@@ -26,9 +26,7 @@ class _Sizes(ctypes.Structure):
 
 
 class _Results(ctypes.Structure):
-    _fields_ = [
-        (name, ctypes.c_void_p) for name in ("predicted", "losses", "skipped", "saturated")
-    ]
+    _fields_ = [(name, ctypes.c_void_p) for name in ("predicted", "losses", "skipped", "saturated")]
 
 
 class TwinLibrary:
@@ -119,7 +117,9 @@ class TwinLibrary:
         """
         self._check_size(stream.x)
         n = len(stream)
-        x, labels, order = (np.ascontiguousarray(a) for a in (stream.x, stream.labels, stream.samples))
+        x, labels, order = (
+            np.ascontiguousarray(a) for a in (stream.x, stream.labels, stream.samples)
+        )
         rates = np.ascontiguousarray(stream.rates)
         predicted, skipped, saturated = (np.empty(n, np.int32) for _ in range(3))
         losses = np.empty(n, np.float32)

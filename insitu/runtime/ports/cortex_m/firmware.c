@@ -29,8 +29,7 @@ typedef struct {
 enum { WRONG_INPUT_SIZE = -1 };
 
 static MODEL(t) model __attribute__((section(".bss.insitu_state")));
-static uint8_t arena[MODEL(arena_bytes)]
-    __attribute__((section(".bss.insitu_arena"), aligned(8)));
+static uint8_t arena[MODEL(arena_bytes)] __attribute__((section(".bss.insitu_arena"), aligned(8)));
 static record_t record;
 static float scores[MODEL(classes)];
 
@@ -54,7 +53,7 @@ static uint32_t stack_high_water_bytes(void) {
 }
 
 int main(void) {
-  header_t header;
+  header_t header = {0, 0, 0};
   const uintptr_t in = open_file("records.bin", 11, MODE_READ_BINARY);
   const uintptr_t out = open_file("results.bin", 11, MODE_WRITE_BINARY);
   if (transfer(SYS_READ, in, &header, sizeof header) != 0U) {
@@ -75,8 +74,8 @@ int main(void) {
     if (transfer(SYS_READ, in, &record, sizeof record) != 0U) {
       return 4;
     }
-    result.status = (int32_t)run_record(&model, record.x, record.label, record.rate, scores,
-                                        &result.info);
+    result.status =
+        (int32_t)run_record(&model, record.x, record.label, record.rate, scores, &result.info);
     if (transfer(SYS_WRITE, out, &result, sizeof result) != 0U) {
       return 5;
     }

@@ -86,8 +86,8 @@ int32_t insitu_host_run(MODEL(t) * model, const int8_t *x, const int32_t *labels
   for (int32_t i = 0; i < n; ++i) {
     const size_t sample = (size_t)order[i];
     insitu_info_t info;
-    const insitu_status_t status = run_record(model, x + sample * MODEL(input_size),
-                                              labels[sample], rates[i], scores, &info);
+    const insitu_status_t status =
+        run_record(model, x + sample * MODEL(input_size), labels[sample], rates[i], scores, &info);
     if (status != INSITU_OK) {
       *failed = i;
       return (int32_t)status;

@@ -1,0 +1,274 @@
+"""network, samples -> what a board does with them, in the emulator: measured, held to the twin."""
+
+from __future__ import annotations
+
+import hashlib
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from insitu.artifacts import Firmware, Measurement
+from insitu.boards import Board
+from insitu.build import build_firmware, build_hook
+from insitu.errors import FitError
+from insitu.graph.model import Array, Phase
+from insitu.measure import measure, millijoules, milliseconds
+from insitu.network import Network, largest_parts
+from insitu.run import emulator
+from insitu.run.profile import ProfiledResult
+from insitu.run.stream import Stream
+from insitu.schedule import with_predictions
+from insitu.toolchains import Toolchain
+from insitu.twin import Progress, Twin
+
+PROBE_RATE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """Which tools to use where several are installed; None takes what suits.
+
+    Attributes:
+        toolchain: for the board.
+        emulator: "qemu" or "unicorn".
+    """
+
+    toolchain: Toolchain | None = None
+    emulator: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BoardRun:
+    """A training run on an emulated board.
+
+    Attributes:
+        twin_equal: the board's whole state struct, its predictions and its losses equal the
+            twin's after the last step.
+        measurement: of the last training steps of the run.
+        losses: float32[steps]. predicted: int32[steps], before each step's update.
+    """
+
+    board: Board
+    steps: int
+    seed: int
+    emulator: str
+    twin_equal: bool
+    state: bytes
+    accuracy_before: float
+    accuracy_after: float
+    losses: Array
+    predicted: Array
+    seconds: float
+    network: Network
+    measurement: Measurement
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What `insitu run --json` says."""
+        m = self.measurement
+        return {
+            "board": self.board.name,
+            "core": self.board.core,
+            "emulator": self.emulator,
+            "toolchain": m.toolchain,
+            "steps": self.steps,
+            "seed": self.seed,
+            "twin_equal": self.twin_equal,
+            "weights_sha256": hashlib.sha256(self.state).hexdigest(),
+            "accuracy_before": self.accuracy_before,
+            "accuracy_after": self.accuracy_after,
+            "loss": float(self.losses.mean()),
+            **step_figures(self.network, m, self.board),
+            "ram_bytes": m.ram_bytes + m.stack_bytes,
+            "flash_bytes": m.flash_bytes,
+            "stack_bytes": m.stack_bytes,
+            "seconds": self.seconds,
+        }
+
+
+def step_figures(network: Network, m: Measurement, board: Board) -> dict[str, Any]:
+    """Instructions, cycles, time and energy of one training step."""
+    by_phase = {
+        phase: sum(
+            m.instructions.get(index, 0)
+            for index, node in enumerate(network.graph.nodes)
+            if node.phase is phase
+        )
+        for phase in Phase
+    }
+    cycles = sum(m.cycles.values())
+    return {
+        "instructions_forward": by_phase[Phase.FORWARD],
+        "instructions_backward": by_phase[Phase.LOSS] + by_phase[Phase.BACKWARD],
+        "instructions_update": by_phase[Phase.UPDATE],
+        "instructions_per_step": sum(m.instructions.values()),
+        "cycles_per_step": cycles,
+        "cycle_error_percent": m.cycle_error_percent,
+        "ms_per_step": milliseconds(cycles, board),
+        "mj_per_step": millijoules(cycles, board),
+    }
+
+
+def measure_network(
+    network: Network, x: Array, build_folder: Path, *, tools: Tools
+) -> Measurement:
+    """What one training step costs on the network's board; the error of the step is large.
+
+    Args:
+        x: one sample, int8[elements].
+
+    Raises:
+        FitError: the network does not fit the board.
+        ToolError: a compiler or an emulator is missing or failed.
+    """
+    board = network.board
+    roomy = _build(network, board, build_folder, tools, limits=False)
+    probe = _probe(network, x, build_folder)
+    result = emulator.run(roomy, probe, prefer=tools.emulator)
+    network = replace(network, measurement=_sizes(roomy, board, result.stack_bytes))
+    try:
+        firmware = _build(network, board, build_folder, tools, stack_bytes=result.stack_bytes)
+    except FitError as error:
+        raise FitError(f"{error}; {_largest(network)}", network.figures) from None
+    return _measure(network, board, firmware, result.stack_bytes, probe, build_folder, tools)
+
+
+def _sizes(firmware: Firmware, board: Board, stack_bytes: int) -> Measurement:
+    return Measurement(
+        board=board.name,
+        core=board.core,
+        toolchain=firmware.toolchain,
+        flash_bytes=firmware.flash_bytes,
+        ram_bytes=firmware.ram_bytes,
+        stack_bytes=stack_bytes,
+        instructions={},
+        cycles={},
+        cycle_error_percent=0,
+    )
+
+
+def _largest(network: Network) -> str:
+    parts = largest_parts(network.graph, network.plan)
+    return "largest: " + ", ".join(
+        f"{name} with {nbytes} bytes of {memory}" for memory, (name, nbytes) in parts.items()
+    )
+
+
+def _probe(network: Network, x: Array, build_folder: Path) -> Stream:
+    """A prediction, then a training step towards the class that is least likely."""
+    twin = Twin(network, build_folder)
+    scores, _ = twin.library.predict(x[None])
+    return Stream(
+        x=np.stack([x, x]),
+        labels=np.asarray([-1, int(scores[0].argmin())], np.int32),
+        rates=np.full(2, PROBE_RATE, np.float32),
+    )
+
+
+def _build(
+    network: Network, board: Board, folder: Path, tools: Tools, **options: Any
+) -> Firmware:
+    return build_firmware(
+        network.folder, network.name, board, folder, toolchain=tools.toolchain, **options
+    )
+
+
+def _measure(
+    network: Network,
+    board: Board,
+    firmware: Firmware,
+    stack_bytes: int,
+    stream: Stream,
+    build_folder: Path,
+    tools: Tools,
+) -> Measurement:
+    """Count the last training record of a stream."""
+    profiled = _build(network, board, build_folder, tools, profile=True, limits=False)
+    hook = build_hook(build_folder)
+    profile = emulator.run(profiled, stream, profile=hook)
+    assert isinstance(profile, ProfiledResult)
+    result = replace(profile, stack_bytes=stack_bytes)
+    return measure(firmware, result, board=board, profiled=profiled, profile=profile)
+
+
+def run_on_board(
+    network: Network,
+    x: Array,
+    y: Array,
+    *,
+    board: Board,
+    steps: int,
+    seed: int,
+    evaluate: Array,
+    build_folder: Path,
+    tools: Tools,
+    progress: Progress | None = None,
+) -> BoardRun:
+    """Train on the emulated board and on the twin, and compare.
+
+    Args:
+        x, y: int8[n, elements] and labels int32[n].
+        evaluate: indices of the samples that are predicted before and after.
+
+    Raises:
+        FitError: the network does not fit the board.
+        ToolError: a compiler or an emulator is missing or failed.
+    """
+    twin = Twin(network, build_folder)
+    training = twin.stream(x, y, steps=steps, seed=seed)
+    stream = with_predictions(training, x[evaluate])
+    stack = network.measurement.stack_bytes
+    if board.core != network.board.core:
+        stack = _stack_on(network, board, training, build_folder, tools)
+    firmware = _build(network, board, build_folder, tools, stack_bytes=stack)
+    tell = (lambda done: progress(done, len(stream))) if progress else None
+    result = emulator.run(firmware, stream, prefer=tools.emulator, progress=tell, timeout_s=3600)
+    expected = twin.library.run(stream)
+    n = len(evaluate)
+    wanted = y[evaluate]
+    during = slice(n, n + steps)
+    measurement = _measure(
+        network, board, firmware, result.stack_bytes, _tail(training), build_folder, tools
+    )
+    return BoardRun(
+        board=board,
+        steps=steps,
+        seed=seed,
+        emulator=result.emulator,
+        twin_equal=(
+            result.state == expected.state
+            and np.array_equal(result.predicted, expected.predicted)
+            and np.array_equal(result.losses, expected.losses, equal_nan=True)
+        ),
+        state=result.state,
+        accuracy_before=float((result.predicted[:n] == wanted).mean()),
+        accuracy_after=float((result.predicted[n + steps :] == wanted).mean()),
+        losses=result.losses[during],
+        predicted=result.predicted[during],
+        seconds=result.seconds,
+        network=network,
+        measurement=measurement,
+    )
+
+
+def _stack_on(
+    network: Network, board: Board, training: Stream, build_folder: Path, tools: Tools
+) -> int:
+    """The stack on another core than the one the network was compiled for."""
+    roomy = _build(network, board, build_folder, tools, limits=False)
+    return emulator.run(roomy, _head(training, 2), prefer=tools.emulator).stack_bytes
+
+
+def _head(stream: Stream, records: int) -> Stream:
+    return replace(stream, rates=stream.rates[:records], order=stream.samples[:records])
+
+
+def _tail(stream: Stream) -> Stream:
+    """The first steps of a run, the last of which is counted."""
+    return _head(stream, 1)
+
+
+

@@ -1,0 +1,77 @@
+"""graph -> its layers, as users see them: names, shapes, parameters, MACs; which are to be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from insitu.errors import ConfigError
+from insitu.graph.model import Graph, Node
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A row of `insitu inspect`.
+
+    Attributes:
+        output_shape: channels last, without batch.
+        parameters: weights and biases.
+        macs: multiply-accumulates of a forward pass.
+        trainable: the layer has weights that can be trained.
+    """
+
+    name: str
+    op: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    macs: int
+    trainable: bool
+
+
+def list_layers(graph: Graph) -> tuple[Layer, ...]:
+    """Every node of a float graph as a layer."""
+    return tuple(
+        Layer(
+            name=node.name,
+            op=node.attributes.get("op", node.op.name),
+            output_shape=graph.tensors[node.outputs[0]].shape,
+            parameters=sum(t.size for t in graph.inputs_of(node) if t.data is not None),
+            macs=node.op.macs(node, graph),
+            trainable=bool(node.op.weights),
+        )
+        for node in graph.nodes
+    )
+
+
+def select_layers(graph: Graph, wanted: str) -> frozenset[str]:
+    """Names of the layers that "last:N", "all" or comma-separated globs mean.
+
+    Raises:
+        ConfigError: N is not a number of layers there are, or a glob matches none.
+    """
+    layers = [node for node in graph.nodes if node.op.weights]
+    if wanted == "all":
+        return frozenset(node.name for node in layers)
+    if wanted.startswith("last:"):
+        return frozenset(node.name for node in _last(layers, wanted, graph.name))
+    names: set[str] = set()
+    for pattern in (part.strip() for part in wanted.split(",")):
+        matching = [node.name for node in layers if fnmatchcase(node.name, pattern)]
+        if not matching:
+            raise ConfigError(
+                f'{graph.name}: no layer with weights is called "{pattern}"; there are: '
+                f"{', '.join(node.name for node in layers)}"
+            )
+        names.update(matching)
+    return frozenset(names)
+
+
+def _last(layers: Sequence[Node], wanted: str, network: str) -> Sequence[Node]:
+    number = wanted.removeprefix("last:")
+    if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= len(layers):
+        raise ConfigError(
+            f'{network}: "{wanted}" but there are {len(layers)} layers with weights; '
+            f"say last:1 to last:{len(layers)}"
+        )
+    return layers[-int(number) :]

@@ -1,0 +1,281 @@
+"""A compiled network: what `pipeline.compile` makes, `insitu compile` writes and all others read.
+
+Invariant: `folder` holds the C sources, `insitu.json` and `constants.npz`; they are all that later
+commands need, and loading them gives the same network.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from insitu.artifacts import CSource, Lifetime, Measurement, MemoryPlan
+from insitu.boards import Board, Memory
+from insitu.config import TrainingConfig
+from insitu.errors import InsituError, OutputError
+from insitu.generate import StateLayout, state_layout
+from insitu.graph import text
+from insitu.graph.model import Graph, Kind, Phase, QParams
+from insitu.ops import OPS
+
+FORMAT = 1
+MANIFEST, ARRAYS, PLAN = "insitu.json", "constants.npz", "memory_plan.txt"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Network:
+    """A network that can be trained on the desk and on a board.
+
+    Attributes:
+        name: prefix of the C symbols, "insitu_NAME".
+        input_shape: of one sample of the users' data, channels first.
+        graph: one training step in integers; its FORWARD nodes are the prediction.
+        float_graph: the simplified network before quantization.
+        trained: names of the trained layers.
+        measurement: what one training step costs on `board`.
+        folder: where the C sources lie.
+        temporary: keeps `folder` alive while the network was never saved.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    graph: Graph
+    float_graph: Graph
+    trained: frozenset[str]
+    training: TrainingConfig
+    plan: MemoryPlan
+    board: Board
+    measurement: Measurement
+    folder: Path
+    temporary: Any = None
+
+    @cached_property
+    def state(self) -> StateLayout:
+        """Layout of the state struct."""
+        return state_layout(self.graph)
+
+    @property
+    def input_qparams(self) -> QParams:
+        """Quantization of the input."""
+        q = self.graph.tensors[self.graph.inputs[0]].qparams
+        assert q is not None
+        return q
+
+    @property
+    def classes(self) -> int:
+        """Number of scores."""
+        return self.graph.tensors[self.graph.outputs[0]].size
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What `insitu compile --json` says."""
+        m, board = self.measurement, self.board
+        ram = m.ram_bytes + m.stack_bytes
+        return {
+            "board": board.name,
+            "core": board.core,
+            "ram_bytes": ram,
+            "flash_bytes": m.flash_bytes,
+            "stack_bytes": m.stack_bytes,
+            "state_bytes": self.state.nbytes,
+            "arena_bytes": self.plan.arena_bytes,
+            "arena_lower_bound_bytes": self.plan.lower_bound_bytes,
+            "board_ram_bytes": board.ram_bytes,
+            "board_flash_bytes": board.flash_bytes,
+            "trainable_parameters": self.trainable_parameters,
+            "trained_layers": sorted(self.trained),
+            "macs_forward": self.macs(Phase.FORWARD),
+            "macs_backward": self.macs(Phase.BACKWARD) + self.macs(Phase.UPDATE),
+            "toolchain": m.toolchain,
+            "fits": ram <= board.ram_bytes and m.flash_bytes <= board.flash_bytes,
+        }
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Weights and biases that training changes."""
+        return sum(
+            self.graph.tensors[name].size
+            for node in self.graph.nodes
+            for name in node.updates
+            if node.layer in self.trained and name.startswith(f"{node.layer}.")
+            and not name.endswith(".range")
+        )
+
+    def macs(self, phase: Phase) -> int:
+        """Nominal multiply-accumulates of a phase."""
+        return sum(n.op.macs(n, self.graph) for n in self.graph.nodes if n.phase is phase)
+
+    # ---- to and from a folder ---------------------------------------------------------------
+
+    def save(self, folder: Path) -> Network:
+        """Write everything into `folder`, which must be new, empty or an earlier result.
+
+        Returns:
+            The network as it lies there.
+
+        Raises:
+            OutputError: the folder holds something else or cannot be written; it is as before.
+        """
+        _check_replaceable(folder)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".insitu-") as made:
+                fresh = Path(made) / "result"
+                shutil.copytree(self.folder, fresh, ignore=shutil.ignore_patterns("build"))
+                (fresh / MANIFEST).write_text(json.dumps(self._manifest(), indent=1) + "\n")
+                _save_arrays(fresh / ARRAYS, self)
+                (fresh / PLAN).write_text(plan_text(self.plan))
+                if folder.exists():
+                    folder.rename(Path(made) / "before")
+                fresh.rename(folder)
+        except OSError as error:
+            raise _cannot_write(folder, error) from None
+        return replace(self, folder=folder, temporary=None)
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "input_shape": list(self.input_shape),
+            "trained": sorted(self.trained),
+            "training": asdict(self.training),
+            "figures": self.figures,
+            "board": asdict(self.board),
+            "measurement": asdict(self.measurement),
+            "plan": asdict(self.plan),
+            "graph": text.dump(self.graph)[0],
+            "float_graph": text.dump(self.float_graph)[0],
+        }
+
+    @staticmethod
+    def load(folder: Path) -> Network:
+        """The network that `insitu compile` left in a folder.
+
+        Raises:
+            OutputError: there is none, or it is damaged or of another version.
+        """
+        manifest = _read_manifest(folder)
+        try:
+            with np.load(folder / ARRAYS, allow_pickle=False) as archive:
+                arrays = dict(archive)
+            return _from_manifest(folder, manifest, arrays)
+        except InsituError:
+            raise
+        except Exception as error:  # a damaged archive raises almost anything
+            raise OutputError(
+                f"{folder}: is damaged ({' '.join(str(error).split()) or type(error).__name__}); "
+                "compile it again"
+            ) from None
+
+
+def _from_manifest(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -> Network:
+    def part(prefix: str) -> dict[str, Any]:
+        return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+    plan = value["plan"]
+    measurement = dict(value["measurement"])
+    for key in ("instructions", "cycles"):
+        measurement[key] = {int(node): count for node, count in measurement[key].items()}
+    board = value["board"]
+    return Network(
+        name=value["name"],
+        input_shape=tuple(value["input_shape"]),
+        graph=text.load(value["graph"], part("step/"), OPS),
+        float_graph=text.load(value["float_graph"], part("float/"), OPS),
+        trained=frozenset(value["trained"]),
+        training=TrainingConfig(**value["training"]),
+        plan=MemoryPlan(**{**plan, "lifetimes": tuple(Lifetime(**t) for t in plan["lifetimes"])}),
+        board=Board(**{**board, "memories": tuple(Memory(**m) for m in board["memories"])}),
+        measurement=Measurement(**measurement),
+        folder=folder,
+    )
+
+
+def _save_arrays(path: Path, network: Network) -> None:
+    arrays = {f"step/{k}": v for k, v in text.dump(network.graph)[1].items()}
+    arrays |= {f"float/{k}": v for k, v in text.dump(network.float_graph)[1].items()}
+    np.savez_compressed(path, **arrays)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise OutputError(f"{folder}: has no {MANIFEST}; run insitu compile first") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise OutputError(f"{path}: {error}; compile it again") from None
+    found = value.get("format") if isinstance(value, dict) else None
+    if found != FORMAT:
+        raise OutputError(f"{path}: has format {found} but this is {FORMAT}; compile it again")
+    assert isinstance(value, dict)
+    return value
+
+
+def _check_replaceable(folder: Path) -> None:
+    if folder.is_dir():
+        try:
+            names = {entry.name for entry in folder.iterdir()}
+        except OSError as error:
+            raise _cannot_write(folder, error) from None
+        if names and MANIFEST not in names:
+            raise OutputError(
+                f"{folder}: holds {len(names)} files but no {MANIFEST} of an earlier result, so it "
+                "is not replaced; name a new folder"
+            )
+    elif folder.exists():
+        raise OutputError(f"{folder}: is a file, not a folder; name a new folder")
+
+
+def _cannot_write(folder: Path, error: OSError) -> OutputError:
+    reason = error.strerror or type(error).__name__
+    return OutputError(f"{folder}: cannot be written ({reason}); name another folder")
+
+
+def write_sources(source: CSource, folder: Path) -> None:
+    """The C of a model into a folder: its own files, and the runtime beside them."""
+    (folder / "runtime").mkdir(parents=True, exist_ok=True)
+    for name, content in source.files.items():
+        (folder / name).write_text(content)
+    runtime = resources.files("insitu").joinpath("runtime")
+    for name in source.runtime:
+        place = "include" if name.endswith(".h") else "src"
+        content = runtime.joinpath(place, name).read_text()
+        (folder / "runtime" / name).write_text(content)
+
+
+def plan_text(plan: MemoryPlan) -> str:
+    """The memory plan for people: one line a piece of the arena."""
+    lines = [
+        f"arena {plan.arena_bytes} bytes, lower bound {plan.lower_bound_bytes}",
+        f"{'offset':>8} {'bytes':>8} {'nodes':>9}  tensor",
+    ]
+    for life in sorted(plan.lifetimes, key=lambda t: plan.offsets[t.name]):
+        shared = [t for t, owner in plan.aliases.items() if owner == life.name and t != life.name]
+        also = f" (also {', '.join(shared)})" if shared else ""
+        nodes = f"{life.first}-{life.last}"
+        lines.append(
+            f"{plan.offsets[life.name]:>8} {life.nbytes:>8} {nodes:>9}  {life.name}{also}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def largest_parts(graph: Graph, plan: MemoryPlan) -> dict[str, tuple[str, int]]:
+    """The largest piece of each memory: {"RAM": (name, bytes), "flash": (name, bytes)}."""
+    ram = {t.name: t.nbytes for t in graph.of_kind(Kind.STATE)}
+    ram |= {life.name: life.nbytes for life in plan.lifetimes}
+    flash = {t.name: t.nbytes for t in (*graph.of_kind(Kind.CONSTANT), *graph.of_kind(Kind.STATE))}
+    return {
+        memory: max(parts.items(), key=lambda item: item[1])
+        for memory, parts in (("RAM", ram), ("flash", flash))
+        if parts
+    }

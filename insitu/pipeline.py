@@ -1,0 +1,141 @@
+"""A person's network and samples -> a library that trains it. READ FIRST: one line a stage.
+
+Only this module knows the order of the stages.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from insitu.artifacts import Measurement
+from insitu.board_run import Tools, measure_network
+from insitu.boards import Board, find_board
+from insitu.config import QuantizationConfig, TrainingConfig
+from insitu.differentiate import differentiate
+from insitu.errors import ModelError
+from insitu.frontends import onnx
+from insitu.frontends.model import Model
+from insitu.generate import generate
+from insitu.graph.model import Array
+from insitu.graph.verify import verify
+from insitu.layers import select_layers
+from insitu.network import Network, write_sources
+from insitu.plan import plan_memory
+from insitu.quantize import calibrate, quantize_graph
+from insitu.samples import (
+    Samples,
+    channels_last,
+    check_calibration,
+    checked,
+    evenly_spaced,
+    quantize_samples,
+)
+from insitu.simplify import simplify
+
+NOT_MEASURED = Measurement(
+    board="",
+    core="",
+    toolchain="",
+    flash_bytes=0,
+    ram_bytes=0,
+    stack_bytes=0,
+    instructions={},
+    cycles={},
+    cycle_error_percent=0,
+)
+
+
+def load(path: str | Path) -> Model:
+    """Read a network.
+
+    Args:
+        path: an ONNX file.
+
+    Raises:
+        ModelError: it cannot be read. What is not supported is in `Model.unsupported`.
+    """
+    return onnx.read(Path(path))
+
+
+def compile(  # noqa: A001 - insitu.compile is what it is called by its users
+    model: Model,
+    *,
+    calibration: Array | Samples,
+    training: TrainingConfig | None = None,
+    quantization: QuantizationConfig | None = None,
+    board: str | Board = "nrf52840",
+    name: str = "model",
+    tools: Tools | None = None,
+) -> Network:
+    """Quantize, differentiate, plan, generate, and measure on the emulated board.
+
+    Args:
+        model: from `load`.
+        calibration: x[n, ...], channels first, as the network will see it.
+        board: name, or path of a board's TOML file.
+        name: of the C symbols, "insitu_NAME".
+
+    Raises:
+        ModelError: the network holds what is not supported.
+        DataError: the calibration data does not suit it.
+        ConfigError, BoardError: a choice that makes no sense.
+        FitError: the network does not fit the board; `figures` says what it needs.
+    """
+    training = training or TrainingConfig()
+    target = board if isinstance(board, Board) else find_board(board)
+    _check_supported(model)
+    x = _calibration_samples(model, calibration, quantization or QuantizationConfig())
+
+    graph = simplify(model.graph)
+    trained = select_layers(graph, training.layers)
+    shape = graph.tensors[graph.inputs[0]].shape
+    ranges = calibrate(graph, channels_last(x, shape))
+    integers = quantize_graph(graph, ranges, trained)
+    step = differentiate(integers)
+    verify(step)
+    plan = plan_memory(step)
+    source = generate(step, plan, name)
+
+    folder = tempfile.TemporaryDirectory(prefix="insitu-")
+    write_sources(source, Path(folder.name))
+    network = Network(
+        name=name,
+        input_shape=model.input_shape,
+        graph=step,
+        float_graph=graph,
+        trained=trained,
+        training=training,
+        plan=plan,
+        board=target,
+        measurement=NOT_MEASURED,
+        folder=Path(folder.name),
+        temporary=folder,
+    )
+    sample = quantize_samples(x[:1], shape, network.input_qparams)[0]
+    measurement = measure_network(
+        network, sample, Path(folder.name) / "build", tools=tools or Tools()
+    )
+    return replace(network, measurement=measurement)
+
+
+def _check_supported(model: Model) -> None:
+    if model.unsupported:
+        nodes = "; ".join(f'{u.op} "{u.name}": {u.reason}' for u in model.unsupported)
+        raise ModelError(
+            f"{model.name}: {len(model.unsupported)} unsupported "
+            f"node{'s' * (len(model.unsupported) > 1)}: {nodes}; see insitu inspect"
+        )
+
+
+def _calibration_samples(
+    model: Model, calibration: Array | Samples, config: QuantizationConfig
+) -> Array:
+    """float32[n, ...], checked, at most as many as the config asks for."""
+    given = calibration if isinstance(calibration, Samples) else Samples(
+        calibration, None, "calibration"
+    )
+    samples = checked(given, model.input_shape)
+    check_calibration(samples)
+    return evenly_spaced(samples, config.calibration_samples).x

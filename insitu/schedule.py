@@ -1,0 +1,51 @@
+"""samples, steps, seed -> Stream: which sample at which step, and at which learning rate.
+
+Invariant: the same for the reference, the twin and every board, so that they can be compared.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from insitu.fixed_point import F32, cosine_rates
+from insitu.graph.model import Array
+from insitu.run.stream import PREDICT, Stream
+
+
+def sample_order(samples: int, steps: int, seed: int) -> Array:
+    """int32[steps]: the samples shuffled anew for each pass, the last pass cut where it ends."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    passes = -(-steps // samples)
+    order = [generator.permutation(samples) for _ in range(passes)]
+    return np.concatenate([*order, np.empty(0, np.int64)])[:steps].astype(np.int32)
+
+
+def learning_rates(rate: float, steps: int, schedule: str) -> Array:
+    """float32[steps]; the schedules are those of `config.SCHEDULES`."""
+    return cosine_rates(rate, steps) if schedule == "cosine" else np.full(steps, rate, F32)
+
+
+def training_stream(
+    x: Array, y: Array, *, steps: int, rate: float, schedule: str, seed: int
+) -> Stream:
+    """A training run over x int8[n, elements], y int32[n]."""
+    return Stream(
+        x=x,
+        labels=y,
+        rates=learning_rates(rate, steps, schedule),
+        seed=seed,
+        order=sample_order(len(x), steps, seed),
+    )
+
+
+def with_predictions(training: Stream, x: Array) -> Stream:
+    """Predictions of x, then a training run, then predictions of x again, as one stream."""
+    n, first = len(x), len(training.x)
+    ends = np.arange(first, first + n, dtype=np.int32)
+    return Stream(
+        x=np.concatenate([training.x, x]),
+        labels=np.concatenate([training.labels, np.full(n, PREDICT, np.int32)]),
+        rates=np.concatenate([np.zeros(n, F32), training.rates, np.zeros(n, F32)]),
+        seed=training.seed,
+        order=np.concatenate([ends, training.samples, ends]),
+    )

@@ -1,0 +1,186 @@
+"""network -> its twin on the desk: fit, score, predict, as scikit-learn users expect.
+
+Invariant: after the same samples, rates and seed the twin's state equals the board's bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from insitu.build import build_host
+from insitu.graph.model import Array, Kind
+from insitu.network import Network
+from insitu.run.stream import Stream
+from insitu.run.twin_library import TwinLibrary
+from insitu.samples import Samples, checked, quantize_samples
+from insitu.schedule import training_stream
+from insitu.toolchains import Toolchain
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all)."""
+
+CHUNK = 1024
+
+
+@dataclass
+class History:
+    """What happened during `fit`.
+
+    Attributes:
+        loss: mean cross-entropy of each epoch, each sample before its own update.
+        accuracy: share of samples predicted right in each epoch, likewise.
+        validation: accuracy on the validation samples after each epoch.
+        skipped, saturated: steps without an error; rows whose step was held.
+        steps, seconds: of training alone.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    accuracy: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    skipped: int = 0
+    saturated: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+
+
+class Twin:
+    """The generated C of a network, in this process."""
+
+    def __init__(
+        self, network: Network, build_folder: Path, *, toolchain: Toolchain | None = None
+    ) -> None:
+        """Builds the library and starts from the initial state.
+
+        Raises:
+            ToolError: there is no compiler, or it failed.
+        """
+        self.network = network
+        path = build_host(network.folder, network.name, build_folder, toolchain=toolchain)
+        self.library = TwinLibrary(path, network.name)
+        self.library.set_seed(network.training.seed)
+
+    def quantize(self, x: Array) -> Array:
+        """Samples, channels first, float -> int8[n, elements] as the device takes them.
+
+        Raises:
+            DataError: wrong shape, NaN, empty.
+        """
+        samples = checked(Samples(np.asarray(x), None, "x"), self.network.input_shape)
+        shape = self.network.graph.tensors[self.network.graph.inputs[0]].shape
+        return quantize_samples(samples.x, shape, self.network.input_qparams)
+
+    def fit(
+        self,
+        x: Array,
+        y: Array,
+        *,
+        epochs: int = 1,
+        lr: float | None = None,
+        seed: int | None = None,
+        validation: tuple[Array, Array] | None = None,
+        progress: Progress | None = None,
+    ) -> History:
+        """Train on x[n, ...] channels first, labels y[n], one sample a step.
+
+        Args:
+            lr, seed: instead of those of the network's `TrainingConfig`.
+            validation: (x, y) to be scored after each epoch.
+
+        Raises:
+            DataError: samples or labels do not suit the network.
+        """
+        samples = checked(
+            Samples(np.asarray(x), np.asarray(y), "x"),
+            self.network.input_shape,
+            self.network.classes,
+        )
+        assert samples.y is not None
+        stream = self.stream(
+            self.quantize(samples.x), samples.y, steps=epochs * len(samples), lr=lr, seed=seed
+        )
+        history = History()
+        for epoch in range(epochs):
+            first = epoch * len(samples)
+            part = slice(first, first + len(samples))
+            self._run_epoch(stream, part, history, progress)
+            if validation is not None:
+                history.validation.append(self.score(*validation))
+        return history
+
+    def stream(
+        self,
+        x: Array,
+        y: Array,
+        *,
+        steps: int,
+        lr: float | None = None,
+        seed: int | None = None,
+    ) -> Stream:
+        """The training run that `fit` makes of quantized x int8[n, elements]."""
+        training = self.network.training
+        return training_stream(
+            x,
+            y,
+            steps=steps,
+            rate=training.lr if lr is None else lr,
+            schedule=training.schedule,
+            seed=training.seed if seed is None else seed,
+        )
+
+    def _run_epoch(
+        self, stream: Stream, part: slice, history: History, progress: Progress | None
+    ) -> None:
+        losses, right = 0.0, 0
+        for start in range(part.start, part.stop, CHUNK):
+            rows = slice(start, min(start + CHUNK, part.stop))
+            piece = Stream(
+                x=stream.x,
+                labels=stream.labels,
+                rates=stream.rates[rows],
+                seed=stream.seed,
+                order=stream.samples[rows],
+            )
+            result = self.library.run(piece, seed=start == 0)
+            losses += float(result.losses.sum(dtype=np.float64))
+            right += int((result.predicted == piece.record_labels).sum())
+            history.skipped += int(result.info["skipped"].sum())
+            history.saturated += int(result.info["saturated"].sum())
+            history.seconds += result.seconds
+            history.steps += len(piece)
+            if progress is not None:
+                progress(rows.stop, len(stream))
+        history.loss.append(losses / (part.stop - part.start))
+        history.accuracy.append(right / (part.stop - part.start))
+
+    def predict(self, x: Array) -> Array:
+        """Classes int32[n] of x[n, ...]."""
+        return self.library.predict(self.quantize(x))[1]
+
+    def predict_scores(self, x: Array) -> Array:
+        """Scores (logits) float32[n, classes] of x[n, ...]."""
+        return self.library.predict(self.quantize(x))[0]
+
+    def score(self, x: Array, y: Array) -> float:
+        """Share of x[n, ...] that is predicted as y[n]."""
+        return float((self.predict(x) == np.asarray(y)).mean())
+
+    @property
+    def state(self) -> bytes:
+        """The bytes of the model's state struct, as on the board."""
+        return self.library.state
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the state: equal where all weights, biases, ranges and the generator are."""
+        return hashlib.sha256(self.state).hexdigest()
+
+    def weights(self) -> Mapping[str, Array]:
+        """Trained tensors by name, as stored; see `Network.graph` for scales."""
+        names = {t.name for t in self.network.graph.of_kind(Kind.STATE)}
+        values = self.network.state.unpack(self.state)
+        return {name: value for name, value in values.items() if name in names}
