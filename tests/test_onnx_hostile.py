@@ -212,6 +212,14 @@ HOSTILE: dict[str, tuple[onnx.ModelProto, str]] = {
         layer("Gemm", [6], {"w": normal(5, 4)}, name="fc"),
         'Gemm "fc": x[1, 6] has 6 features but the weight takes 5',
     ),
+    "no-axes": (
+        model(
+            [1, 1],
+            [node("Reshape", "x s", "r"), node("MatMul", "r w")],
+            {"s": np.zeros(0, np.int64), "w": normal(1, 2)},
+        ),
+        "its input is a single number without axes",
+    ),
     "gemm-bias": (
         layer("Gemm", [6], {"w": normal(6, 4), "b": normal(3)}),
         "its constant has the shape [3] but its result [1, 4]",
