@@ -20,6 +20,7 @@ from insitu.network import Network, largest_parts
 from insitu.run import emulator
 from insitu.run.profile import ProfiledResult
 from insitu.run.stream import Stream
+from insitu.samples import Samples
 from insitu.schedule import with_predictions
 from insitu.toolchains import Toolchain
 from insitu.twin import Progress, Twin
@@ -196,12 +197,10 @@ def _measure(
 
 def run_on_board(
     network: Network,
-    x: Array,
-    y: Array,
+    samples: Samples,
     *,
     board: Board,
     steps: int,
-    seed: int,
     evaluate: Array,
     build_folder: Path,
     tools: Tools,
@@ -210,7 +209,7 @@ def run_on_board(
     """Train on the emulated board and on the twin, and compare.
 
     Args:
-        x, y: int8[n, elements] and labels int32[n].
+        samples: as users have them, with labels, checked.
         evaluate: indices of the samples that are predicted before and after.
 
     Raises:
@@ -218,7 +217,9 @@ def run_on_board(
         ToolError: a compiler or an emulator is missing or failed.
     """
     twin = Twin(network, build_folder)
-    training = twin.stream(x, y, steps=steps, seed=seed)
+    x, y = twin.quantize(samples.x), samples.y
+    assert y is not None
+    training = twin.stream(x, y, steps=steps)
     stream = with_predictions(training, x[evaluate])
     stack = network.measurement.stack_bytes
     if board.core != network.board.core:
@@ -236,7 +237,7 @@ def run_on_board(
     return BoardRun(
         board=board,
         steps=steps,
-        seed=seed,
+        seed=training.seed,
         emulator=result.emulator,
         twin_equal=(
             result.state == expected.state

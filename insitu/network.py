@@ -7,6 +7,7 @@ commands need, and loading them gives the same network.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -125,7 +126,7 @@ class Network:
         Raises:
             OutputError: the folder holds something else or cannot be written; it is as before.
         """
-        _check_replaceable(folder)
+        check_replaceable(folder)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".insitu-") as made:
@@ -140,6 +141,14 @@ class Network:
         except OSError as error:
             raise _cannot_write(folder, error) from None
         return replace(self, folder=folder, temporary=None)
+
+    def with_training(self, **options: Any) -> Network:
+        """The same network, to be trained with other options (lr, seed, schedule).
+
+        Raises:
+            ConfigError: an option makes no sense.
+        """
+        return replace(self, training=replace(self.training, **options))
 
     def _manifest(self) -> dict[str, Any]:
         return {
@@ -221,7 +230,15 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return value
 
 
-def _check_replaceable(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
+    """Refuse a folder that `Network.save` could not or should not replace.
+
+    Raises:
+        OutputError: it holds something else, is a file, or cannot be written.
+    """
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(parent, os.W_OK | os.X_OK) or (parent != folder and not parent.is_dir()):
+        raise OutputError(f"{folder}: {parent} cannot be written; name another folder")
     if folder.is_dir():
         try:
             names = {entry.name for entry in folder.iterdir()}

@@ -1,0 +1,350 @@
+"""The command line: parse, call, print; no logic.
+
+Exit status 0 on success, 1 on a user's error (one line on stderr), 2 on wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from insitu import config, layers, pipeline
+from insitu.board_run import Tools, run_on_board
+from insitu.boards import all_boards, find_board
+from insitu.errors import FitError, InsituError, OutputError
+from insitu.network import Network, check_replaceable
+from insitu.samples import Samples, checked, evenly_spaced, read_samples
+from insitu.twin import Progress as Tell
+from insitu.twin import Twin
+
+EVALUATED_SAMPLES = 500
+"""A board predicts at most so many samples, evenly spaced, before and after training."""
+
+app = typer.Typer(
+    name="insitu",
+    help="Train a neural network in place, fully quantized, on a Cortex-M microcontroller.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="What insitu compile wrote.")]
+Data = Annotated[Path, typer.Option("--data", metavar="DATA.npz", help="Arrays x and y.")]
+Seed = Annotated[int | None, typer.Option(help="Instead of the seed given to compile.")]
+
+
+def main() -> None:
+    """Entry point of the command `insitu`."""
+    try:
+        app()
+    except InsituError as error:
+        print(f"insitu: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("insitu: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # whoever read our output has closed it; nothing is left to be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Tell]:
+    """A progress bar on stderr; nothing where that is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _build_folder(network: Network) -> Iterator[Path]:
+    """DIR/build, or a temporary folder where DIR cannot be written."""
+    if os.access(network.folder, os.W_OK):
+        yield network.folder / "build"
+    else:
+        with tempfile.TemporaryDirectory(prefix="insitu-") as folder:
+            yield Path(folder)
+
+
+def _samples(path: Path, network: Network) -> Samples:
+    return checked(read_samples(path, labels=True), network.input_shape, network.classes)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the result goes.")] = Path("demo-out"),
+    as_json: Json = False,
+) -> None:
+    """The main job on real data, from nothing to a report, in a few minutes."""
+    from insitu.demo import run_demo
+
+    console = Console(stderr=as_json)
+    figures = run_demo(out, console=console)
+    if as_json:
+        _print_json(figures)
+
+
+@app.command()
+def inspect(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
+    as_json: Json = False,
+) -> None:
+    """Layers, shapes, parameters, MACs; what is not supported, all at once."""
+    from insitu.report import text
+
+    network = pipeline.load(model)
+    rows = layers.list_layers(network.graph)
+    if not as_json:
+        text.print_inspect(Console(), network, rows)
+        return
+    _print_json(
+        {
+            "name": network.name,
+            "input_shape": network.input_shape,
+            "layers": [asdict(row) for row in rows],
+            "parameters": sum(row.parameters for row in rows),
+            "macs": sum(row.macs for row in rows),
+            "unsupported": [asdict(node) for node in network.unsupported],
+        }
+    )
+
+
+@app.command(name="compile")
+def compile_(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
+    data: Annotated[Path, typer.Option("--data", metavar="DATA.npz", help="Array x.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the result goes.")],
+    board: Annotated[str, typer.Option(help="Name, or a TOML file.")] = "nrf52840",
+    config_file: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE.toml", help="Options as a file.")
+    ] = None,
+    train: Annotated[
+        str | None, typer.Option(metavar="last:N|all|NAMES", help="Layers to train. [all]")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="[uint8]")] = None,
+    update: Annotated[str | None, typer.Option(help="[full]")] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples an update. [1]")] = None,
+    preset: Annotated[str | None, typer.Option(help="[default]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate. [0.01]")] = None,
+    schedule: Annotated[str | None, typer.Option(help="cosine or constant. [cosine]")] = None,
+    seed: Annotated[int | None, typer.Option(help="[0]")] = None,
+    name: Annotated[str, typer.Option(help="Of the C symbols, insitu_NAME.")] = "model",
+    as_json: Json = False,
+) -> None:
+    """Quantize, differentiate, plan memory, generate C, measure on the emulated board."""
+    from insitu.report import text
+
+    options = {} if config_file is None else config.read_toml(config_file)
+    given = {
+        "layers": train,
+        "precision": precision,
+        "update": update,
+        "batch": batch,
+        "preset": preset,
+        "lr": lr,
+        "schedule": schedule,
+        "seed": seed,
+    }
+    options |= {key: value for key, value in given.items() if value is not None}
+    training = config.TrainingConfig(**options)
+    check_replaceable(out)
+    try:
+        network = pipeline.compile(
+            pipeline.load(model),
+            calibration=read_samples(data, labels=False),
+            training=training,
+            board=board,
+            name=name,
+        ).save(out)
+    except FitError as error:
+        if as_json and error.figures:
+            _print_json({**error.figures, "fits": False})
+        raise
+    if as_json:
+        _print_json(network.figures)
+    else:
+        text.print_compile(Console(), network)
+
+
+@app.command()
+def twin(
+    folder: Folder,
+    data: Data,
+    test: Annotated[
+        Path | None, typer.Option(metavar="T.npz", help="Samples to score, else the data's own.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 1,
+    lr: Annotated[float | None, typer.Option(help="Instead of the rate given to compile.")] = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Train the bit-exact twin on the desk."""
+    from insitu.report import text
+
+    network = _with_training(Network.load(folder), lr=lr, seed=seed)
+    samples = _samples(data, network)
+    scored = samples if test is None else _samples(test, network)
+    with _build_folder(network) as build, _progress("training") as tell:
+        model = Twin(network, build)
+        before = model.score(scored.x, scored.y)
+        history = model.fit(samples.x, samples.y, epochs=epochs, progress=tell)
+        after = model.score(scored.x, scored.y)
+    figures = {
+        "steps": history.steps,
+        "epochs": epochs,
+        "lr": network.training.lr,
+        "seed": network.training.seed,
+        "accuracy_before": before,
+        "accuracy_after": after,
+        "loss": history.loss[-1],
+        "loss_by_epoch": history.loss,
+        "skipped_steps": history.skipped,
+        "saturated_rows": history.saturated,
+        "samples_per_second": history.steps / history.seconds,
+        "weights_sha256": model.sha256,
+    }
+    if as_json:
+        _print_json(figures)
+    else:
+        text.print_twin(Console(), figures, history)
+
+
+def _with_training(network: Network, **options: Any) -> Network:
+    """The network with other training options, checked."""
+    return network.with_training(**{k: v for k, v in options.items() if v is not None})
+
+
+@app.command()
+def run(
+    folder: Folder,
+    data: Data,
+    board: Annotated[str | None, typer.Option(help="Instead of the one of compile.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps. [one pass over the data]")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Instead of the rate given to compile.")] = None,
+    seed: Seed = None,
+    as_json: Json = False,
+) -> None:
+    """Train on the emulated board and say whether it equals the twin."""
+    from insitu.report import text
+
+    network = _with_training(Network.load(folder), lr=lr, seed=seed)
+    samples = _samples(data, network)
+    rows = evenly_spaced(Samples(np.arange(len(samples)), None, "rows"), EVALUATED_SAMPLES)
+    with _build_folder(network) as build, _progress("emulating") as tell:
+        result = run_on_board(
+            network,
+            samples,
+            board=network.board if board is None else find_board(board),
+            steps=steps or len(samples),
+            evaluate=rows.x,
+            build_folder=build,
+            tools=Tools(),
+            progress=tell,
+        )
+    if as_json:
+        _print_json(result.figures)
+    else:
+        text.print_run(Console(), result.figures)
+
+
+@app.command()
+def report(
+    folder: Folder,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with plots.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """RAM and flash by tensor and layer, latency and energy by layer, memory map."""
+    from insitu.report import figures, text
+    from insitu.report.html import write_html
+
+    network = Network.load(folder)
+    if html is not None:
+        write_html(html, network)
+    if as_json:
+        _print_json(figures.report_figures(network))
+    elif html is None:
+        text.print_report(Console(), network)
+    else:
+        print(f"wrote {html}")
+
+
+@app.command()
+def export(
+    folder: Folder,
+    format_: Annotated[str, typer.Option("--format", help="cmake or arduino")],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="A new folder.")],
+    as_json: Json = False,
+) -> None:
+    """A library for the user's own build."""
+    from insitu.export import export as write
+
+    written = write(Network.load(folder), out, format=format_)
+    if as_json:
+        _print_json({"format": format_, "files": [str(path.relative_to(out)) for path in written]})
+    else:
+        print(f"wrote {len(written)} files to {out}")
+
+
+@app.command()
+def boards(as_json: Json = False) -> None:
+    """The boards known, with their limits."""
+    from insitu.report import text
+
+    known = all_boards()
+    if not as_json:
+        text.print_boards(Console(), known.values())
+        return
+    totals = ("flash_bytes", "ram_bytes")
+    _print_json(
+        [{**asdict(b), **{total: getattr(b, total) for total in totals}} for b in known.values()]
+    )
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Which compilers and emulators were found, and what is missing for what."""
+    from insitu.report import text
+    from insitu.toolchains import survey
+
+    findings = survey()
+    if as_json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        text.print_doctor(Console(), findings)
+
+
+if __name__ == "__main__":
+    main()
