@@ -58,6 +58,7 @@ static float loss(const int32_t *y, int32_t label, float *error) {
 static int32_t update(insitu_fake_t *model, const int8_t *x, const float *error) {
   int32_t saturated = 0;
   int8_t *w = model->state.w;
+  /* mishap */
   INSITU_PROFILE(2);
   for (int32_t o = 0; o < CLASSES; ++o) {
     const int32_t step = (int32_t)(error[o] * model->state.learning_rate * 65536.0F);
