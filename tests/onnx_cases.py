@@ -41,6 +41,7 @@ CONVOLUTIONS = {
     "conv-same-upper": conv((2, 7, 6), 3, 4, 3, strides=[2, 2], auto_pad="SAME_UPPER"),
     "conv-same-lower": conv((2, 7, 6), 3, 4, 3, strides=[2, 2], auto_pad="SAME_LOWER"),
     "conv-same-stride-over-kernel": conv((2, 7, 7), 3, 1, 2, strides=[3, 3], auto_pad="SAME_UPPER"),
+    "conv-same-1x1-stride-2": conv((2, 8, 7), 3, 1, 1, strides=[2, 2], auto_pad="SAME_UPPER"),
     "conv-valid": conv((2, 7, 6), 3, 3, 3, auto_pad="VALID", strides=[2, 2]),
     "conv-bias-added": model(
         ["n", 2, 5, 4],

@@ -185,6 +185,8 @@ def test_convolutions_of_any_geometry(
     low = [pads[a] + pads[a + 2] if rule == "NOTSET" else 0 for a in (0, 1)]
     if not rule.startswith("SAME") and any(image[a + 1] + low[a] < kernel[a] for a in (0, 1)):
         return
+    if rule.startswith("SAME") and any(s > k for s, k in zip(stride, kernel, strict=True)):
+        return  # frameworks disagree; a case of `test_onnx_unsupported` and one of `CASES`
     places = {"pads": pads} if rule == "NOTSET" else {"auto_pad": rule}
     proto = conv(image, 2, *kernel, strides=list(stride), **places)
     assert_same(proto, saved(proto, tmp_path_factory.mktemp("conv")))

@@ -208,6 +208,10 @@ HOSTILE: dict[str, tuple[onnx.ModelProto, str]] = {
         layer("Conv", [2, 9, 9], {"w": normal(4, 2, 3, 3)}, strides=[1]),
         "strides = [1] has 1 entries, 2 belong",
     ),
+    "flag": (
+        layer("MaxPool", [2, 9, 9], {}, kernel_shape=[2, 2], ceil_mode=3),
+        "ceil_mode is 3, it is 0 or 1",
+    ),
     "features": (
         layer("Gemm", [6], {"w": normal(5, 4)}, name="fc"),
         'Gemm "fc": x[1, 6] has 6 features but the weight takes 5',

@@ -86,6 +86,10 @@ UNSUPPORTED: dict[str, tuple[onnx.ModelProto, str]] = {
         layer("Conv", IMAGE, {"w": normal(2, 2, 2, 2)}, dilations=[2, 1]),
         "dilation [2, 1], only 1",
     ),
+    "same-padding-below-zero": (
+        layer("Conv", IMAGE, {"w": normal(2, 2, 1, 1)}, strides=[3, 3], auto_pad="SAME_UPPER"),
+        "auto_pad SAME_UPPER with stride 3 over kernel 1",
+    ),
     "pool-dilation": (
         layer("MaxPool", IMAGE, {}, kernel_shape=[2, 2], dilations=[2, 2]),
         "dilation [2, 2]",

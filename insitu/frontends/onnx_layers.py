@@ -63,12 +63,12 @@ def gemm(scope: Scope, op: Operation) -> None:
     _, shape = scope.value(op)
     if len(shape) != 2:
         raise op.error(f"its input has the shape {list(shape)}, 2 axes belong; flatten before it")
-    if op.attributes.get("transA", 0):
+    if op.flag("transA"):
         raise NotSupportedError("transA 1, only 0 is available")
     w = scope.floats(op, 1, "weight")
     if w.ndim != 2:
         raise op.error(f"its weight has the shape {list(w.shape)}, 2 axes belong")
-    w = w if op.attributes.get("transB", 0) else w.T
+    w = w if op.flag("transB") else w.T
     alpha, beta = (np.float32(op.attributes.get(key, 1.0)) for key in ("alpha", "beta"))
     b = np.zeros(w.shape[0], np.float32)
     if op.has(2):
@@ -111,7 +111,7 @@ def _linear(scope: Scope, op: Operation, w: Array, b: Array, result: Shape) -> N
 
 def batch_norm(scope: Scope, op: Operation) -> None:
     """BatchNormalization as it infers."""
-    if op.attributes.get("training_mode", 0):
+    if op.flag("training_mode"):
         raise NotSupportedError(
             "training_mode 1 changes its statistics", "export the model in eval mode"
         )

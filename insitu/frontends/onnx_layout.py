@@ -124,7 +124,7 @@ def reshape(scope: Scope, op: Operation) -> None:
     target = _whole(op, scope.constant(op, 1, "shape"))
     if scope.batch > 1 and target and target[0] == scope.batch:
         target[0] = 1
-    if not op.attributes.get("allowzero", 0):
+    if not op.flag("allowzero"):
         for axis, size in enumerate(target):
             if size == 0 and axis >= len(old):
                 raise op.error(f"shape {target} copies axis {axis} of {list(old)}")

@@ -89,6 +89,13 @@ class Operation:
             raise self.error(f"{key} = {list(values)} is outside [0, {LARGEST_ATTRIBUTE})")
         return values
 
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        """The attribute `key`, 0 or 1."""
+        value = self.attributes.get(key, int(default))
+        if value not in (0, 1):
+            raise self.error(f"{key} is {value}, it is 0 or 1")
+        return bool(value)
+
     def text(self, key: str, default: str) -> str:
         """The attribute `key`, a string."""
         value = self.attributes.get(key, default)

@@ -51,7 +51,13 @@ def window_of(op: Operation, spatial: Shape, kernel: Shape, *, ceil_mode: bool =
     before, after, overhang = [], [], False
     for axis, (size, k, s) in enumerate(zip(spatial, kernel, strides, strict=True)):
         if rule.startswith("SAME"):
-            total = max((-(-size // s) - 1) * s + k - size, 0)
+            total = (-(-size // s) - 1) * s + k - size
+            if total < -1:
+                raise NotSupportedError(
+                    f"auto_pad {rule} with stride {s} over kernel {k}, where frameworks disagree",
+                    "export with explicit pads",
+                )
+            total = max(total, 0)
             less = total // 2
             low, high = (less, total - less) if rule == "SAME_UPPER" else (total - less, less)
         else:
@@ -86,7 +92,7 @@ def _overhang(size: int, kernel: int, stride: int, low: int, high: int) -> int:
 def max_pool(scope: Scope, op: Operation) -> None:
     """MaxPool."""
     op.one_output()
-    if op.attributes.get("storage_order", 0):
+    if op.flag("storage_order"):
         raise NotSupportedError("storage_order 1, only 0 is available")
     x, window = _pooled(scope, op)
     _emit(scope, op, "max_pool", x, window)
@@ -95,7 +101,7 @@ def max_pool(scope: Scope, op: Operation) -> None:
 def average_pool(scope: Scope, op: Operation) -> None:
     """AveragePool."""
     x, window = _pooled(scope, op)
-    counts = bool(op.attributes.get("count_include_pad", 0))
+    counts = op.flag("count_include_pad")
     if counts and window.overhang:
         raise NotSupportedError(
             "ceil_mode 1 with count_include_pad 1, whose last windows divide by another number",
@@ -116,7 +122,7 @@ def reduce_mean(scope: Scope, op: Operation) -> None:
         axes = tuple(int(a) for a in scope.constant(op, 1, "axes").reshape(-1))
     else:
         axes = tuple(int(a) for a in op.attributes.get("axes", ()))
-    if not axes and op.attributes.get("noop_with_empty_axes", 0):
+    if not axes and op.flag("noop_with_empty_axes"):
         scope.bind(op, 0, scope.value(op)[0])
         return
     axes = tuple(sorted({a + len(shape) if a < 0 else a for a in axes}))
@@ -125,7 +131,7 @@ def reduce_mean(scope: Scope, op: Operation) -> None:
             f"the mean over axes {list(axes)} of {list(shape)}; only axes of the image (2, 3) are "
             "available",
         )
-    _over_axes(scope, op, "average_pool", axes, keep=bool(op.attributes.get("keepdims", 1)))
+    _over_axes(scope, op, "average_pool", axes, keep=op.flag("keepdims", default=True))
 
 
 def _map_shape(scope: Scope, op: Operation) -> Shape:
@@ -153,7 +159,7 @@ def _pooled(scope: Scope, op: Operation) -> tuple[str, Window]:
     if "kernel_shape" not in op.attributes:
         raise op.error("kernel_shape is missing")
     kernel = op.integers("kernel_shape", len(spatial), 1)
-    ceil_mode = bool(op.attributes.get("ceil_mode", 0))
+    ceil_mode = op.flag("ceil_mode")
     return scope.in_form(op), window_of(op, spatial, kernel, ceil_mode=ceil_mode)
 
 
