@@ -1,0 +1,1 @@
+"""A compiled network and its runs -> text, JSON and HTML for people."""
