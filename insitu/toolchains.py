@@ -202,7 +202,11 @@ def _find_zig(target: str) -> Toolchain | None:
 
 
 def _zig_caches() -> dict[str, str]:
-    """Where zig may write: its own default where that works, else a private temporary folder."""
+    """Where zig may write: its own default where that works, else a private temporary folder.
+
+    Raises:
+        ToolError: that folder belongs to somebody else, who could plant code in it.
+    """
     chosen = os.environ.get("ZIG_GLOBAL_CACHE_DIR")
     if chosen is None:
         home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("HOME")
@@ -210,7 +214,11 @@ def _zig_caches() -> dict[str, str]:
             name = "zig" if os.environ.get("XDG_CACHE_HOME") else ".cache/zig"
             chosen = str(Path(home) / name)
         else:
-            chosen = str(Path(tempfile.gettempdir()) / f"insitu-zig-{os.getuid()}")
+            private = Path(tempfile.gettempdir()) / f"insitu-zig-{os.getuid()}"
+            private.mkdir(mode=0o700, exist_ok=True)
+            if private.stat().st_uid != os.getuid():
+                raise ToolError(f"{private} belongs to another user; set ZIG_GLOBAL_CACHE_DIR")
+            chosen = str(private)
     return {"ZIG_GLOBAL_CACHE_DIR": chosen, "ZIG_LOCAL_CACHE_DIR": chosen}
 
 

@@ -196,8 +196,25 @@ def test_a_stack_that_meets_the_data_is_noticed(emulated_by: str, tmp_path: Path
     need = build_firmware(folder, "fake", board(), tmp_path).ram_bytes + room
     small = board(ram=((0x2000_0000, need),))
     firmware = build_firmware(folder, "fake", small, tmp_path, stack_bytes=room)
-    with pytest.raises(FitError, match=rf"the stack used all of its {room} bytes"):
+    with pytest.raises(FitError, match=rf"the stack needs at least \d+ bytes but has {room} and"):
         emulator.run(firmware, stream(10), prefer=emulated_by)
+
+
+@pytest.mark.parametrize("emulated_by", EMULATORS)
+@pytest.mark.parametrize("machine", ["cortex-m0plus", "cortex-m4-fpu"])
+def test_a_board_that_is_full_to_the_byte_runs(
+    machine: str, emulated_by: str, twin_result: RunResult, model_dir: Path, tmp_path: Path
+) -> None:
+    core, fpu = MACHINES[machine]
+    emulator_or_skip(core, emulated_by)
+    roomy = build_firmware(model_dir, "fake", board(core, fpu=fpu), tmp_path)
+    stack = emulator.run(roomy, stream(60), prefer=emulated_by).stack_bytes
+    need = roomy.ram_bytes + -(-stack // 8) * 8
+    full = board(core, fpu=fpu, ram=((0x2000_0000, need),))
+    firmware = build_firmware(model_dir, "fake", full, tmp_path, stack_bytes=stack)
+    result = emulator.run(firmware, stream(60), prefer=emulated_by)
+    _assert_equal(result, twin_result)
+    assert result.stack_bytes == stack
 
 
 def test_the_stack_is_measured_to_the_word(tmp_path: Path) -> None:

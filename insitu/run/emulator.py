@@ -224,8 +224,8 @@ def _parse(
 
 def _check_stack(firmware: Firmware, image: Image, stack_bytes: int) -> None:
     room = image.symbols["insitu_stack_top"] - image.symbols["insitu_stack_limit"]
-    if stack_bytes >= room:
+    if stack_bytes > room:
         raise FitError(
-            f"{firmware.elf.name}: the stack used all of its {room} bytes and may have met the "
-            f"data; train fewer layers or take a larger board"
+            f"{firmware.elf.name}: the stack needs at least {stack_bytes} bytes but has {room} "
+            f"and met the data; train fewer layers or take a larger board"
         )

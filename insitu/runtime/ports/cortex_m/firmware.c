@@ -44,8 +44,9 @@ static uintptr_t transfer(uint32_t operation, uintptr_t file, const void *data, 
   return semihosting(operation, (uintptr_t)arguments);
 }
 
+/* More than there is room for where the guard changed. */
 static uint32_t stack_high_water_bytes(void) {
-  const volatile uint32_t *p = insitu_stack_limit;
+  const volatile uint32_t *p = insitu_stack_guard;
   while (p < insitu_stack_top && *p == STACK_PAINT) {
     ++p;
   }

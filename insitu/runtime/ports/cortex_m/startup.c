@@ -30,11 +30,10 @@ void insitu_exit(uint32_t code) {
   }
 }
 
-/* The stack grows down from insitu_stack_top; everything between it and the last variable is
- * painted, down from this function's own frame. */
+/* From the last variable up to this function's own frame. */
 static void paint_stack(void) {
   const uint32_t *here = (const uint32_t *)__builtin_frame_address(0);
-  for (volatile uint32_t *p = insitu_stack_limit; p + PAINT_GAP_WORDS < here; ++p) {
+  for (volatile uint32_t *p = insitu_stack_guard; p + PAINT_GAP_WORDS < here; ++p) {
     *p = STACK_PAINT;
   }
 }
