@@ -1,9 +1,9 @@
 """insitu: train a neural network in place, fully quantized, on a Cortex-M microcontroller."""
 
+from insitu.api import TrainableNetwork
 from insitu.boards import Board, find_board
 from insitu.config import QuantizationConfig, TrainingConfig
 from insitu.errors import InsituError
-from insitu.network import Network
 from insitu.pipeline import compile, load  # noqa: A004
 from insitu.twin import History, Twin
 
@@ -11,8 +11,8 @@ __all__ = [
     "Board",
     "History",
     "InsituError",
-    "Network",
     "QuantizationConfig",
+    "TrainableNetwork",
     "TrainingConfig",
     "Twin",
     "compile",

@@ -113,9 +113,7 @@ def step_figures(network: Network, m: Measurement, board: Board) -> dict[str, An
     }
 
 
-def measure_network(
-    network: Network, x: Array, build_folder: Path, *, tools: Tools
-) -> Measurement:
+def measure_network(network: Network, x: Array, *, tools: Tools) -> Measurement:
     """What one training step costs on the network's board; the error of the step is large.
 
     Args:
@@ -125,7 +123,7 @@ def measure_network(
         FitError: the network does not fit the board.
         ToolError: a compiler or an emulator is missing or failed.
     """
-    board = network.board
+    board, build_folder = network.board, network.build_folder
     roomy = _build(network, board, build_folder, tools, limits=False)
     probe = _probe(network, x, build_folder)
     result = emulator.run(roomy, probe, prefer=tools.emulator)
@@ -202,7 +200,6 @@ def run_on_board(
     board: Board,
     steps: int,
     evaluate: Array,
-    build_folder: Path,
     tools: Tools,
     progress: Progress | None = None,
 ) -> BoardRun:
@@ -216,6 +213,7 @@ def run_on_board(
         FitError: the network does not fit the board.
         ToolError: a compiler or an emulator is missing or failed.
     """
+    build_folder = network.build_folder
     twin = Twin(network, build_folder)
     x, y = twin.quantize(samples.x), samples.y
     assert y is not None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -21,16 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from insitu import config, layers, pipeline
-from insitu.board_run import Tools, run_on_board
-from insitu.boards import all_boards, find_board
-from insitu.errors import FitError, InsituError, OutputError
-from insitu.network import Network, check_replaceable
-from insitu.samples import Samples, checked, evenly_spaced, read_samples
+from insitu.api import TrainableNetwork
+from insitu.boards import all_boards
+from insitu.errors import FitError, InsituError
+from insitu.network import check_replaceable
+from insitu.samples import Samples, checked, read_samples
 from insitu.twin import Progress as Tell
-from insitu.twin import Twin
-
-EVALUATED_SAMPLES = 500
-"""A board predicts at most so many samples, evenly spaced, before and after training."""
 
 app = typer.Typer(
     name="insitu",
@@ -85,17 +80,7 @@ def _progress(label: str) -> Iterator[Tell]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-@contextmanager
-def _build_folder(network: Network) -> Iterator[Path]:
-    """DIR/build, or a temporary folder where DIR cannot be written."""
-    if os.access(network.folder, os.W_OK):
-        yield network.folder / "build"
-    else:
-        with tempfile.TemporaryDirectory(prefix="insitu-") as folder:
-            yield Path(folder)
-
-
-def _samples(path: Path, network: Network) -> Samples:
+def _samples(path: Path, network: TrainableNetwork) -> Samples:
     return checked(read_samples(path, labels=True), network.input_shape, network.classes)
 
 
@@ -210,11 +195,11 @@ def twin(
     """Train the bit-exact twin on the desk."""
     from insitu.report import text
 
-    network = _with_training(Network.load(folder), lr=lr, seed=seed)
+    network = _with_training(TrainableNetwork.load(folder), lr=lr, seed=seed)
     samples = _samples(data, network)
     scored = samples if test is None else _samples(test, network)
-    with _build_folder(network) as build, _progress("training") as tell:
-        model = Twin(network, build)
+    with _progress("training") as tell:
+        model = network.twin()
         before = model.score(scored.x, scored.y)
         history = model.fit(samples.x, samples.y, epochs=epochs, progress=tell)
         after = model.score(scored.x, scored.y)
@@ -238,7 +223,7 @@ def twin(
         text.print_twin(Console(), figures, history)
 
 
-def _with_training(network: Network, **options: Any) -> Network:
+def _with_training(network: TrainableNetwork, **options: Any) -> TrainableNetwork:
     """The network with other training options, checked."""
     return network.with_training(**{k: v for k, v in options.items() if v is not None})
 
@@ -258,20 +243,11 @@ def run(
     """Train on the emulated board and say whether it equals the twin."""
     from insitu.report import text
 
-    network = _with_training(Network.load(folder), lr=lr, seed=seed)
+    network = _with_training(TrainableNetwork.load(folder), lr=lr, seed=seed)
     samples = _samples(data, network)
-    rows = evenly_spaced(Samples(np.arange(len(samples)), None, "rows"), EVALUATED_SAMPLES)
-    with _build_folder(network) as build, _progress("emulating") as tell:
-        result = run_on_board(
-            network,
-            samples,
-            board=network.board if board is None else find_board(board),
-            steps=steps or len(samples),
-            evaluate=rows.x,
-            build_folder=build,
-            tools=Tools(),
-            progress=tell,
-        )
+    assert samples.y is not None
+    with _progress("emulating") as tell:
+        result = network.run(samples.x, samples.y, board=board, steps=steps, progress=tell)
     if as_json:
         _print_json(result.figures)
     else:
@@ -290,7 +266,7 @@ def report(
     from insitu.report import figures, text
     from insitu.report.html import write_html
 
-    network = Network.load(folder)
+    network = TrainableNetwork.load(folder)
     if html is not None:
         write_html(html, network)
     if as_json:
@@ -309,9 +285,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """A library for the user's own build."""
-    from insitu.export import export as write
-
-    written = write(Network.load(folder), out, format=format_)
+    written = TrainableNetwork.load(folder).export(out, format=format_)
     if as_json:
         _print_json({"format": format_, "files": [str(path.relative_to(out)) for path in written]})
     else:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -63,6 +63,17 @@ class Network:
     def state(self) -> StateLayout:
         """Layout of the state struct."""
         return state_layout(self.graph)
+
+    @cached_property
+    def _spare_folder(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="insitu-")
+
+    @property
+    def build_folder(self) -> Path:
+        """Where to build: beside the sources, or in a temporary place if they are read-only."""
+        if os.access(self.folder, os.W_OK):
+            return self.folder / "build"
+        return Path(self._spare_folder.name)
 
     @property
     def input_qparams(self) -> QParams:
@@ -117,7 +128,7 @@ class Network:
 
     # ---- to and from a folder ---------------------------------------------------------------
 
-    def save(self, folder: Path) -> Network:
+    def save(self, folder: Path) -> Self:
         """Write everything into `folder`, which must be new, empty or an earlier result.
 
         Returns:
@@ -142,7 +153,7 @@ class Network:
             raise _cannot_write(folder, error) from None
         return replace(self, folder=folder, temporary=None)
 
-    def with_training(self, **options: Any) -> Network:
+    def with_training(self, **options: Any) -> Self:
         """The same network, to be trained with other options (lr, seed, schedule).
 
         Raises:
@@ -165,8 +176,8 @@ class Network:
             "float_graph": text.dump(self.float_graph)[0],
         }
 
-    @staticmethod
-    def load(folder: Path) -> Network:
+    @classmethod
+    def load(cls, folder: Path) -> Self:
         """The network that `insitu compile` left in a folder.
 
         Raises:
@@ -176,7 +187,7 @@ class Network:
         try:
             with np.load(folder / ARRAYS, allow_pickle=False) as archive:
                 arrays = dict(archive)
-            return _from_manifest(folder, manifest, arrays)
+            return cls(**_fields(folder, manifest, arrays))
         except InsituError:
             raise
         except Exception as error:  # a damaged archive raises almost anything
@@ -186,7 +197,9 @@ class Network:
             ) from None
 
 
-def _from_manifest(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -> Network:
+def _fields(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `Network` from what `Network.save` wrote."""
+
     def part(prefix: str) -> dict[str, Any]:
         return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
@@ -195,18 +208,20 @@ def _from_manifest(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, 
     for key in ("instructions", "cycles"):
         measurement[key] = {int(node): count for node, count in measurement[key].items()}
     board = value["board"]
-    return Network(
-        name=value["name"],
-        input_shape=tuple(value["input_shape"]),
-        graph=text.load(value["graph"], part("step/"), OPS),
-        float_graph=text.load(value["float_graph"], part("float/"), OPS),
-        trained=frozenset(value["trained"]),
-        training=TrainingConfig(**value["training"]),
-        plan=MemoryPlan(**{**plan, "lifetimes": tuple(Lifetime(**t) for t in plan["lifetimes"])}),
-        board=Board(**{**board, "memories": tuple(Memory(**m) for m in board["memories"])}),
-        measurement=Measurement(**measurement),
-        folder=folder,
-    )
+    return {
+        "name": value["name"],
+        "input_shape": tuple(value["input_shape"]),
+        "graph": text.load(value["graph"], part("step/"), OPS),
+        "float_graph": text.load(value["float_graph"], part("float/"), OPS),
+        "trained": frozenset(value["trained"]),
+        "training": TrainingConfig(**value["training"]),
+        "plan": MemoryPlan(
+            **{**plan, "lifetimes": tuple(Lifetime(**life) for life in plan["lifetimes"])}
+        ),
+        "board": Board(**{**board, "memories": tuple(Memory(**m) for m in board["memories"])}),
+        "measurement": Measurement(**measurement),
+        "folder": folder,
+    }
 
 
 def _save_arrays(path: Path, network: Network) -> None:

@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from insitu.api import TrainableNetwork
 from insitu.artifacts import Measurement
 from insitu.board_run import Tools, measure_network
 from insitu.boards import Board, find_board
@@ -21,7 +22,7 @@ from insitu.generate import generate
 from insitu.graph.model import Array
 from insitu.graph.verify import verify
 from insitu.layers import select_layers
-from insitu.network import Network, write_sources
+from insitu.network import write_sources
 from insitu.plan import plan_memory
 from insitu.quantize import calibrate, quantize_graph
 from insitu.samples import (
@@ -68,7 +69,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     board: str | Board = "nrf52840",
     name: str = "model",
     tools: Tools | None = None,
-) -> Network:
+) -> TrainableNetwork:
     """Quantize, differentiate, plan, generate, and measure on the emulated board.
 
     Args:
@@ -100,7 +101,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
 
     folder = tempfile.TemporaryDirectory(prefix="insitu-")
     write_sources(source, Path(folder.name))
-    network = Network(
+    network = TrainableNetwork(
         name=name,
         input_shape=model.input_shape,
         graph=step,
@@ -114,9 +115,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         temporary=folder,
     )
     sample = quantize_samples(x[:1], shape, network.input_qparams)[0]
-    measurement = measure_network(
-        network, sample, Path(folder.name) / "build", tools=tools or Tools()
-    )
+    measurement = measure_network(network, sample, tools=tools or Tools())
     return replace(network, measurement=measurement)
 
 
