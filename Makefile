@@ -63,12 +63,15 @@ $(VENV)/python.stamp:
 	done; \
 	echo "no Python 3.11 or newer with venv on PATH; install one (Debian: python3-venv)" >&2; exit 1
 
-# One environment; the stamps say which extras it holds for the pyproject.toml of now.
+# One environment; a stamp says that it holds an extra, for the pyproject.toml of now. The extras
+# contain each other: demo < test < dev.
 $(VENV)/demo.stamp: SIZE := 222 MB, of which the compiler (ziglang) 101 MB
 $(VENV)/test.stamp: SIZE := 252 MB, of which the compiler (ziglang) 101 MB
-$(VENV)/torch.stamp: SIZE := 3 GB, on most machines PyTorch with CUDA
+$(VENV)/test.stamp: WITHIN := demo
 $(VENV)/dev.stamp: SIZE := 284 MB, of which the compiler (ziglang) 101 MB
+$(VENV)/dev.stamp: WITHIN := demo test
+$(VENV)/torch.stamp: SIZE := 3 GB, on most machines PyTorch with CUDA
 $(VENV)/%.stamp: pyproject.toml requirements.lock | $(VENV)/python.stamp
 	@echo "installing insitu[$*] into $(VENV); downloads at most $(SIZE)"
 	$(PIP) install -c requirements.lock -e '.[$*]'
-	@touch $@
+	@touch $@ $(WITHIN:%=$(VENV)/%.stamp)
