@@ -150,9 +150,13 @@ def _sizes(firmware: Firmware, board: Board, stack_bytes: int) -> Measurement:
 
 
 def _largest(network: Network) -> str:
+    """What to blame: the largest piece of each memory that is too small, else of the RAM."""
+    figures = network.figures
     parts = largest_parts(network.graph, network.plan)
+    short = [m for m in parts if figures[f"{m.lower()}_bytes"] > figures[f"board_{m.lower()}_bytes"]]
     return "largest: " + ", ".join(
-        f"{name} with {nbytes} bytes of {memory}" for memory, (name, nbytes) in parts.items()
+        f"{parts[memory][0]} with {parts[memory][1]} bytes of {memory}"
+        for memory in short or ["RAM"]
     )
 
 
@@ -215,8 +219,7 @@ def run_on_board(
     """
     build_folder = network.build_folder
     twin = Twin(network, build_folder)
-    x, y = twin.quantize(samples.x), samples.y
-    assert y is not None
+    x, y = twin.quantize(samples.x), samples.labels
     training = twin.stream(x, y, steps=steps)
     stream = with_predictions(training, x[evaluate])
     stack = network.measurement.stack_bytes

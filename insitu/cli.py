@@ -200,9 +200,9 @@ def twin(
     scored = samples if test is None else _samples(test, network)
     with _progress("training") as tell:
         model = network.twin()
-        before = model.score(scored.x, scored.y)
-        history = model.fit(samples.x, samples.y, epochs=epochs, progress=tell)
-        after = model.score(scored.x, scored.y)
+        before = model.score(scored.x, scored.labels)
+        history = model.fit(samples.x, samples.labels, epochs=epochs, progress=tell)
+        after = model.score(scored.x, scored.labels)
     figures = {
         "steps": history.steps,
         "epochs": epochs,
@@ -245,9 +245,8 @@ def run(
 
     network = _with_training(TrainableNetwork.load(folder), lr=lr, seed=seed)
     samples = _samples(data, network)
-    assert samples.y is not None
     with _progress("emulating") as tell:
-        result = network.run(samples.x, samples.y, board=board, steps=steps, progress=tell)
+        result = network.run(samples.x, samples.labels, board=board, steps=steps, progress=tell)
     if as_json:
         _print_json(result.figures)
     else:

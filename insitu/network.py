@@ -227,7 +227,7 @@ def _fields(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -
 def _save_arrays(path: Path, network: Network) -> None:
     arrays = {f"step/{k}": v for k, v in text.dump(network.graph)[1].items()}
     arrays |= {f"float/{k}": v for k, v in text.dump(network.float_graph)[1].items()}
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Only this module knows the order of the stages.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from insitu.board_run import Tools, measure_network
 from insitu.boards import Board, find_board
 from insitu.config import QuantizationConfig, TrainingConfig
 from insitu.differentiate import differentiate
-from insitu.errors import ModelError
+from insitu.errors import ConfigError, ModelError
 from insitu.frontends import onnx
 from insitu.frontends.model import Model
 from insitu.generate import generate
@@ -86,6 +87,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     """
     training = training or TrainingConfig()
     target = board if isinstance(board, Board) else find_board(board)
+    _check_name(name)
     _check_supported(model)
     x = _calibration_samples(model, calibration, quantization or QuantizationConfig())
 
@@ -117,6 +119,14 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     sample = quantize_samples(x[:1], shape, network.input_qparams)[0]
     measurement = measure_network(network, sample, tools=tools or Tools())
     return replace(network, measurement=measurement)
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+        raise ConfigError(
+            f'name "{name}" cannot begin a C symbol of at most 40 characters; '
+            "use lower-case letters, digits and _"
+        )
 
 
 def _check_supported(model: Model) -> None:

@@ -7,6 +7,7 @@ Users' data has N and the channels first, the network's feature maps have the ch
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,12 @@ class Samples:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def labels(self) -> Array:
+        """y, where `checked` has made sure that it is there."""
+        assert self.y is not None, self.source
+        return self.y
+
 
 def read_samples(path: Path, *, labels: bool) -> Samples:
     """The samples in an npz archive.
@@ -50,9 +57,13 @@ def read_samples(path: Path, *, labels: bool) -> Samples:
                 raise DataError(f"{path}: is a single array; save it as npz with x and y")
             arrays = {name: archive[name] for name in ("x", "y") if name in archive.files}
             names = ", ".join(archive.files) or "nothing"
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        text = " ".join(str(error).split())
-        raise DataError(f"{path}: {text}; give an npz archive with x and y") from None
+    except OSError as error:
+        reason = error.strerror or "cannot be read"
+        raise DataError(f"{path}: {reason}; give an npz archive with x and y") from None
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        raise DataError(
+            f"{path}: is not an npz archive, or damaged; save it with numpy.savez(path, x=x, y=y)"
+        ) from None
     for name in ("x", "y") if labels else ("x",):
         if name not in arrays:
             raise DataError(f"{path}: has no array {name} but {names}; save x and y by name")

@@ -99,9 +99,8 @@ class Twin:
             self.network.input_shape,
             self.network.classes,
         )
-        assert samples.y is not None
         stream = self.stream(
-            self.quantize(samples.x), samples.y, steps=epochs * len(samples), lr=lr, seed=seed
+            self.quantize(samples.x), samples.labels, steps=epochs * len(samples), lr=lr, seed=seed
         )
         history = History()
         for epoch in range(epochs):
