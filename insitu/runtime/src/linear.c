@@ -68,15 +68,26 @@ void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *g, con
   }
 }
 
+enum { NOISE = 64 }; /* random bytes made at a time, so that compilers vectorise their use */
+
 /* One row: w[i] = sat127(w[i] - ((kappa (x[i] - zero) + r 2^8 + 2^7) >> 16)). */
 static uint32_t insitu_step_row(int32_t size, int32_t kappa, int32_t zero, uint32_t state,
                                 const int8_t *restrict x, int8_t *restrict w) {
-  uint32_t bits = 0;
-  for (int32_t i = 0; i < size; i++, bits <<= 8) {
-    if (i % 4 == 0) bits = state = insitu_draw(state);
-    const int32_t noise = (int32_t)((bits >> 24) << 8) + (1 << 7);
-    const int32_t step = (kappa * (x[i] - zero) + noise) >> 16;
-    w[i] = (int8_t)insitu_clamp(w[i] - step, -127, 127);
+  uint8_t noise[NOISE];
+  for (int32_t start = 0; start < size; start += NOISE) {
+    const int32_t count = insitu_min(size - start, NOISE);
+    for (int32_t i = 0; i < count; i += 4) {
+      state = insitu_draw(state);
+      noise[i] = (uint8_t)(state >> 24);
+      noise[i + 1] = (uint8_t)(state >> 16);
+      noise[i + 2] = (uint8_t)(state >> 8);
+      noise[i + 3] = (uint8_t)state;
+    }
+    for (int32_t i = 0; i < count; i++) {
+      const int32_t random = (noise[i] << 8) + (1 << 7);
+      const int32_t step = (kappa * (x[start + i] - zero) + random) >> 16;
+      w[start + i] = (int8_t)insitu_clamp(w[start + i] - step, -127, 127);
+    }
   }
   return state;
 }
