@@ -91,8 +91,8 @@ class RunResult:
         losses: the loss of each training record, NaN for predictions.
         info: per-record counters: "skipped", "saturated".
         stack_bytes: measured by painting; 0 where it was not measured.
-        instructions: executed by each node in the last training step, by node index; empty
-            where they were not counted.
+        instructions: executed by each node in a training step, by node index, the mean of the
+            steps that were counted; empty where none was.
         seconds: wall time of the stream alone.
     """
 
@@ -111,7 +111,8 @@ class Measurement:
     """What a model costs on a board.
 
     Attributes:
-        instructions, cycles: of one training step, by node index.
+        instructions, cycles: of one training step, by node index, the mean of
+            `details["counted_steps"]` steps.
         cycle_error_percent: expected error of the cycle model on silicon.
     """
 

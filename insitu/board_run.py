@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,16 @@ from insitu.measure import measure, millijoules, milliseconds
 from insitu.network import Network, largest_parts
 from insitu.run import emulator
 from insitu.run.profile import ProfiledResult
-from insitu.run.stream import Stream
+from insitu.run.stream import PREDICT, Stream
 from insitu.samples import Samples
 from insitu.schedule import with_predictions
 from insitu.toolchains import Toolchain
 from insitu.twin import Progress, Twin
 
 PROBE_RATE = 0.01
+
+COUNTED_STEPS = 50
+"""Instructions and cycles of a run are the mean of so many steps from its start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class BoardRun:
     Attributes:
         twin_equal: the board's whole state struct, its predictions and its losses equal the
             twin's after the last step.
-        measurement: of the last training steps of the run.
+        measurement: of the run's first training steps, at most `COUNTED_STEPS`.
         losses: float32[steps]. predicted: int32[steps], before each step's update.
     """
 
@@ -153,7 +155,9 @@ def _largest(network: Network) -> str:
     """What to blame: the largest piece of each memory that is too small, else of the RAM."""
     figures = network.figures
     parts = largest_parts(network.graph, network.plan)
-    short = [m for m in parts if figures[f"{m.lower()}_bytes"] > figures[f"board_{m.lower()}_bytes"]]
+    short = [
+        m for m in parts if figures[f"{m.lower()}_bytes"] > figures[f"board_{m.lower()}_bytes"]
+    ]
     return "largest: " + ", ".join(
         f"{parts[memory][0]} with {parts[memory][1]} bytes of {memory}"
         for memory in short or ["RAM"]
@@ -171,9 +175,7 @@ def _probe(network: Network, x: Array, build_folder: Path) -> Stream:
     )
 
 
-def _build(
-    network: Network, board: Board, folder: Path, tools: Tools, **options: Any
-) -> Firmware:
+def _build(network: Network, board: Board, folder: Path, tools: Tools, **options: Any) -> Firmware:
     return build_firmware(
         network.folder, network.name, board, folder, toolchain=tools.toolchain, **options
     )
@@ -188,10 +190,11 @@ def _measure(
     build_folder: Path,
     tools: Tools,
 ) -> Measurement:
-    """Count the last training record of a stream."""
+    """Count the training records of a stream, which come last in it."""
     profiled = _build(network, board, build_folder, tools, profile=True, limits=False)
     hook = build_hook(build_folder)
-    profile = emulator.run(profiled, stream, profile=hook)
+    trained = int((stream.record_labels != PREDICT).sum())
+    profile = emulator.run(profiled, stream, profile=hook, profiled_records=trained)
     assert isinstance(profile, ProfiledResult)
     result = replace(profile, stack_bytes=stack_bytes)
     return measure(firmware, result, board=board, profiled=profiled, profile=profile)
@@ -222,9 +225,7 @@ def run_on_board(
     x, y = twin.quantize(samples.x), samples.labels
     training = twin.stream(x, y, steps=steps)
     stream = with_predictions(training, x[evaluate])
-    stack = network.measurement.stack_bytes
-    if board.core != network.board.core:
-        stack = _stack_on(network, board, training, build_folder, tools)
+    stack = _stack_bytes(network, x[0], board, build_folder, tools)
     firmware = _build(network, board, build_folder, tools, stack_bytes=stack)
     tell = (lambda done: progress(done, len(stream))) if progress else None
     result = emulator.run(firmware, stream, prefer=tools.emulator, progress=tell, timeout_s=3600)
@@ -232,8 +233,9 @@ def run_on_board(
     n = len(evaluate)
     wanted = y[evaluate]
     during = slice(n, n + steps)
+    counted = _head(training, min(steps, COUNTED_STEPS))
     measurement = _measure(
-        network, board, firmware, result.stack_bytes, _tail(training), build_folder, tools
+        network, board, firmware, result.stack_bytes, counted, build_folder, tools
     )
     return BoardRun(
         board=board,
@@ -256,21 +258,15 @@ def run_on_board(
     )
 
 
-def _stack_on(
-    network: Network, board: Board, training: Stream, build_folder: Path, tools: Tools
-) -> int:
-    """The stack on another core than the one the network was compiled for."""
+def _stack_bytes(network: Network, x: Array, board: Board, build_folder: Path, tools: Tools) -> int:
+    """The stack on a board; measured anew where another core or compiler makes other code."""
     roomy = _build(network, board, build_folder, tools, limits=False)
-    return emulator.run(roomy, _head(training, 2), prefer=tools.emulator).stack_bytes
+    known = network.measurement
+    if (roomy.core, roomy.toolchain) == (known.core, known.toolchain):
+        return known.stack_bytes
+    probe = _probe(network, x, build_folder)
+    return emulator.run(roomy, probe, prefer=tools.emulator).stack_bytes
 
 
 def _head(stream: Stream, records: int) -> Stream:
     return replace(stream, rates=stream.rates[:records], order=stream.samples[:records])
-
-
-def _tail(stream: Stream) -> Stream:
-    """The first steps of a run, the last of which is counted."""
-    return _head(stream, 1)
-
-
-

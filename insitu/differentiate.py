@@ -27,11 +27,11 @@ def differentiate(graph: Graph) -> Graph:
     """
     builder = Builder(graph.name, graph)
     builder.input(LABEL, (1,), dtype="int32")
-    for name, value in ((LEARNING_RATE, np.zeros(1, np.float32)),
-                        (GENERATOR, np.ones(1, np.uint32))):
-        builder.add_tensor(
-            Tensor(name, value.shape, str(value.dtype), Kind.STATE, value)
-        )
+    for name, value in (
+        (LEARNING_RATE, np.zeros(1, np.float32)),
+        (GENERATOR, np.ones(1, np.uint32)),
+    ):
+        builder.add_tensor(Tensor(name, value.shape, str(value.dtype), Kind.STATE, value))
     scores = graph.outputs[0]
     integer = graph.tensors[graph.inputs[0]].dtype == "int8"
     dy, loss = emit_loss(builder, scores, LABEL, integer=integer)
@@ -83,4 +83,5 @@ def _without_dead_nodes(graph: Graph) -> Graph:
         if node.updates or any(name in read for name in node.outputs):
             nodes.append(node)
             read.update(node.inputs)
-    return graph.with_nodes(sorted(nodes[::-1], key=lambda node: node.phase is not Phase.FORWARD))
+    nodes.reverse()
+    return graph.with_nodes(sorted(nodes, key=lambda node: node.phase is not Phase.FORWARD))

@@ -1,4 +1,4 @@
-"""graph -> its layers, as users see them: names, shapes, parameters, MACs; which are to be trained."""
+"""graph -> its layers as users see them: names, shapes, parameters, MACs; which to train."""
 
 from __future__ import annotations
 

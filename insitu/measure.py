@@ -28,13 +28,16 @@ def measure(
         firmware: what the user would flash; sizes come from it.
         result: a run of `firmware`; the stack comes from it.
         profiled: the same model, built with profile=True.
-        profile: a run of `profiled`; instructions and cycles of its last training step.
+        profile: a run of `profiled`; instructions and cycles are the mean of its counted steps.
 
     Raises:
         ToolError: `profiled` cannot be read, or `profile` is a run of another firmware.
     """
     code = Code({s.address: s.data for s in read_elf(profiled.elf).segments})
     model = MODELS[board.core]
+    cycles = count_cycles(
+        profile.blocks, code, core=board.core, mark_instructions=MARK_INSTRUCTIONS
+    )
     return Measurement(
         board=board.name,
         core=board.core,
@@ -43,11 +46,10 @@ def measure(
         ram_bytes=firmware.ram_bytes,
         stack_bytes=result.stack_bytes,
         instructions=profile.instructions,
-        cycles=count_cycles(
-            profile.blocks, code, core=board.core, mark_instructions=MARK_INSTRUCTIONS
-        ),
+        cycles={node: round(total / profile.counted) for node, total in cycles.items()},
         cycle_error_percent=model.error_percent,
         details={
+            "counted_steps": profile.counted,
             "cycle_source": model.source,
             "cycle_error_reason": model.reason,
             "power_source": board.power_source,

@@ -118,7 +118,8 @@ class Network:
             self.graph.tensors[name].size
             for node in self.graph.nodes
             for name in node.updates
-            if node.layer in self.trained and name.startswith(f"{node.layer}.")
+            if node.layer in self.trained
+            and name.startswith(f"{node.layer}.")
             and not name.endswith(".range")
         )
 
@@ -190,7 +191,7 @@ class Network:
             return cls(**_fields(folder, manifest, arrays))
         except InsituError:
             raise
-        except Exception as error:  # a damaged archive raises almost anything
+        except Exception as error:  # noqa: BLE001 - a damaged archive raises almost anything
             raise OutputError(
                 f"{folder}: is damaged ({' '.join(str(error).split()) or type(error).__name__}); "
                 "compile it again"
@@ -295,9 +296,7 @@ def plan_text(plan: MemoryPlan) -> str:
         shared = [t for t, owner in plan.aliases.items() if owner == life.name and t != life.name]
         also = f" (also {', '.join(shared)})" if shared else ""
         nodes = f"{life.first}-{life.last}"
-        lines.append(
-            f"{plan.offsets[life.name]:>8} {life.nbytes:>8} {nodes:>9}  {life.name}{also}"
-        )
+        lines.append(f"{plan.offsets[life.name]:>8} {life.nbytes:>8} {nodes:>9}  {life.name}{also}")
     return "\n".join(lines) + "\n"
 
 

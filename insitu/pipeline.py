@@ -142,8 +142,10 @@ def _calibration_samples(
     model: Model, calibration: Array | Samples, config: QuantizationConfig
 ) -> Array:
     """float32[n, ...], checked, at most as many as the config asks for."""
-    given = calibration if isinstance(calibration, Samples) else Samples(
-        calibration, None, "calibration"
+    given = (
+        calibration
+        if isinstance(calibration, Samples)
+        else Samples(calibration, None, "calibration")
     )
     samples = checked(given, model.input_shape)
     check_calibration(samples)

@@ -70,9 +70,7 @@ def read_samples(path: Path, *, labels: bool) -> Samples:
     return Samples(arrays["x"], arrays.get("y"), str(path))
 
 
-def checked(
-    samples: Samples, input_shape: tuple[int, ...], classes: int | None = None
-) -> Samples:
+def checked(samples: Samples, input_shape: tuple[int, ...], classes: int | None = None) -> Samples:
     """The samples, x as float32, y as int32.
 
     Args:
@@ -154,7 +152,7 @@ def evenly_spaced(samples: Samples, most: int) -> Samples:
 
 
 def channels_last(x: Array, shape: tuple[int, ...]) -> Array:
-    """x[n, ...] channels first -> [n, *shape]: [h, w, c], where a signal's h is 1, or [features]."""
+    """x[n, ...] channels first -> [n, *shape]; shape is (h, w, c), or (features,)."""
     if len(shape) == 1:
         return x.reshape(len(x), *shape)
     height, width, channels = shape

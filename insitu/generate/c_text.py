@@ -20,12 +20,13 @@ C_TYPES = {
     "uint32": "uint32_t",
 }
 
-KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if "
-    "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while arena state model info scores q p "
-    "errors in_force result seed".split()
-)
+RESERVED = """
+    auto break case char const continue default do double else enum extern float for goto if
+    inline int long register restrict return short signed sizeof static struct switch typedef
+    union unsigned void volatile while
+    arena state model info scores q p errors in_force result seed
+"""
+"""C's keywords, and what the generated functions call their own variables."""
 
 
 GLUE = "\N{NO-BREAK SPACE}"
@@ -34,7 +35,7 @@ GLUE = "\N{NO-BREAK SPACE}"
 
 def c_names(names: Iterable[str]) -> dict[str, str]:
     """Tensor names -> C identifiers, unique, as alike as C allows."""
-    taken: set[str] = set(KEYWORDS)
+    taken: set[str] = set(RESERVED.split())
     result: dict[str, str] = {}
     for name in names:
         stem = re.sub(r"\W", "_", name, flags=re.ASCII)
@@ -64,9 +65,7 @@ def array_initializer(data: Array, *, indent: int = 4) -> str:
     """{1, 2, ...} wrapped to the line length."""
     suffix = "u" if data.dtype == np.uint32 else ""
     text = ", ".join(literal(v) + suffix for v in data.reshape(-1))
-    lines = textwrap.fill(
-        text, 98, initial_indent=" " * indent, subsequent_indent=" " * indent
-    )
+    lines = textwrap.fill(text, 98, initial_indent=" " * indent, subsequent_indent=" " * indent)
     return "{\n" + lines + "}"
 
 
@@ -93,5 +92,5 @@ def wrap(text: str, indent: int) -> str:
 
 
 def comment_shape(shape: tuple[int, ...]) -> str:
-    """[8, 8, 16]"""
+    """A shape as comments show it: [8, 8, 16]."""
     return "[" + ", ".join(map(str, shape)) + "]"

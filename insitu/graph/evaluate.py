@@ -58,6 +58,3 @@ def _last_uses(graph: Graph) -> dict[int, list[str]]:
 
 def _made_here(graph: Graph, name: str) -> bool:
     return bool(name) and graph.tensors[name].kind.value == "activation"
-
-
-

@@ -107,9 +107,7 @@ def load(value: Mapping[str, Any], arrays: Mapping[str, Array], ops: Mapping[str
     try:
         tensors = {entry["name"]: _load_tensor(entry, arrays) for entry in value["tensors"]}
         nodes = tuple(_load_node(entry, ops) for entry in value["nodes"])
-        return Graph(
-            value["name"], nodes, tensors, tuple(value["inputs"]), tuple(value["outputs"])
-        )
+        return Graph(value["name"], nodes, tensors, tuple(value["inputs"]), tuple(value["outputs"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"the saved graph is damaged ({type(error).__name__} at {error}); compile it again"

@@ -46,6 +46,7 @@ def run(
     *,
     prefer: str | None = None,
     profile: Path | None = None,
+    profiled_records: int = 1,
     timeout_s: float = 600.0,
     progress: Progress | None = None,
 ) -> RunResult:
@@ -53,9 +54,9 @@ def run(
 
     Args:
         prefer: "qemu" or "unicorn"; None takes what suits and is installed.
-        profile: the library of `build.build_hook`: count the instructions of the last training
-            record, on Unicorn; the result is a `ProfiledResult`. Wants a firmware built with
-            profile=True.
+        profile: the library of `build.build_hook`: count the instructions of the last
+            `profiled_records` training records, which must follow each other, on Unicorn; the
+            result is a `ProfiledResult`. Wants a firmware built with profile=True.
         timeout_s: of the whole run, in seconds of this machine.
 
     Raises:
@@ -74,7 +75,7 @@ def run(
     else:
         machine = UnicornMachine(firmware.core, image)
         count = BlockProfile(profile, image) if profile is not None else None
-        window = _profile_window(stream) if count is not None else None
+        window = _profile_window(stream, profiled_records) if count is not None else range(0)
         raw = machine.run(records, timeout_s, progress, RESULT.itemsize, count, window)
         code, console = machine.exit_code, machine.console
         blocks = count.by_node() if count is not None else None
@@ -92,7 +93,7 @@ def run(
         seconds=seconds,
         emulator=tool.title,
     )
-    return result if blocks is None else ProfiledResult.of(result, blocks)
+    return result if blocks is None else ProfiledResult.of(result, blocks, profiled_records)
 
 
 def _choose(firmware: Firmware, image: Image, prefer: str | None) -> EmulatorTool:
@@ -121,8 +122,8 @@ def _records(stream: Stream) -> bytes:
     return header.tobytes() + records.tobytes()
 
 
-def _profile_window(stream: Stream) -> int:
-    """The number of the record whose instructions are counted.
+def _profile_window(stream: Stream, records: int) -> range:
+    """The numbers of the records whose instructions are counted.
 
     Raises:
         DataError: there is no training record.
@@ -130,7 +131,9 @@ def _profile_window(stream: Stream) -> int:
     training = np.flatnonzero(stream.record_labels >= 0)
     if len(training) == 0:
         raise DataError("no record is trained on, so there is no step to profile; give labels")
-    return int(training[-1])
+    counted = training[-records:]
+    assert counted[-1] - counted[0] + 1 == records, "predictions among the steps to be counted"
+    return range(int(counted[0]), int(counted[-1]) + 1)
 
 
 def _run_qemu(

@@ -51,22 +51,26 @@ BlocksByNode = Mapping[int, Mapping[int, BlockCount]]
 
 @dataclass(frozen=True, kw_only=True)
 class ProfiledResult(RunResult):
-    """A run whose last training record was counted.
+    """A run whose last training records were counted.
 
     Attributes:
-        blocks: every block that each node executed; `instructions` is their sum.
+        blocks: every block that each node executed, in all counted records together;
+            `instructions` is their sum, a record.
+        counted: how many records were counted.
     """
 
     blocks: BlocksByNode = field(default_factory=dict)
+    counted: int = 1
 
     @staticmethod
-    def of(result: RunResult, blocks: BlocksByNode) -> ProfiledResult:
+    def of(result: RunResult, blocks: BlocksByNode, counted: int = 1) -> ProfiledResult:
         """The result with its instructions by node."""
         values = {f.name: getattr(result, f.name) for f in fields(result)}
         values["instructions"] = {
-            node: sum(block.executed for block in found.values()) for node, found in blocks.items()
+            node: round(sum(block.executed for block in found.values()) / counted)
+            for node, found in blocks.items()
         }
-        return ProfiledResult(**values, blocks=blocks)
+        return ProfiledResult(**values, blocks=blocks, counted=counted)
 
 
 class _Block(ctypes.Structure):

@@ -74,8 +74,6 @@ class Reference:
             q = tensor.qparams
             if q is not None and q.range is not None:
                 low, high = self.state[q.range]
-                q = replace(
-                    range_qparams(low, high, q.clip_min, q.clip_max), range=q.range
-                )
+                q = replace(range_qparams(low, high, q.clip_min, q.clip_max), range=q.range)
             in_force[tensor.name] = q
         return in_force

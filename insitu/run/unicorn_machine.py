@@ -82,7 +82,7 @@ class UnicornMachine:
         progress: Callable[[int], None] | None,
         result_bytes: int,
         counter: Counter | None = None,
-        counted_record: int | None = None,
+        counted: range = range(0),
     ) -> bytes:
         """What the firmware wrote: one result of `result_bytes` a record, then the rest.
 
@@ -94,12 +94,12 @@ class UnicornMachine:
         stack, entry = self._image.symbols["insitu_stack_top"], self._image.symbols["insitu_reset"]
         self._engine.reg_write(arm_const.UC_ARM_REG_SP, stack)
         self._engine.reg_write(arm_const.UC_ARM_REG_PC, entry | 1)
-        if counter is not None and counted_record is not None:
+        if counter is not None and counted:
             # the first read is the header; pause when a record is about to be read
-            self._resume(end, timeout_s, pause_at_read=1 + counted_record)
+            self._resume(end, timeout_s, pause_at_read=1 + counted.start)
             if self.exit_code is None:
                 counter.start(self._engine)
-                self._resume(end, timeout_s, pause_at_read=2 + counted_record)
+                self._resume(end, timeout_s, pause_at_read=1 + counted.stop)
                 counter.stop(self._engine)
         if self.exit_code is None:
             self._resume(end, timeout_s, pause_at_read=-1)

@@ -1,0 +1,124 @@
+"""What the texts of one model's C files have in common: names, calls, where each tensor lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from insitu.artifacts import MemoryPlan
+from insitu.generate.c_text import C_TYPES, c_names
+from insitu.generate.state import SEED, StateLayout
+from insitu.graph.model import CCall, Graph, Kind, Node, QParams, Tensor
+
+SCALARS = (SEED, "learning_rate", "generator")
+"""State that is one number and no array."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelText:
+    """Everything that the text of one model depends on.
+
+    Attributes:
+        prefix: of all symbols, "insitu_NAME".
+    """
+
+    graph: Graph
+    plan: MemoryPlan
+    prefix: str
+    state: StateLayout
+
+    @cached_property
+    def _calls(self) -> dict[str, CCall]:
+        calls = {}
+        for node in self.graph.nodes:
+            assert node.op.c_call is not None, node.op.name
+            calls[node.name] = node.op.c_call(node, self.graph)
+        return calls
+
+    def call(self, node: Node) -> CCall:
+        """How a node is called."""
+        return self._calls[node.name]
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """C identifiers of all tensors."""
+        return c_names(self.graph.tensors)
+
+    def declare(self, tensor: Tensor, name: str) -> str:
+        """`int8_t conv1_w[72]`, `float learning_rate`; int8 arrays are filled up to 4 bytes."""
+        if tensor.size == 1 and tensor.name in SCALARS:
+            return f"{C_TYPES[tensor.dtype]} {name}"
+        size = -(-tensor.size // 4) * 4 if tensor.dtype == "int8" else tensor.size
+        return f"{C_TYPES[tensor.dtype]} {name}[{size}]"
+
+    def constants(self) -> tuple[Tensor, ...]:
+        """Constants that some call names."""
+        used = {
+            argument[1:]
+            for node in self.graph.nodes
+            for argument in self.call(node).arguments
+            if argument.startswith("$")
+        }
+        return tuple(t for t in self.graph.of_kind(Kind.CONSTANT) if t.name in used)
+
+    def constant(self, tensor: Tensor) -> str:
+        """`int8_t insitu_model_conv1_w[72]`."""
+        name = f"{self.prefix}_{self.names[tensor.name]}"
+        return f"{C_TYPES[tensor.dtype]} {name}[{tensor.size}]"
+
+    def moving_ranges(self) -> dict[str, QParams]:
+        """State range -> the quantization that follows it."""
+        ranges: dict[str, QParams] = {}
+        for name in self.asked():
+            q = self.graph.tensors[name].qparams
+            if q is not None and q.range is not None:
+                ranges[q.range] = q
+        return ranges
+
+    def asked(self) -> list[str]:
+        """Tensors whose quantization some call asks for, in order, each once."""
+        asked = [
+            argument[1:]
+            for node in self.graph.nodes
+            for argument in self.call(node).arguments
+            if argument.startswith("?")
+        ]
+        return list(dict.fromkeys([self.graph.inputs[0], *asked]))
+
+    def argument(self, argument: str, node: Node) -> str:
+        """An argument of a `CCall` as a C expression."""
+        kind, name = argument[:1], argument[1:]
+        if kind == "!":
+            return f"arena + {self.plan.offsets[f'{node.name}!scratch']}"
+        if kind not in "$?":
+            return argument
+        tensor = self.graph.tensors[name]
+        if kind == "?":
+            q = tensor.qparams
+            assert q is not None, name
+            return f"&q->{self.names[q.range]}" if q.range else f"&{self.names[name]}_q"
+        if tensor.kind is Kind.INPUT:
+            return "&label" if name == "label" else "x"
+        if tensor.kind is Kind.CONSTANT:
+            return f"{self.prefix}_{self.names[name]}"
+        if tensor.kind is Kind.STATE:
+            single = name in SCALARS
+            return f"{'&' if single else ''}state->{self.names[name]}"
+        return self.names[name]
+
+    def uses_moving(self, nodes: Iterable[Node]) -> bool:
+        """Whether a call asks for quantization that follows a range."""
+        return any(
+            a.startswith("?") and getattr(self.graph.tensors[a[1:]].qparams, "range", None)
+            for node in nodes
+            for a in self.call(node).arguments
+        )
+
+    def uses_state(self, nodes: Iterable[Node]) -> bool:
+        """Whether a call names a state tensor."""
+        return any(
+            a.startswith("$") and self.graph.tensors[a[1:]].kind is Kind.STATE
+            for node in nodes
+            for a in self.call(node).arguments
+        )
