@@ -19,7 +19,7 @@ from insitu.datasets import cwru, save
 
 COMMANDS = """\
 insitu compile {0}/model.onnx --data {0}/calibration.npz --out {0}/c --train all
-insitu twin {0}/c --data {0}/train.npz --test {0}/test.npz --epochs 5 --lr 0.02
+insitu twin {0}/c --data {0}/train.npz --test {0}/test.npz --epochs 5 --lr 0.01
 insitu run {0}/c --data {0}/train.npz --board nrf52840 --steps 300"""
 
 
