@@ -86,20 +86,20 @@ def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[Tens
 
 
 def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
-    """scores[batch, n], label[batch] -> dy[batch, n], loss[batch]."""
+    """scores[batch, ...], label[batch] -> dy[batch, ...], loss[batch]."""
     scores, label = inputs
-    p = _softmax_float({}, [scores])[0]
+    p = _softmax_float({}, [scores.reshape(len(scores), -1)])[0]
     chosen = np.arange(len(scores)), label.astype(np.int64).reshape(-1)
     dy = p.copy()
     dy[chosen] -= 1
-    return [dy, -np.log(p[chosen])]
+    return [dy.reshape(scores.shape), -np.log(p[chosen])]
 
 
 def _integer(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
     """One sum in order of the classes; every operation rounds once."""
-    scores, label = inputs[0].array.astype(F32), int(inputs[1].array[0])
+    scores, label = inputs[0].array.astype(F32).reshape(-1), int(inputs[1].array[0])
     largest = F32(scores.max())
     exponentials = [exp_negative(F32(score - largest)) for score in scores]
     total = F32(0.0)
@@ -111,7 +111,7 @@ def _integer(
         error = F32(p - F32(1.0)) if index == label else p
         dy[index] = int(round_clamp(F32(error * F32(127.0)), -127, 127))
     loss = F32(log_positive(total) - F32(scores[label] - largest))
-    return [dy, np.asarray([loss], F32)]
+    return [dy.reshape(inputs[0].array.shape), np.asarray([loss], F32)]
 
 
 def _c_call(node: Node, graph: Graph) -> CCall:

@@ -22,13 +22,19 @@ static inline int32_t insitu_clamp(int32_t v, int32_t low, int32_t high) {
 static inline int32_t insitu_round_clamp(float v, int32_t low, int32_t high) {
   if (v <= (float)low) return low;
   if (v >= (float)high) return high;
-  return (int32_t)(v + (v < 0.0f ? -0.5f : 0.5f));
+  const int32_t whole = (int32_t)v;
+  const float rest = v - (float)whole; /* exact; v + 0.5f would round a second time */
+  return whole + (rest >= 0.5f) - (rest <= -0.5f);
 }
 
-/* round(acc multiplier / 2^(32 - shift)), halves up. Where shift > 0 the ratio is at least 0.5,
- * so anything beyond 2^16 saturates in the end; it is held there, so the shift cannot overflow. */
+/* round(acc multiplier / 2^(32 - shift)), halves up. Where shift > 0 the accumulator is held to
+ * +-2^(30 - shift), so that the shift cannot overflow; the result there is 256 or more while the
+ * multiplier is at least 2^10, so 8 bits saturate as they would without. */
 static inline int32_t insitu_rescale(int32_t acc, int32_t multiplier, int32_t shift) {
-  if (shift > 0) acc = insitu_clamp(acc, -65536, 65536) * (int32_t)((uint32_t)1 << shift);
+  if (shift > 0) {
+    const int32_t limit = (1 << 30) >> shift;
+    acc = insitu_clamp(acc, -limit, limit) * (1 << shift);
+  }
   return (int32_t)(((int64_t)acc * multiplier + ((int64_t)1 << 31)) >> 32);
 }
 

@@ -78,5 +78,6 @@ float insitu_cosine_rate(float rate, uint32_t step, uint32_t steps) {
   p = p * s + 1.0f / 120.0f;
   p = p * s + -1.0f / 6.0f;
   p = p * s + 1.0f;
-  return rate * (0.02f + 0.49f * (1.0f - x * p));
+  const float fall = x * p < -1.0f ? -1.0f : x * p; /* the polynomial leaves [-1, 1] by 4e-6 */
+  return rate * (0.02f + 0.49f * (1.0f - fall));
 }

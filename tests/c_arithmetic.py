@@ -1,0 +1,41 @@
+"""The runtime's scalar functions over arrays, in C: see fixed_point.c."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from insitu.build import ports
+from insitu.toolchains import find_toolchain
+
+Harness = Callable[..., None]
+
+
+def build(folder: Path) -> Harness:
+    """The functions of fixed_point.c by name; arrays go as pointers, numbers by their type."""
+    toolchain, runtime = find_toolchain("host"), ports().parent
+    library = folder / "fixed_point.so"
+    toolchain.run(
+        *toolchain.compile_flags(),
+        *toolchain.link_flags(),
+        *("-O2", f"-I{runtime / 'include'}", f"-I{runtime / 'src'}"),
+        *(Path(__file__).with_name("fixed_point.c"), "-o", library),
+    )
+    loaded = ctypes.CDLL(str(library))
+    kinds = {"f": ctypes.c_float, "i": ctypes.c_int32, "u": ctypes.c_uint32}
+
+    def call(function: str, *arguments: Any) -> None:
+        getattr(loaded, function)(
+            *(
+                a.ctypes.data_as(ctypes.c_void_p)
+                if isinstance(a, np.ndarray)
+                else kinds[np.asarray(a).dtype.kind](a)
+                for a in arguments
+            )
+        )
+
+    return call

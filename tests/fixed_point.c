@@ -1,0 +1,101 @@
+/* The scalar functions of the runtime over arrays, for test_fixed_point.py. Each element of `out`
+ * is the function of the same element of the inputs. */
+#include "loss.c"
+#include "rows.c"
+
+#define EXPORT __attribute__((visibility("default")))
+
+EXPORT void round_clamp(int32_t n, const float *v, const int32_t *low, const int32_t *high,
+                        int32_t *out);
+EXPORT void rescale(int32_t n, const int32_t *acc, const int32_t *multiplier, const int32_t *shift,
+                    int32_t *out);
+EXPORT void expand_error(int32_t n, const int32_t *e, const uint16_t *rel, const int32_t *drop,
+                         int32_t *out);
+EXPORT void draw(int32_t n, uint32_t state, uint8_t *out);
+EXPORT void seed_generator(int32_t n, const uint32_t *seed, uint32_t *out);
+EXPORT void range_qparams(int32_t n, const float *ranges, const float *clips,
+                          insitu_qparams_t *out);
+EXPORT void update_bias(int32_t n, const int32_t *bias, const int32_t *errors, const float *rate,
+                        const float *scale, int32_t *out);
+EXPORT void exp_negative(int32_t n, const float *x, float *out);
+EXPORT void log_positive(int32_t n, const float *x, float *out);
+EXPORT void cosine_rates(int32_t n, float rate, float *out);
+EXPORT void follow_range(int32_t n, const insitu_follow_range_params_t *p,
+                         const insitu_qparams_t *q, const int32_t *observed, float *ranges);
+EXPORT void row_parameters(int32_t rows, float largest, float x_scale, float y_scale,
+                           const float *row_scale, const int32_t *bias, int32_t *multiplier,
+                           int32_t *bias_acc, int32_t *shift);
+
+void round_clamp(int32_t n, const float *v, const int32_t *low, const int32_t *high, int32_t *out) {
+  for (int32_t i = 0; i < n; i++)
+    out[i] = insitu_round_clamp(v[i], low[i], high[i]);
+}
+
+void rescale(int32_t n, const int32_t *acc, const int32_t *multiplier, const int32_t *shift,
+             int32_t *out) {
+  for (int32_t i = 0; i < n; i++)
+    out[i] = insitu_rescale(acc[i], multiplier[i], shift[i]);
+}
+
+void expand_error(int32_t n, const int32_t *e, const uint16_t *rel, const int32_t *drop,
+                  int32_t *out) {
+  for (int32_t i = 0; i < n; i++)
+    out[i] = insitu_expand_error(e[i], rel[i], drop[i]);
+}
+
+void draw(int32_t n, uint32_t state, uint8_t *out) {
+  for (int32_t i = 0; i < n; i += 4) {
+    state = insitu_draw(state);
+    for (int32_t k = i; k < n && k < i + 4; k++)
+      out[k] = (uint8_t)(state >> (24 - 8 * (k - i)));
+  }
+}
+
+void seed_generator(int32_t n, const uint32_t *seed, uint32_t *out) {
+  for (int32_t i = 0; i < n; i++)
+    out[i] = insitu_seed_generator(seed[i]);
+}
+
+void range_qparams(int32_t n, const float *ranges, const float *clips, insitu_qparams_t *out) {
+  for (int32_t i = 0; i < n; i++) {
+    out[i] = insitu_range_qparams(ranges + 2 * i, clips[2 * i], clips[2 * i + 1]);
+  }
+}
+
+void update_bias(int32_t n, const int32_t *bias, const int32_t *errors, const float *rate,
+                 const float *scale, int32_t *out) {
+  for (int32_t i = 0; i < n; i++) {
+    out[i] = insitu_update_bias(bias[i], errors[i], rate[i], scale[i]);
+  }
+}
+
+void exp_negative(int32_t n, const float *x, float *out) {
+  for (int32_t i = 0; i < n; i++)
+    out[i] = insitu_exp_negative(x[i]);
+}
+
+void log_positive(int32_t n, const float *x, float *out) {
+  for (int32_t i = 0; i < n; i++)
+    out[i] = insitu_log_positive(x[i]);
+}
+
+void cosine_rates(int32_t n, float rate, float *out) {
+  for (int32_t i = 0; i < n; i++)
+    out[i] = insitu_cosine_rate(rate, (uint32_t)i, (uint32_t)n);
+}
+
+void follow_range(int32_t n, const insitu_follow_range_params_t *p, const insitu_qparams_t *q,
+                  const int32_t *observed, float *ranges) {
+  for (int32_t i = 0; i < n; i++) {
+    insitu_follow_range(p + i, q + i, observed + 2 * i, ranges + 2 * i);
+  }
+}
+
+void row_parameters(int32_t rows, float largest, float x_scale, float y_scale,
+                    const float *row_scale, const int32_t *bias, int32_t *multiplier,
+                    int32_t *bias_acc, int32_t *shift) {
+  const insitu_row_parameters_params_t p = {rows, largest};
+  const insitu_qparams_t x_q = {x_scale, 0, 0, 0, 0, 0};
+  const insitu_qparams_t y_q = {y_scale, 0, 0, 0, 0, 0};
+  insitu_row_parameters(&p, &x_q, &y_q, row_scale, bias, multiplier, bias_acc, shift);
+}
