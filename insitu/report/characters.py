@@ -23,6 +23,11 @@ LETTERS = string.ascii_uppercase + string.ascii_lowercase
 EMPTY = "."
 
 
+def percent(share: float) -> str:
+    """A share of 1 in per cent."""
+    return f"{100 * share:.1f} %"
+
+
 def bar(share: float, width: int, *, plain: bool = False) -> str:
     """A bar that is full at 1; what is more than nothing shows at least a little."""
     full, rest = ("#", ".") if plain else ("█", "░")
@@ -30,7 +35,7 @@ def bar(share: float, width: int, *, plain: bool = False) -> str:
     return full * filled + rest * (width - filled)
 
 
-def sparkline(values: Sequence[float], *, width: int = 60, plain: bool = False) -> str:
+def sparkline(values: Sequence[float] | Array, *, width: int = 60, plain: bool = False) -> str:
     """The values from their lowest to their highest; longer rows are averaged to `width`."""
     if not len(values):
         return ""

@@ -20,7 +20,7 @@ from insitu.frontends.model import Model
 from insitu.layers import Layer
 from insitu.measure import accuracy
 from insitu.network import Network
-from insitu.report.characters import bar, memory_map, sparkline
+from insitu.report.characters import bar, memory_map, percent, sparkline
 from insitu.report.figures import (
     DIRECTIONS,
     layer_rows,
@@ -81,7 +81,7 @@ def print_twin(console: Console, figures: Mapping[str, Any], history: History) -
     _title(console, "twin", "the generated C on this machine")
     facts = _facts()
     before, after = figures["accuracy_before"], figures["accuracy_after"]
-    _fact(facts, "accuracy", f"{before:.1%} -> {after:.1%}")
+    _fact(facts, "accuracy", f"{percent(before)} -> {percent(after)}")
     _fact(facts, "loss", f"{history.loss[0]:.3f} -> {history.loss[-1]:.3f}")
     if len(history.loss) > 1:
         _fact(facts, "by epoch", sparkline(history.loss, plain=is_plain(console)))
@@ -105,7 +105,9 @@ def print_run(console: Console, figures: Mapping[str, Any], *, board: Board | No
     _title(console, figures["board"], f"{figures['core']} in {figures['emulator']}")
     facts = _facts()
     before, after = figures["accuracy_before"], figures["accuracy_after"]
-    _fact(facts, "accuracy", f"{before:.1%} -> {after:.1%} after {figures['steps']:,} steps")
+    _fact(
+        facts, "accuracy", f"{percent(before)} -> {percent(after)} after {figures['steps']:,} steps"
+    )
     if figures["twin_equal"]:
         equal = Text("equal in every bit: state, predictions, losses", style="green")
     else:
@@ -165,13 +167,14 @@ def used(console: Console, nbytes: int, limit: int | None) -> str:
         return f"{nbytes:,} B"
     share = nbytes / limit
     drawn = bar(share, BAR_WIDTH, plain=is_plain(console))
-    return f"{nbytes:,} of {limit:,} B {drawn} {share:.1%}"
+    return f"{nbytes:,} of {limit:,} B {drawn} {percent(share)}"
 
 
 def step_line(figures: Mapping[str, Any]) -> str:
     """A training step in one line."""
     return (
-        f"{figures['instructions_per_step']:,} instructions, {figures['cycles_per_step']:,} cycles, "
+        f"{figures['instructions_per_step']:,} instructions, "
+        f"{figures['cycles_per_step']:,} cycles, "
         f"{figures['ms_per_step']:.3g} ms, {figures['mj_per_step']:.3g} mJ"
     )
 
