@@ -31,8 +31,9 @@ def scale_and_shift(
 
 
 def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
-    scale, shift = scale_and_shift(*inputs[1:], epsilon=attributes["epsilon"])
-    return [(inputs[0] * scale + shift).astype(inputs[0].dtype)]
+    x, gamma, beta, mean, variance = inputs
+    scale, shift = scale_and_shift(gamma, beta, mean, variance, attributes["epsilon"])
+    return [(x * scale + shift).astype(x.dtype)]
 
 
 def _simplify(rewriter: Any, node: Node) -> bool:
@@ -40,8 +41,8 @@ def _simplify(rewriter: Any, node: Node) -> bool:
     producer = rewriter.sole_producer(node)
     if producer is None or "affine" not in producer.op.absorb or "clip" in producer.attributes:
         return False
-    parameters = [rewriter.data(name) for name in node.inputs[1:]]
-    scale, shift = scale_and_shift(*parameters, epsilon=node.attributes["epsilon"])
+    gamma, beta, mean, variance = (rewriter.data(name) for name in node.inputs[1:])
+    scale, shift = scale_and_shift(gamma, beta, mean, variance, node.attributes["epsilon"])
     w, b = (rewriter.data(name).astype(np.float64) for name in producer.inputs[1:3])
     w, b = producer.op.absorb["affine"](w, b, scale, shift)
     rewriter.replace_data(producer, 1, w.astype(np.float32))

@@ -22,7 +22,6 @@ from insitu.graph.model import (
     OpDef,
     Phase,
     QParams,
-    Tensor,
     TensorType,
     Value,
 )
@@ -50,9 +49,7 @@ def clip_error(builder: Builder, node: Node, dy: str) -> str:
     return masked
 
 
-def _integer(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
     q = inputs[0].qparams
     assert q is not None
     low, high = clamp_bounds(node.attributes["min"], node.attributes["max"], q)

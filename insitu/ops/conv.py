@@ -64,9 +64,7 @@ def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array
     return [np.clip(y, *attributes.get("clip", UNCLIPPED))]
 
 
-def _integer(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
     x, w, bias, multiplier, shift = (value.array for value in inputs[:5])
     x_q, y_q = inputs[0].qparams, outputs[0]
     assert x_q is not None and y_q is not None
@@ -80,7 +78,7 @@ def _centred_patches(node: Node, x: Array, x_q: QParams, kernel: tuple[int, int]
     """x[h, w, i] int8 -> (x - zero point) as [out_h, out_w, kernel_h * kernel_w * i] int64."""
     centred = x.astype(np.int64)[None] - x_q.zero_point
     patches = windows(centred, kernel, node.attributes["stride"], node.attributes["padding"])[0]
-    return patches.reshape(*patches.shape[:2], -1)
+    return np.reshape(patches, (*patches.shape[:2], -1))
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
@@ -143,8 +141,9 @@ def emit_grad_input(
 def emit_update(builder: Builder, node: Node, dy: str, op: OpDef) -> None:
     """Emit the weight gradient with its update, for a convolution or linear layer."""
     x, w = node.inputs[:2]
-    attributes = {name: node.attributes[name] for name in ("stride", "padding")
-                  if name in node.attributes}
+    attributes = {
+        name: node.attributes[name] for name in ("stride", "padding") if name in node.attributes
+    }
     if builder.tensors[dy].qparams is None:
         inputs: tuple[str, ...] = (dy, x, w, node.inputs[2], LEARNING_RATE)
         updates: tuple[str, ...] = (w, node.inputs[2])
@@ -202,8 +201,16 @@ def _c_call(node: Node, graph: Graph) -> CCall:
         params_type="insitu_conv_params_t",
         params=_params(node, tensors[x].shape, tensors[w], tensors[y].shape),
         arguments=(
-            f"?{x}", f"?{y}", f"${x}", f"${w}", f"${bias}", f"${multiplier}", f"${shift}",
-            "!", f"${y}", observed,
+            f"?{x}",
+            f"?{y}",
+            f"${x}",
+            f"${w}",
+            f"${bias}",
+            f"${multiplier}",
+            f"${shift}",
+            "!",
+            f"${y}",
+            observed,
         ),
         source="conv.c",
     )
@@ -215,15 +222,15 @@ def _scratch(node: Node, graph: Graph) -> int:
     return 2 * (w.size // w.shape[0])
 
 
-conv = OpDef(
+conv: OpDef = OpDef(
     name="conv",
     infer=_infer,
     float_reference=_float,
     integer_reference=_integer,
     vjp=_vjp,
-    quantize=lambda quantizer, node: quantize_layer(quantizer, node, conv, {
-        name: node.attributes[name] for name in ("stride", "padding")
-    }),
+    quantize=lambda quantizer, node: quantize_layer(
+        quantizer, node, conv, {name: node.attributes[name] for name in ("stride", "padding")}
+    ),
     absorb={
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1, 1, 1), b * scale + shift),
@@ -304,7 +311,7 @@ def conv_grad_weight(attributes: Mapping[str, Any], dy: Array, x: Array, shape: 
     """dw[o, kh, kw, i] = sum over batch and positions of dy x, in the arrays' own type."""
     kernel = (shape[1], shape[2])
     patches = windows(x, kernel, attributes["stride"], attributes["padding"])
-    return np.einsum("bhwo,bhwyxi->oyxi", dy, patches, optimize=True)
+    return np.asarray(np.einsum("bhwo,bhwyxi->oyxi", dy, patches, optimize=True))
 
 
 def _float_update(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
@@ -353,8 +360,16 @@ def _update_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_conv_params_t",
         params=_params(node, tensors[x].shape, tensors[w], tensors[dy].shape),
         arguments=(
-            f"?{dy}", f"?{x}", f"${dy}", f"${x}", f"${scale}", f"${rate}",
-            "!", f"${generator}", f"${bias}", f"${w}",
+            f"?{dy}",
+            f"?{x}",
+            f"${dy}",
+            f"${x}",
+            f"${scale}",
+            f"${rate}",
+            "!",
+            f"${generator}",
+            f"${bias}",
+            f"${w}",
         ),
         source="conv.c",
         returns="saturated_rows",
@@ -367,8 +382,9 @@ conv_update = OpDef(
     float_reference=_float_update,
     integer_reference=_integer_update,
     c_call=_update_c,
-    scratch_bytes=lambda node, graph: 4 * graph.tensors[node.inputs[2]].size
-    // graph.tensors[node.inputs[2]].shape[0],
+    scratch_bytes=lambda node, graph: (
+        4 * graph.tensors[node.inputs[2]].size // graph.tensors[node.inputs[2]].shape[0]
+    ),
     macs=lambda node, graph: (
         graph.tensors[node.inputs[2]].size
         * graph.tensors[node.inputs[0]].size

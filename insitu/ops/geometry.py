@@ -47,9 +47,7 @@ def taps(kernel: Pair, stride: Pair, out: Pair) -> Iterator[tuple[int, int, slic
             yield ky, kx, rows, columns
 
 
-def windows(
-    x: Array, kernel: Pair, stride: Pair, padding: Padding, value: float = 0
-) -> Array:
+def windows(x: Array, kernel: Pair, stride: Pair, padding: Padding, value: float = 0) -> Array:
     """x[batch, h, w, c] -> [batch, out_h, out_w, kernel_h, kernel_w, c]."""
     out = output_size((x.shape[1], x.shape[2]), kernel, stride, padding)
     padded = pad(x, padding, value)
@@ -59,9 +57,7 @@ def windows(
     return result
 
 
-def scatter(
-    patches: Array, size: Pair, stride: Pair, padding: Padding
-) -> Array:
+def scatter(patches: Array, size: Pair, stride: Pair, padding: Padding) -> Array:
     """The transpose of `windows`: [batch, out_h, out_w, kernel_h, kernel_w, c] -> [batch, h, w, c].
 
     Each element of a window is added to the place it came from; what fell on padding is dropped.

@@ -59,9 +59,7 @@ def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array
     return [np.clip(y, *attributes.get("clip", UNCLIPPED))]
 
 
-def _integer(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
     x, w, bias, multiplier, shift = (value.array for value in inputs[:5])
     x_q, y_q = inputs[0].qparams, outputs[0]
     assert x_q is not None and y_q is not None
@@ -128,8 +126,15 @@ def _c_call(node: Node, graph: Graph) -> CCall:
         params_type="insitu_linear_params_t",
         params=_params(graph.tensors[w]),
         arguments=(
-            f"?{x}", f"?{y}", f"${x}", f"${w}", f"${bias}", f"${multiplier}", f"${shift}",
-            f"${y}", observed,
+            f"?{x}",
+            f"?{y}",
+            f"${x}",
+            f"${w}",
+            f"${bias}",
+            f"${multiplier}",
+            f"${shift}",
+            f"${y}",
+            observed,
         ),
         source="linear.c",
     )
@@ -155,9 +160,7 @@ linear = OpDef(
 """Inputs float: x, w, b. Integer: x, w, bias, multiplier, shift [, trained bias, row scale]."""
 
 
-def _logits(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _logits(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
     x, w, bias, scale = (value.array for value in inputs)
     x_q = inputs[0].qparams
     assert x_q is not None
@@ -177,7 +180,12 @@ def _logits_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_linear_params_t",
         params=_params(graph.tensors[w]),
         arguments=(
-            f"?{x}", f"${x}", f"${w}", f"${bias}", f"${scale}", f"${node.outputs[0]}",
+            f"?{x}",
+            f"${x}",
+            f"${w}",
+            f"${bias}",
+            f"${scale}",
+            f"${node.outputs[0]}",
         ),
         source="linear.c",
     )
@@ -269,8 +277,15 @@ def _update_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_linear_params_t",
         params=_params(graph.tensors[w]),
         arguments=(
-            f"?{dy}", f"?{x}", f"${dy}", f"${x}", f"${scale}", f"${rate}",
-            f"${generator}", f"${bias}", f"${w}",
+            f"?{dy}",
+            f"?{x}",
+            f"${dy}",
+            f"${x}",
+            f"${scale}",
+            f"${rate}",
+            f"${generator}",
+            f"${bias}",
+            f"${w}",
         ),
         source="linear.c",
         returns="saturated_rows",

@@ -188,7 +188,7 @@ max_pool = OpDef(
 )
 """Attributes kernel, stride, padding; padding never wins."""
 
-max_pool_grad = OpDef(
+max_pool_grad: OpDef = OpDef(
     name="max_pool_grad",
     infer=_infer_grad,
     float_reference=lambda attributes, inputs: [
@@ -211,7 +211,7 @@ def _counts(attributes: Mapping[str, Any], size: tuple[int, int]) -> Array:
     if attributes["count_include_pad"]:
         return np.full((*out, 1), _window(attributes), np.int64)
     patches = windows(np.ones((1, *size, 1), np.int64), kernel, stride, padding)
-    return patches.sum(axis=(3, 4))[0]
+    return np.asarray(patches.sum(axis=(3, 4))[0])
 
 
 def _average_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
@@ -280,7 +280,7 @@ average_pool = OpDef(
 )
 """Attributes kernel, stride, padding, count_include_pad."""
 
-average_pool_grad = OpDef(
+average_pool_grad: OpDef = OpDef(
     name="average_pool_grad",
     infer=_infer_grad,
     float_reference=_average_grad_float,

@@ -83,5 +83,3 @@ class Quantizer:
         if self.builder.tensors[scores].dtype != "float32":
             (scores,) = self.builder.node(OPS["dequantize"], (scores,), name="scores")
         return self.builder.finish((scores,))
-
-
