@@ -88,16 +88,16 @@ def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[Tens
 def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
     """scores[batch, ...], label[batch] -> dy[batch, ...], loss[batch]."""
     scores, label = inputs
-    p = _softmax_float({}, [scores.reshape(len(scores), -1)])[0]
-    chosen = np.arange(len(scores)), label.astype(np.int64).reshape(-1)
-    dy = p.copy()
+    flat = scores.reshape(len(scores), -1)
+    chosen = np.arange(len(flat)), label.astype(np.int64).reshape(-1)
+    dy = _softmax_float({}, [flat])[0]
     dy[chosen] -= 1
-    return [dy.reshape(scores.shape), -np.log(p[chosen])]
+    below = flat - flat.max(axis=1, keepdims=True)
+    loss = np.log(np.exp(below).sum(axis=1)) - below[chosen]
+    return [dy.reshape(scores.shape), loss]
 
 
-def _integer(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
     """One sum in order of the classes; every operation rounds once."""
     scores, label = inputs[0].array.astype(F32).reshape(-1), int(inputs[1].array[0])
     largest = F32(scores.max())

@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from insitu.errors import ModelError
 from insitu.fixed_point import (
     BIAS_SCALE,
     F32,
     accumulator_bias,
-    follow_range as follow,
     range_qparams,
     rescale,
     round_clamp,
     split_ratio,
     split_ratios,
+)
+from insitu.fixed_point import (
+    follow_range as follow,
 )
 from insitu.graph.builder import Builder
 from insitu.graph.model import (
@@ -47,20 +50,25 @@ GENERATOR = "generator"
 FRESH_RANGE = 4.0
 """A layer whose weights are all zero gets the range 4 / sqrt(fan in). Source: numerics."""
 
+SMALLEST_ROW = 2.0**-8
+"""Smallest scale of a row, relative to the layer's largest."""
+
 UNCLIPPED = (-np.inf, np.inf)
 
 
 def quantize_weights(w: Array) -> tuple[Array, Array]:
     """w[out, ...] float -> (int8 of the same shape, scale[out]): symmetric, max|row| = 127.
 
-    A row of zeros gets the layer's median scale.
+    A row of zeros gets the layer's median scale. No scale is below `SMALLEST_ROW` of the
+    largest: beside the other rows nobody sees more, and the row's bias and error stay
+    representable (a folded batch norm with gamma near 0 makes such rows).
     """
     rows = np.abs(w.reshape(w.shape[0], -1)).astype(F32)
     largest = rows.max(axis=1)
     alive = largest[largest > 0]
     spare = np.median(alive) if alive.size else FRESH_RANGE / np.sqrt(rows.shape[1])
     scale = np.where(largest > 0, largest, F32(spare)).astype(F32) / F32(127.0)
-    scale = np.maximum(scale, F32(1e-20))
+    scale = np.maximum(scale, max(scale.max() * F32(SMALLEST_ROW), F32(1e-20)))
     q = round_clamp(w.astype(F32) / scale.reshape(-1, *[1] * (w.ndim - 1)), -127, 127)
     return q.astype(np.int8), scale
 
@@ -76,11 +84,23 @@ class QuantizedRows:
 
 
 def quantize_rows(quantizer: Any, node: Node) -> QuantizedRows:
-    """Add weights, biases (units of 2^-20) and row scales of a layer to the integer graph."""
+    """Add weights, biases (units of 2^-20) and row scales of a layer to the integer graph.
+
+    Raises:
+        ModelError: a bias is larger than what these units hold.
+    """
     builder: Builder = quantizer.builder
     kind = Kind.STATE if quantizer.is_trained(node) else Kind.CONSTANT
     q, scale = quantize_weights(quantizer.data(node.inputs[1]))
-    bias = round_clamp(quantizer.data(node.inputs[2]).astype(F32) / BIAS_SCALE, -(2**30), 2**30)
+    real = quantizer.data(node.inputs[2]).astype(F32)
+    largest, limit = float(np.abs(real).max()), 2**30 * float(BIAS_SCALE)
+    if largest > limit:
+        raise ModelError(
+            f'{node.op.name} "{node.name}": a bias of {largest:g} is beyond the {limit:g} that a '
+            "trained layer, and those behind it, can hold; scale the samples down, and the first "
+            "layer's weights up"
+        )
+    bias = round_clamp(real / BIAS_SCALE, -(2**30), 2**30)
     return QuantizedRows(
         w=builder.constant(f"{node.name}.w", q, qparams=QParams(scale=scale), kind=kind),
         bias=builder.constant(f"{node.name}.bias", bias.astype(np.int32), kind=kind),
@@ -97,32 +117,16 @@ def quantize_layer(quantizer: Any, node: Node, op: OpDef, attributes: Mapping[st
     """
     builder: Builder = quantizer.builder
     x, trained = quantizer.quantized(node.inputs[0]), quantizer.is_trained(node)
-    rows = quantize_rows(quantizer, node)
-    clip = node.attributes.get("clip", UNCLIPPED)
-    y_q = activation_qparams(quantizer, node, clip, followed=trained)
+    y_q = activation_qparams(
+        quantizer, node, node.attributes.get("clip", UNCLIPPED), followed=trained
+    )
     x_q = builder.tensors[x].qparams
     assert x_q is not None
-    if trained or x_q.range or y_q.range:
-        multiplier, bias, shift = builder.node(
-            row_parameters,
-            (x, rows.scale, rows.bias),
-            name=f"{node.name}.rows",
-            outputs=(f"{node.name}.multiplier", f"{node.name}.bias_acc", f"{node.name}.shift"),
-            attributes={"largest": float(rows.scale_data.max())},
-            qparams=(y_q,),
-            layer=node.name,
-        )
-    else:
-        ratios, shift_value = split_ratios(F32(x_q.scale) / F32(y_q.scale), rows.scale_data)
-        data = builder.tensors[rows.bias].data
-        assert data is not None
-        acc = accumulator_bias(data, F32(x_q.scale), rows.scale_data)
-        multiplier = builder.constant(f"{node.name}.multiplier", ratios.astype(np.int32))
-        bias = builder.constant(f"{node.name}.bias_acc", acc.astype(np.int32))
-        shift = builder.constant(f"{node.name}.shift", np.asarray([shift_value], np.int32))
+    moving = trained or x_q.range is not None
+    layer_inputs = (_moving_inputs if moving else _fixed_inputs)(quantizer, node, x, y_q)
     y = builder.node(
         op,
-        (x, rows.w, bias, multiplier, shift, *((rows.bias, rows.scale) if trained else ())),
+        layer_inputs,
         name=node.name,
         outputs=(f"{node.name}.y", f"{node.name}.observed"),
         attributes={**attributes, "observe": trained},
@@ -141,6 +145,40 @@ def quantize_layer(quantizer: Any, node: Node, op: OpDef, attributes: Mapping[st
             layer=node.name,
             phase=Phase.UPDATE,
         )
+
+
+def _moving_inputs(quantizer: Any, node: Node, x: str, y_q: QParams) -> tuple[str, ...]:
+    """The layer's inputs where a node computes the row parameters at every step."""
+    rows = quantize_rows(quantizer, node)
+    multiplier, bias, shift = quantizer.builder.node(
+        row_parameters,
+        (x, rows.scale, rows.bias),
+        name=f"{node.name}.rows",
+        outputs=(f"{node.name}.multiplier", f"{node.name}.bias_acc", f"{node.name}.shift"),
+        attributes={"largest": float(rows.scale_data.max())},
+        qparams=(y_q,),
+        layer=node.name,
+    )
+    own = (rows.bias, rows.scale) if quantizer.is_trained(node) else ()
+    return (x, rows.w, bias, multiplier, shift, *own)
+
+
+def _fixed_inputs(quantizer: Any, node: Node, x: str, y_q: QParams) -> tuple[str, ...]:
+    """The layer's inputs where nothing moves; the bias has the accumulator's own unit."""
+    builder: Builder = quantizer.builder
+    x_q = builder.tensors[x].qparams
+    assert x_q is not None
+    q, scale = quantize_weights(quantizer.data(node.inputs[1]))
+    multiplier, shift = split_ratios(F32(x_q.scale) / F32(y_q.scale), scale)
+    unit = x_q.scale.astype(np.float64) * scale
+    bias = round_clamp(quantizer.data(node.inputs[2]) / unit, -(2**30), 2**30)
+    return (
+        x,
+        builder.constant(f"{node.name}.w", q, qparams=QParams(scale=scale)),
+        builder.constant(f"{node.name}.bias_acc", bias.astype(np.int32)),
+        builder.constant(f"{node.name}.multiplier", multiplier.astype(np.int32)),
+        builder.constant(f"{node.name}.shift", np.asarray([shift], np.int32)),
+    )
 
 
 def activation_qparams(
@@ -299,4 +337,4 @@ follow_range = OpDef(
 
 def accumulator_bound(node: Node, terms: int) -> Bound:
     """|sum of w (x - zero point)| plus the bias."""
-    return Bound(f'{node.name}: accumulator of {terms} products', 127 * 255 * terms + 2**30)
+    return Bound(f"{node.name}: accumulator of {terms} products", 127 * 255 * terms + 2**30)

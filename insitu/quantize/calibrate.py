@@ -12,7 +12,8 @@ from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph
 
 BATCH = 64
-SMALLEST_RANGE = 1e-6
+SMALLEST_RANGE = 1e-30
+"""Below it, products of scales would leave the normal float32 numbers."""
 
 
 def calibrate(graph: Graph, x: Array) -> dict[str, tuple[float, float]]:

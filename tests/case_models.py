@@ -1,0 +1,224 @@
+"""Case -> float graph, integer training step, C on the desk, streams of samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from cases import Case, Layer
+
+from insitu.artifacts import MemoryPlan
+from insitu.build import ports
+from insitu.differentiate import differentiate
+from insitu.generate import StateLayout, generate, state_layout
+from insitu.graph.builder import Builder
+from insitu.graph.model import Array, Graph, Kind
+from insitu.graph.verify import verify
+from insitu.layers import select_layers
+from insitu.network import write_sources
+from insitu.ops import OPS
+from insitu.plan import plan_memory
+from insitu.quantize import calibrate, quantize_graph
+from insitu.run.reference import Reference
+from insitu.run.stream import PREDICT, Stream
+from insitu.run.twin_library import TwinLibrary
+from insitu.simplify import simplify
+from insitu.toolchains import Toolchain, find_toolchain
+
+INPUT = "image"
+
+
+def float_graph(case: Case) -> Graph:
+    """The case's network with its weights, nothing simplified; layers are OP1, OP2, ..."""
+    rng = np.random.default_rng(case.seed)
+    builder = Builder("case")
+    x = builder.input(INPUT, case.shape)
+    for index, layer in enumerate(case.layers, start=1):
+        name = layer.name or f"{layer.op}{index}"
+        inputs = (x, *_constants(builder, name, layer, builder.tensors[x].shape, case, rng))
+        (x,) = builder.node(OPS[layer.op], inputs, name=name, attributes=layer.attributes)
+    return builder.finish((x,))
+
+
+def _constants(
+    builder: Builder,
+    name: str,
+    layer: Layer,
+    shape: tuple[int, ...],
+    case: Case,
+    rng: np.random.Generator,
+) -> tuple[str, ...]:
+    if layer.op == "batch_norm":
+        channels = shape[-1]
+        parameters = {
+            "gamma": rng.normal(1, 0.3, channels),
+            "beta": rng.normal(0, 0.3 * case.scale, channels),
+            "mean": rng.normal(0, 0.3 * case.scale, channels),
+            "variance": rng.uniform(0.5, 2, channels),
+        }
+    elif layer.op == "conv":
+        parameters = _weights(layer, (layer.out, *layer.kernel, shape[-1]), case, rng)
+    elif layer.op == "linear":
+        parameters = _weights(layer, (layer.out, int(np.prod(shape))), case, rng)
+    else:
+        parameters = {}
+    return tuple(
+        builder.constant(f"{name}.{key}", value.astype(np.float32))
+        for key, value in parameters.items()
+    )
+
+
+def _weights(
+    layer: Layer, shape: tuple[int, ...], case: Case, rng: np.random.Generator
+) -> dict[str, Array]:
+    fan_in = int(np.prod(shape[1:]))
+    w = rng.normal(0, np.sqrt(2 / fan_in), shape)
+    b = rng.normal(0, case.bias * case.scale, shape[0])
+    if layer.weights == "zero":
+        w[:] = 0
+    if layer.weights == "zero-rows":
+        w[::2] = 0
+    if "large" in layer.weights:
+        w *= 30
+    if "tiny-rows" in layer.weights:
+        w[::2] /= 5000
+    return {"w": w, "b": b}
+
+
+def samples(case: Case, count: int, seed: int = 1) -> Array:
+    """x[count, ...] float32, channels last."""
+    rng = np.random.default_rng((case.seed, seed))
+    return (rng.normal(size=(count, *case.shape)) * case.scale).astype(np.float32)
+
+
+def trainable(graph: Graph, trained: str = "all") -> Graph:
+    """The float graph with weights and biases of the trained layers as state."""
+    chosen = select_layers(graph, trained)
+    names = {n for node in graph.nodes if node.name in chosen for n in node.inputs[1:3]}
+    tensors = {
+        name: replace(tensor, kind=Kind.STATE) if name in names else tensor
+        for name, tensor in graph.tensors.items()
+    }
+    return replace(graph, tensors=tensors)
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """Everything between a case and its C."""
+
+    case: Case
+
+    @cached_property
+    def simple(self) -> Graph:
+        """The simplified float graph."""
+        return simplify(float_graph(self.case))
+
+    @cached_property
+    def forward(self) -> Graph:
+        """The forward pass in integers."""
+        ranges = calibrate(self.simple, samples(self.case, 40))
+        return quantize_graph(self.simple, ranges, select_layers(self.simple, self.case.trained))
+
+    @cached_property
+    def step(self) -> Graph:
+        """The training step in integers."""
+        graph = differentiate(self.forward)
+        verify(graph)
+        return graph
+
+    @cached_property
+    def plan(self) -> MemoryPlan:
+        """Where its tensors lie."""
+        return plan_memory(self.step)
+
+    @cached_property
+    def layout(self) -> StateLayout:
+        """Of its state struct."""
+        return state_layout(self.step)
+
+    def write(self, folder: Path, name: str = "model") -> None:
+        """The C sources."""
+        write_sources(generate(self.step, self.plan, name), folder)
+
+    def stream(self, records: int, *, seed: int = 5) -> Stream:
+        """Samples such as those of the calibration and noise over all int8, in turn.
+
+        Some are only predicted; the rates go from gentle to far too large.
+        """
+        rng = np.random.default_rng(seed)
+        x_q = self.step.tensors[self.step.inputs[0]].qparams
+        assert x_q is not None
+        real = samples(self.case, records, seed).reshape(records, -1)
+        grid = np.clip(np.round(real / x_q.scale) + x_q.zero_point, -128, 127).astype(np.int8)
+        noise = rng.integers(-128, 128, grid.shape).astype(np.int8)
+        labels = rng.integers(0, self.step.tensors[self.step.outputs[0]].size, records)
+        labels[3::7] = PREDICT
+        return Stream(
+            x=np.where(np.arange(records)[:, None] % 2 == 0, grid, noise),
+            labels=labels.astype(np.int32),
+            rates=rng.choice([1.0, 0.1, 0.02, 0.001], records).astype(np.float32),
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a stream did: the same fields for every way to run it."""
+
+    state: bytes
+    losses: Array
+    predicted: Array
+
+
+def run_reference(step: Graph, stream: Stream) -> Outcome:
+    """The stream through the specification."""
+    reference = Reference(step, seed=stream.seed)
+    shape = step.tensors[step.inputs[0]].shape
+    losses, predicted = [], []
+    for sample, label, rate in zip(stream.samples, stream.record_labels, stream.rates, strict=True):
+        x = stream.x[sample].reshape(shape)
+        predicted.append(int(reference.predict(x).argmax()))
+        losses.append(np.nan if label == PREDICT else reference.train_step(x, label, rate))
+    state = {**reference.state, "seed": np.asarray([stream.seed], np.uint32)}
+    return Outcome(
+        state_layout(step).pack(state), np.asarray(losses, np.float32), np.asarray(predicted)
+    )
+
+
+class HostBuilder:
+    """Builds models for the desk; the runtime's objects are made once."""
+
+    def __init__(self, folder: Path, toolchain: Toolchain | None = None) -> None:
+        self.folder = folder
+        self.toolchain = toolchain or find_toolchain("host")
+        self.objects = self._runtime()
+        self.built = 0
+
+    def _runtime(self) -> list[Path]:
+        runtime = ports().parent
+        objects = []
+        for source in sorted((runtime / "src").glob("*.c")):
+            compiled = self.folder / f"{source.stem}.o"
+            flags = (*self.toolchain.compile_flags(), "-O3", f"-I{runtime / 'include'}")
+            self.toolchain.run(*flags, "-c", source, "-o", compiled)
+            objects.append(compiled)
+        return objects
+
+    def library(self, compiled: Compiled) -> TwinLibrary:
+        """The case's model, loaded."""
+        self.built += 1
+        folder = self.folder / f"model{self.built}"
+        compiled.write(folder)
+        library = folder / "model.so"
+        flags = (
+            *self.toolchain.compile_flags(),
+            *self.toolchain.link_flags(),
+            "-O1",
+            *('-DINSITU_HEADER="insitu_model.h"', "-DINSITU_PREFIX=insitu_model"),
+            *(f"-I{folder}", f"-I{folder / 'runtime'}", f"-I{ports()}"),
+        )
+        sources = [*sorted(folder.glob("*.c")), ports() / "host" / "host.c"]
+        self.toolchain.run(*flags, *sources, *self.objects, "-o", library)
+        return TwinLibrary(library, "model")

@@ -1,0 +1,295 @@
+"""Networks around every op, as data: shape of the input, layers, what is trained.
+
+Each question of the proof chain (float against onnxruntime, gradient against torch, integer
+against float, C against integer) is asked of every case. The op that a case is about stands
+behind a trained layer, so that its gradient is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Quad = tuple[int, int, int, int]
+NONE: Quad = (0, 0, 0, 0)
+ALL_1: Quad = (1, 1, 1, 1)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One op of a case.
+
+    Attributes:
+        weights: "normal", "zero" (all), "zero-rows" (every other row), "tiny-rows" (every other
+            row a 5000th of the others), "large" (30 times the others).
+        out, kernel: output channels or features, and the window, of layers with weights.
+    """
+
+    op: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    out: int = 0
+    kernel: tuple[int, int] = (1, 1)
+    weights: str = "normal"
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network.
+
+    Attributes:
+        shape: of a sample, channels last.
+        trained: as for `insitu compile --train`.
+        scale: of the samples; they are normal with this standard deviation.
+        bias: standard deviation of the biases, relative to that of the samples.
+        seed: of weights and samples.
+    """
+
+    shape: tuple[int, ...]
+    layers: tuple[Layer, ...]
+    trained: str = "all"
+    scale: float = 1.0
+    bias: float = 0.2
+    seed: int = 0
+
+
+def conv(
+    out: int,
+    kernel: tuple[int, int] = (3, 3),
+    stride: tuple[int, int] = (1, 1),
+    padding: Quad = NONE,
+    **fields: Any,
+) -> Layer:
+    return Layer("conv", {"stride": stride, "padding": padding}, out, kernel, **fields)
+
+
+def linear(out: int, **fields: Any) -> Layer:
+    return Layer("linear", out=out, **fields)
+
+
+def clip(low: float, high: float) -> Layer:
+    return Layer("clip", {"min": low, "max": high})
+
+
+def max_pool(
+    kernel: tuple[int, int] = (2, 2), stride: tuple[int, int] = (2, 2), padding: Quad = NONE
+) -> Layer:
+    return Layer("max_pool", {"kernel": kernel, "stride": stride, "padding": padding})
+
+
+def average_pool(
+    kernel: tuple[int, int] = (2, 2),
+    stride: tuple[int, int] = (2, 2),
+    padding: Quad = NONE,
+    *,
+    counted: bool = False,
+) -> Layer:
+    attributes = {"kernel": kernel, "stride": stride, "padding": padding}
+    return Layer("average_pool", {**attributes, "count_include_pad": counted})
+
+
+def unflatten(*shape: int) -> Layer:
+    return Layer("unflatten", {"shape": shape})
+
+
+RELU = clip(0.0, math.inf)
+RELU6 = clip(0.0, 6.0)
+FLATTEN = Layer("flatten")
+NORM = Layer("batch_norm", {"epsilon": 1e-3})
+IDENTITY = Layer("identity")
+SOFTMAX = Layer("softmax")
+HEAD = (FLATTEN, linear(4))
+
+FRONT = conv(3, padding=ALL_1)
+"""A trained layer that asks for the gradient of what stands behind it."""
+
+
+def after_front(*layers: Layer, shape: tuple[int, ...] = (6, 7, 2), **fields: Any) -> Case:
+    """The layers between a trained convolution with ReLU and a linear head."""
+    return Case(shape, (FRONT, RELU, *layers, *HEAD), **fields)
+
+
+CONVOLUTIONS = {
+    "conv-odd": after_front(conv(5), RELU, shape=(7, 5, 3)),
+    "conv-1x1": after_front(conv(4, (1, 1)), RELU),
+    "conv-1x1-map": Case((1, 1, 5), (conv(3, (1, 1)), RELU, conv(4, (1, 1)), *HEAD)),
+    "conv-1x1-map-padded": Case((1, 1, 2), (FRONT, RELU, conv(3, padding=ALL_1), *HEAD)),
+    "conv-stride-2": after_front(conv(4, stride=(2, 2), padding=ALL_1), RELU, shape=(8, 9, 2)),
+    "conv-asymmetric": after_front(conv(3, (3, 2), (2, 1), (0, 2, 1, 0)), RELU6),
+    "conv-one-channel": Case((5, 6, 1), (conv(1, padding=ALL_1), RELU, conv(1, (2, 4)), *HEAD)),
+    "conv-5x5": after_front(conv(3, (5, 5), padding=(2, 2, 2, 2)), RELU),
+    "conv-7x7-stride-2": after_front(conv(2, (7, 7), (2, 2), (3, 3, 3, 3)), RELU, shape=(9, 8, 2)),
+    "conv-1d": Case(
+        (1, 21, 1), (conv(4, (1, 5), (1, 2), (0, 2, 0, 2)), RELU, conv(3, (1, 3)), RELU, *HEAD)
+    ),
+    "conv-leaves-a-rest": after_front(conv(2, stride=(3, 2)), RELU, shape=(7, 8, 1)),
+    "conv-stride-over-kernel": after_front(conv(3, (1, 2), (2, 3)), RELU),
+    "conv-windows-of-padding": after_front(conv(3, (2, 2), padding=(3, 2, 2, 3)), RELU),
+    "conv-padding-over-map": Case((2, 2, 2), (conv(3, padding=(4, 4, 4, 4)), RELU, conv(2), *HEAD)),
+    "conv-no-activation": after_front(conv(4), conv(3), RELU),
+    "conv-relu6": Case((6, 6, 2), (conv(4, weights="large"), RELU6, conv(3), RELU6, *HEAD)),
+    "conv-hard-tanh": after_front(conv(4), clip(-1.0, 1.0)),
+    "conv-clip-above-0": after_front(conv(4), clip(0.5, 2.0)),
+    "conv-many-channels": Case((4, 4, 9), (conv(17, padding=ALL_1), RELU, conv(19), RELU, *HEAD)),
+}
+
+POOLS = {
+    "max": after_front(max_pool()),
+    "max-overlap": after_front(max_pool((3, 3), (2, 2), ALL_1), shape=(7, 7, 2)),
+    "max-stride-1": after_front(max_pool((3, 2), (1, 1))),
+    "max-asymmetric": after_front(max_pool((3, 2), (2, 2), (0, 1, 2, 0))),
+    "max-leaves-a-rest": after_front(max_pool((2, 2), (3, 3))),
+    "max-1d": Case((1, 20, 1), (conv(3, (1, 3)), RELU, max_pool((1, 2), (1, 2)), *HEAD)),
+    "max-whole-map": after_front(max_pool((6, 7), (1, 1))),
+    "max-of-negatives": Case((6, 6, 2), (FRONT, max_pool((3, 3), (2, 2), ALL_1), *HEAD)),
+    "average": after_front(average_pool()),
+    "average-stride-1": after_front(average_pool((3, 2), (1, 1))),
+    "average-padded": after_front(average_pool((3, 3), (2, 2), ALL_1), shape=(5, 5, 2)),
+    "average-counted": after_front(
+        average_pool((3, 3), (2, 2), (1, 0, 1, 2), counted=True), shape=(5, 5, 2)
+    ),
+    "average-uneven": after_front(average_pool((3, 3), (1, 1), (2, 1, 0, 2)), shape=(4, 5, 2)),
+    "average-of-both-signs": Case((6, 6, 2), (FRONT, average_pool((3, 3), (3, 3)), *HEAD)),
+    "average-1d": Case(
+        (1, 19, 2), (conv(3, (1, 3)), RELU, average_pool((1, 4), (1, 3), (0, 1, 0, 1)), *HEAD)
+    ),
+    "average-whole-map": after_front(average_pool((6, 7), (6, 7))),
+    "pool-of-input": Case((6, 6, 3), (average_pool(), max_pool(), conv(3, (1, 1)), *HEAD)),
+}
+
+LINEARS = {
+    "linear": Case((6,), (linear(5), RELU, linear(3))),
+    "linear-one-feature": Case((1,), (linear(3), RELU, linear(2))),
+    "linear-one-row": Case((7,), (linear(1), RELU, linear(3))),
+    "linear-two-classes": Case((9,), (linear(4), RELU, linear(2))),
+    "linear-wide": Case((150,), (linear(3), RELU, linear(5))),
+    "linear-of-wide": Case((3,), (linear(150), RELU, linear(130), RELU, linear(11))),
+    "linear-relu6": Case((12,), (linear(9, weights="large"), RELU6, linear(8), RELU6, linear(4))),
+    "linear-no-activation": Case((6,), (linear(5), linear(4), linear(3))),
+    "linear-alone": Case((8,), (linear(4),)),
+    "linear-softmax": Case((8,), (linear(5), RELU, linear(4), SOFTMAX)),
+    "linear-of-map": Case((3, 4, 2), (conv(3, (2, 2)), RELU, *HEAD)),
+    "linear-clipped-scores": Case((8,), (linear(5), RELU, linear(4), RELU)),
+}
+
+LAYOUTS = {
+    "flatten-kept": after_front(max_pool(), FLATTEN, RELU, unflatten(3, 3, 3), conv(2, (2, 2))),
+    "flatten-then-clip": after_front(average_pool(), FLATTEN, clip(0.25, 1.0)),
+    "unflatten": Case((24,), (linear(24), RELU, unflatten(3, 4, 2), conv(3, (2, 2)), RELU, *HEAD)),
+    "identity": after_front(IDENTITY, conv(3), IDENTITY),
+    "norm": after_front(conv(4), NORM, RELU),
+    "norm-1d": Case((1, 15, 2), (conv(3, (1, 3)), NORM, RELU, *HEAD)),
+    "norm-of-features": Case((7,), (linear(5), NORM, RELU, linear(3))),
+    "clip-after-max": Case((6, 6, 2), (FRONT, max_pool(), RELU, *HEAD)),
+    "clip-after-average": Case((6, 6, 2), (FRONT, average_pool(), clip(-0.5, 0.5), *HEAD)),
+    "clip-twice": after_front(RELU6, max_pool(), RELU6, clip(0.0, 1.0)),
+    "clip-of-input": Case((5, 5, 2), (RELU, FRONT, RELU, *HEAD)),
+    "clip-below-0": Case((6, 6, 2), (FRONT, max_pool(), clip(-2.0, -0.5), *HEAD)),
+}
+
+ENDS = {
+    "ends-in-average": Case(
+        (6, 6, 2), (FRONT, RELU, conv(4), average_pool((4, 4), (4, 4)), FLATTEN)
+    ),
+    "ends-in-map": Case((6, 6, 2), (FRONT, RELU, conv(4), average_pool((4, 4), (4, 4)))),
+    "ends-in-conv": Case((3, 3, 2), (FRONT, RELU, conv(4), FLATTEN)),
+    "ends-in-max": Case((6, 6, 2), (FRONT, RELU, conv(3), max_pool((4, 4), (4, 4)), FLATTEN)),
+    "ends-in-large-map": Case((4, 4, 2), (FRONT, RELU, conv(2), FLATTEN)),
+    "ends-in-softmax": Case(
+        (6, 6, 2), (FRONT, RELU, conv(4), average_pool((4, 4), (4, 4)), FLATTEN, SOFTMAX)
+    ),
+}
+
+BODY = (FRONT, RELU, conv(4, stride=(2, 2)), RELU, max_pool(), FLATTEN, linear(6), RELU, linear(3))
+
+PARTS = {
+    "last-1": Case((9, 9, 2), BODY, trained="last:1"),
+    "last-2": Case((9, 9, 2), BODY, trained="last:2"),
+    "last-3": Case((9, 9, 2), BODY, trained="last:3"),
+    "first-only": Case((9, 9, 2), BODY, trained="conv1"),
+    "middle-only": Case((9, 9, 2), BODY, trained="conv3"),
+    "linear-in-front-of-frozen": Case((9, 9, 2), BODY, trained="linear7"),
+}
+
+WEIGHTS = {
+    "zero-rows": Case(
+        (5, 5, 2),
+        (
+            conv(4, weights="zero-rows"),
+            RELU,
+            FLATTEN,
+            linear(6, weights="zero-rows"),
+            RELU,
+            linear(3),
+        ),
+    ),
+    "zero-head": Case((5, 5, 2), (FRONT, RELU, FLATTEN, linear(4, weights="zero"))),
+    "zero-layer": Case((5, 5, 2), (conv(3, weights="zero"), RELU, *HEAD)),
+    "tiny-rows": Case((5, 5, 2), (conv(4, weights="tiny-rows"), RELU6, conv(4), RELU, *HEAD)),
+    "tiny-rows-frozen": Case(
+        (5, 5, 2), (conv(4, weights="tiny-rows"), RELU6, conv(4), RELU, *HEAD), trained="last:1"
+    ),
+    "ratio-over-half": Case(
+        (6,),
+        (linear(5, weights="large"), clip(0.0, 0.5), linear(4, weights="large"), RELU, linear(3)),
+    ),
+    "tiny-rows-ratio-over-half": Case(
+        (40,),
+        (linear(8, weights="tiny-rows-large"), clip(0.0, 0.25), linear(3)),
+    ),
+}
+
+SCALES = {
+    "input-1e6": after_front(conv(3), RELU, scale=1e6, bias=1e-4),
+    "input-1e3": after_front(conv(3), RELU, scale=1e3),
+    "input-1e-3": after_front(conv(3), RELU, scale=1e-3),
+    "input-1e-6": after_front(conv(3), RELU, scale=1e-6),
+    "input-1e6-frozen": after_front(conv(3), RELU, scale=1e6, bias=1e-4, trained="last:1"),
+    "input-1e-6-frozen": after_front(conv(3), RELU, scale=1e-6, trained="last:1"),
+}
+
+ZOO = {
+    "zoo-2d": Case(
+        (11, 9, 3),
+        (
+            *(conv(5, (3, 3), (1, 1), (1, 0, 2, 1)), RELU),
+            *(max_pool((3, 3), (2, 2), ALL_1), clip(0.0, 1.5)),
+            *(conv(7, (1, 1)), RELU6, average_pool((3, 2), (1, 1), (1, 1, 0, 0))),
+            *(conv(6, (3, 2), (2, 2), ALL_1), FLATTEN, clip(-1.0, 1.0)),
+            *(linear(12), RELU, unflatten(2, 3, 2), conv(3, (2, 2), padding=ALL_1), RELU),
+            *(FLATTEN, linear(10), RELU, linear(7)),
+        ),
+    ),
+    "zoo-1d": Case(
+        (1, 45, 2),
+        (
+            *(conv(6, (1, 7), (1, 2), (0, 3, 0, 2)), NORM, RELU, max_pool((1, 3), (1, 2))),
+            *(conv(5, (1, 3)), average_pool((1, 3), (1, 2), (0, 1, 0, 1), counted=True)),
+            *(RELU, conv(4, (1, 1)), RELU6, max_pool((1, 2), (1, 2)), conv(4, (1, 2))),
+            *(average_pool((1, 1), (1, 1)), FLATTEN),
+        ),
+    ),
+    "zoo-frozen": Case(
+        (8, 8, 1),
+        (
+            *(FRONT, RELU, conv(6, stride=(2, 2), padding=ALL_1), RELU6, average_pool()),
+            *(conv(8, (2, 2)), RELU, FLATTEN, linear(9), RELU, linear(2)),
+        ),
+        trained="conv3,linear9",
+    ),
+}
+"""What runs on the emulated cores: between them they call every kernel there is."""
+
+CASES = {
+    **CONVOLUTIONS,
+    **POOLS,
+    **LINEARS,
+    **LAYOUTS,
+    **ENDS,
+    **PARTS,
+    **WEIGHTS,
+    **SCALES,
+    **ZOO,
+}

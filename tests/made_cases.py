@@ -1,0 +1,116 @@
+"""Cases that hypothesis makes: one layer of any geometry, and whole networks."""
+
+from __future__ import annotations
+
+import math
+
+from cases import FLATTEN, RELU, Case, Layer, average_pool, clip, conv, linear, max_pool, unflatten
+from hypothesis import assume
+from hypothesis import strategies as st
+
+Shape = tuple[int, ...]
+
+
+@st.composite
+def windows(draw: st.DrawFn, shape: Shape, *, pool: bool) -> tuple[tuple[int, int], ...]:
+    """(kernel, stride, padding) that fit a map of this shape, as flat as the map is."""
+    flat = (shape[0] == 1 and draw(st.booleans()), False)
+    kernel, stride, low, high = [], [], [], []
+    for axis in range(2):
+        size = shape[axis]
+        most = 0 if flat[axis] else 3
+        before, after = draw(st.integers(0, most)), draw(st.integers(0, most))
+        k = draw(st.integers(1, min(7, size + before + after)))
+        if pool:
+            before, after = min(before, k - 1), min(after, k - 1)
+            k = min(k, size + before + after)
+        kernel.append(k)
+        stride.append(1 if flat[axis] else draw(st.integers(1, 3)))
+        low.append(min(before, k - 1) if pool else before)
+        high.append(min(after, k - 1) if pool else after)
+    assume(all(shape[a] + low[a] + high[a] >= kernel[a] for a in range(2)))
+    return tuple(kernel), tuple(stride), (*low, *high)  # type: ignore[return-value]
+
+
+def output_shape(shape: Shape, layer: Layer) -> Shape:
+    """Of a layer over a map or a vector."""
+    if layer.op == "linear":
+        return (layer.out,)
+    if layer.op == "flatten":
+        return (math.prod(shape),)
+    if layer.op == "unflatten":
+        return tuple(layer.attributes["shape"])
+    if layer.op not in ("conv", "max_pool", "average_pool"):
+        return shape
+    kernel = layer.attributes.get("kernel", layer.kernel)
+    stride, padding = layer.attributes["stride"], layer.attributes["padding"]
+    sides = [
+        (shape[a] + padding[a] + padding[a + 2] - kernel[a]) // stride[a] + 1 for a in range(2)
+    ]
+    return (*sides, layer.out if layer.op == "conv" else shape[2])
+
+
+@st.composite
+def layers(draw: st.DrawFn, shape: Shape) -> Layer:
+    """A layer that a map, or a vector, of this shape can go through."""
+    bounds = st.sampled_from(
+        [(0.0, math.inf), (0.0, 6.0), (-1.0, 1.0), (0.0, 0.5), (-2.0, math.inf)]
+    )
+    weights = st.sampled_from(["normal"] * 4 + ["zero-rows", "tiny-rows", "large"])
+    if len(shape) == 1:
+        kind = draw(st.sampled_from(["linear", "clip", "unflatten"]))
+        if kind == "unflatten" and shape[0] <= 60:
+            height = draw(st.sampled_from([h for h in (1, 2, 3, 4) if shape[0] % h == 0]))
+            rest = shape[0] // height
+            width = draw(st.sampled_from([w for w in range(1, rest + 1) if rest % w == 0]))
+            return unflatten(height, width, rest // width)
+        if kind == "clip":
+            return clip(*draw(bounds))
+        return linear(draw(st.integers(1, 20)), weights=draw(weights))
+    kind = draw(st.sampled_from(["conv", "conv", "max_pool", "average_pool", "clip", "flatten"]))
+    if kind == "conv":
+        kernel, stride, padding = draw(windows(shape, pool=False))
+        fields = {"weights": draw(weights)}
+        return conv(draw(st.integers(1, 6)), kernel, stride, padding, **fields)  # type: ignore[arg-type]
+    if kind in ("max_pool", "average_pool"):
+        kernel, stride, padding = draw(windows(shape, pool=True))
+        if kind == "max_pool":
+            return max_pool(kernel, stride, padding)  # type: ignore[arg-type]
+        return average_pool(kernel, stride, padding, counted=draw(st.booleans()))  # type: ignore[arg-type]
+    return clip(*draw(bounds)) if kind == "clip" else FLATTEN
+
+
+SHAPES = st.one_of(
+    st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(1, 4)),
+    st.tuples(st.just(1), st.integers(2, 24), st.integers(1, 3)),
+    st.tuples(st.integers(1, 30)),
+)
+SEEDS = st.integers(0, 2**16)
+
+
+@st.composite
+def single_layers(draw: st.DrawFn) -> Case:
+    """One layer alone."""
+    shape = draw(SHAPES)
+    return Case(shape, (draw(layers(shape)),), seed=draw(SEEDS))
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Case:
+    """Up to six layers, then a linear one; any part of it is trained."""
+    shape = draw(SHAPES)
+    chain: list[Layer] = []
+    now: Shape = shape
+    for _ in range(draw(st.integers(0, 6))):
+        layer = draw(layers(now))
+        chain.append(layer)
+        now = output_shape(now, layer)
+        if layer.op in ("conv", "linear") and draw(st.booleans()):
+            chain.append(RELU)
+        assume(math.prod(now) <= 500)
+    if len(now) == 3:
+        chain.append(FLATTEN)
+    chain.append(linear(draw(st.integers(2, 5))))
+    names = [f"{layer.op}{i}" for i, layer in enumerate(chain, 1) if layer.op in ("conv", "linear")]
+    trained = draw(st.sampled_from(["all", "last:1", *names]))
+    return Case(shape, tuple(chain), trained=trained, seed=draw(SEEDS))

@@ -1,0 +1,181 @@
+"""Does every op's float reference compute what onnxruntime computes?
+
+Networks are translated node by node, and every node's output is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from case_models import INPUT, float_graph, samples
+from cases import CASES, Case
+from hypothesis import given, settings
+from made_cases import single_layers
+from onnx import helper, numpy_helper
+
+from insitu.graph.evaluate import evaluate_float
+from insitu.graph.model import Array, Graph, Node
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is the oracle")
+
+UNIT = 2.0**-24
+"""A float32 operation rounds by this much of its result."""
+
+
+def channels_first(x: Array) -> Array:
+    """x[n, h, w, c] -> x[n, c, h, w]; others as they are."""
+    return x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
+
+
+def _window(attributes: Any) -> dict[str, Any]:
+    pads = {"pads": list(attributes["padding"]), "strides": list(attributes["stride"])}
+    if "kernel" in attributes:
+        pads["kernel_shape"] = list(attributes["kernel"])
+    return pads
+
+
+def _conv(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:
+    w, b = data
+    return "Conv", [w.transpose(0, 3, 1, 2), b], _window(node.attributes)
+
+
+def _linear(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:
+    return "Gemm", data, {"transB": 1}
+
+
+def _clip(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:
+    return "Clip", [np.asarray(node.attributes[k], np.float32) for k in ("min", "max")], {}
+
+
+def _average(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:
+    counted = int(node.attributes["count_include_pad"])
+    return "AveragePool", [], {**_window(node.attributes), "count_include_pad": counted}
+
+
+def _unflatten(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:
+    height, width, channels = node.attributes["shape"]
+    return "Reshape", [np.asarray([0, channels, height, width])], {}
+
+
+Translation = Callable[[Node, list[Array]], tuple[str, list[Array], dict[str, Any]]]
+TRANSLATIONS: dict[str, Translation] = {
+    "conv": _conv,
+    "linear": _linear,
+    "clip": _clip,
+    "average_pool": _average,
+    "unflatten": _unflatten,
+    "max_pool": lambda node, data: ("MaxPool", [], _window(node.attributes)),
+    "flatten": lambda node, data: ("Flatten", [], {}),
+    "identity": lambda node, data: ("Identity", [], {}),
+    "softmax": lambda node, data: ("Softmax", [], {"axis": -1}),
+    "batch_norm": lambda node, data: (
+        "BatchNormalization",
+        data,
+        {"epsilon": node.attributes["epsilon"]},
+    ),
+}
+
+
+def of_onnxruntime(graph: Graph, x: Array) -> dict[str, Array]:
+    """Every node's output, channels first."""
+    nodes, constants = [], []
+    for node in graph.nodes:
+        data = [graph.tensors[name].data for name in node.inputs[1:]]
+        op, arrays, attributes = TRANSLATIONS[node.op.name](
+            node, [d for d in data if d is not None]
+        )
+        names = [f"{node.name}:{index}" for index in range(len(arrays))]
+        constants += [
+            numpy_helper.from_array(np.ascontiguousarray(array), name)
+            for array, name in zip(arrays, names, strict=True)
+        ]
+        nodes.append(helper.make_node(op, [node.inputs[0], *names], node.outputs, **attributes))
+    first = channels_first(x)
+    inputs = [helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, first.shape)]
+    wanted = [node.outputs[0] for node in graph.nodes]
+    outputs = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in wanted]
+    proto = helper.make_model(
+        helper.make_graph(nodes, "case", inputs, outputs, constants),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return dict(zip(wanted, session.run(wanted, {INPUT: first}), strict=True))
+
+
+def assert_same(case: Case) -> None:
+    """Each node is given what onnxruntime gave the node before, so that errors do not add up.
+
+    Both sides round: onnxruntime each product and sum of `terms` + 1 terms in float32, ours not at
+    all (float64). So they differ by (terms + 2) units of the sum of absolute values at most; ops
+    without sums by 8 units, for an exponential or a square root.
+    """
+    graph = float_graph(case)
+    x = samples(case, 2)
+    expected = of_onnxruntime(graph, x)
+    values: dict[str, Array] = {INPUT: x.astype(np.float64)}
+    for node in graph.nodes:
+        (size,) = evaluate_sizes(node, values, graph)
+        (got,) = run(node, values, graph)
+        wanted = expected[node.outputs[0]].astype(np.float64)
+        wanted = wanted.transpose(0, 2, 3, 1) if wanted.ndim == 4 else wanted
+        assert got.shape == wanted.shape, node.name
+        weights = graph.tensors[node.inputs[1]].shape if node.op.weights else ()
+        terms = max(int(np.prod(weights[1:])), int(np.prod(node.attributes.get("kernel", 1))))
+        bound = (terms + 8) * UNIT * size + 1e-30
+        assert (np.abs(got - wanted) <= bound).all(), f"{node.name}: {np.abs(got - wanted).max()}"
+        values[node.outputs[0]] = wanted
+
+
+def run(node: Node, values: dict[str, Array], graph: Graph) -> list[Array]:
+    assert node.op.float_reference is not None
+    constants = [graph.tensors[name].data for name in node.inputs[1:]]
+    data = [c.astype(np.float64) for c in constants if c is not None]
+    return list(node.op.float_reference(node.attributes, [values[node.inputs[0]], *data]))
+
+
+def evaluate_sizes(node: Node, values: dict[str, Array], graph: Graph) -> list[Array]:
+    """The sum of the absolute values of what is summed, for each output."""
+    if node.op.name == "batch_norm":
+        gamma, beta, mean, variance = (graph.tensors[n].data for n in node.inputs[1:])
+        assert gamma is not None and beta is not None and mean is not None and variance is not None
+        scale = np.abs(gamma / np.sqrt(variance + node.attributes["epsilon"]))
+        return [(np.abs(values[node.inputs[0]]) + np.abs(mean)) * scale + np.abs(beta)]
+    if not node.op.weights and node.op.name != "average_pool":
+        return [np.abs(run(node, values, graph)[0])]
+    bare = replace(node, attributes={k: v for k, v in node.attributes.items() if k != "clip"})
+    absolute = {name: np.abs(value) for name, value in values.items()}
+    tensors = {
+        name: replace(t, data=None if t.data is None else np.abs(t.data))
+        for name, t in graph.tensors.items()
+    }
+    return run(bare, absolute, replace(graph, tensors=tensors))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_node_of_a_case_is_that_of_onnxruntime(case: str) -> None:
+    assert_same(CASES[case])
+
+
+@given(case=single_layers())
+@settings(max_examples=150)
+def test_a_layer_of_any_geometry_is_that_of_onnxruntime(case: Case) -> None:
+    assert_same(case)
+
+
+@pytest.mark.parametrize("case", ["linear", "zoo-2d", "ends-in-average"])
+def test_a_batch_is_its_samples_one_by_one(case: str) -> None:
+    graph, x = float_graph(CASES[case]), samples(CASES[case], 3).astype(np.float64)
+    together = evaluate_float(graph, {INPUT: x})[graph.outputs[0]]
+    for index in range(len(x)):
+        alone = evaluate_float(graph, {INPUT: x[index : index + 1]})[graph.outputs[0]]
+        np.testing.assert_allclose(alone[0], together[index], rtol=1e-12, atol=1e-12)

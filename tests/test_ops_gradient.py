@@ -1,0 +1,148 @@
+"""Is one step of the float training graph the step of SGD that torch's autograd computes?
+
+Everything is float64. Each case's op stands behind a trained layer, whose update is wrong where
+the op's input gradient is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from case_models import INPUT, float_graph, samples, trainable
+from cases import CASES, Case
+from hypothesis import given, settings
+from made_cases import networks
+
+from insitu.differentiate import LABEL, differentiate
+from insitu.graph.evaluate import evaluate_float
+from insitu.graph.model import Array, Graph, Kind, Node
+from insitu.ops.rows import LEARNING_RATE
+from insitu.simplify import simplify
+
+torch = pytest.importorskip("torch", reason="autograd of torch is the oracle")
+
+RATE = 0.05
+BATCH = 3
+
+
+def padded(x: Any, padding: tuple[int, int, int, int], value: float = 0.0) -> Any:
+    top, left, bottom, right = padding
+    return torch.nn.functional.pad(x, (left, right, top, bottom), value=value)
+
+
+def average(x: Any, attributes: Any) -> Any:
+    """Torch pads both sides alike, so the sums and the counts are taken one by one."""
+
+    def sums(v: Any) -> Any:
+        pooled = torch.nn.functional.avg_pool2d
+        return pooled(
+            padded(v, attributes["padding"]),
+            attributes["kernel"],
+            attributes["stride"],
+            divisor_override=1,
+        )
+
+    if attributes["count_include_pad"]:
+        return sums(x) / (attributes["kernel"][0] * attributes["kernel"][1])
+    return sums(x) / sums(torch.ones_like(x))
+
+
+def clipped(x: Any, attributes: Any) -> Any:
+    """Torch's relu has gradient 0 at 0, its clamp 1 at both ends; no value of ours is at an end."""
+    low, high = attributes.get(
+        "clip", (attributes.get("min", -np.inf), attributes.get("max", np.inf))
+    )
+    return torch.clamp(x, low, high)
+
+
+def of_torch(node: Node, x: Any, data: list[Any]) -> Any:
+    """One node, maps channels first."""
+    attributes, functional = node.attributes, torch.nn.functional
+    match node.op.name:
+        case "conv":
+            w = data[0].permute(0, 3, 1, 2)
+            y = functional.conv2d(
+                padded(x, attributes["padding"]), w, data[1], attributes["stride"]
+            )
+            return clipped(y, attributes)
+        case "linear":
+            features = x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+            y = functional.linear(features.reshape(len(x), -1), data[0], data[1])
+            return clipped(y, attributes)
+        case "clip":
+            return clipped(x, attributes)
+        case "max_pool":
+            bordered = padded(x, attributes["padding"], -np.inf)
+            return functional.max_pool2d(bordered, attributes["kernel"], attributes["stride"])
+        case "average_pool":
+            return average(x, attributes)
+        case "flatten":
+            return x.reshape(len(x), -1)
+        case "unflatten":
+            height, width, channels = attributes["shape"]
+            return x.reshape(len(x), channels, height, width)
+    raise AssertionError(node.op.name)
+
+
+def torch_step(graph: Graph, x: Array, labels: Array) -> dict[str, Array]:
+    """State after a step of SGD on the sum of the samples' losses."""
+    tensors = {
+        t.name: torch.tensor(t.data.astype(np.float64), requires_grad=t.kind is Kind.STATE)
+        for t in graph.tensors.values()
+        if t.data is not None
+    }
+    value = torch.tensor(x.transpose(0, 3, 1, 2) if x.ndim == 4 else x)
+    for node in graph.nodes:
+        value = of_torch(node, value, [tensors[name] for name in node.inputs[1:]])
+    scores = value.reshape(len(x), -1)
+    loss = torch.nn.functional.cross_entropy(scores, torch.tensor(labels), reduction="sum")
+    loss.backward()
+    return {
+        name: (t - RATE * t.grad).detach().numpy() for name, t in tensors.items() if t.requires_grad
+    }
+
+
+def bound(graph: Graph, values: dict[str, Array]) -> float:
+    """Of the difference of two steps that sum in different orders.
+
+    A product of an activation and an error is at most `largest`; a weight's gradient is a sum of
+    at most `terms` of them, each with the relative error of the sums on the way to it, of which
+    there are `terms` again in all; each side rounds every sum and product by 2^-53.
+    """
+    activations = max(np.abs(v).max() for n, v in values.items() if n == INPUT or ".y" in n)
+    errors = max(np.abs(v).max() for n, v in values.items() if ".d" in n)
+    terms = sum(t.size for t in graph.tensors.values()) * BATCH
+    largest = max(activations, 1) * max(errors, 1)
+    return float(2 * terms * 2.0**-53 * largest * RATE) + 2.0**-52
+
+
+def assert_same_step(case: Case) -> None:
+    graph = trainable(simplify(float_graph(case)), case.trained)
+    x = samples(case, BATCH).astype(np.float64)
+    classes = graph.tensors[graph.outputs[0]].size
+    labels = np.random.default_rng(case.seed).integers(0, classes, BATCH)
+    inputs = {
+        t.name: t.data.astype(np.float64) for t in graph.tensors.values() if t.data is not None
+    }
+    step = differentiate(graph)
+    values = evaluate_float(
+        step, {**inputs, INPUT: x, LABEL: labels, LEARNING_RATE: np.asarray([RATE])}
+    )
+    expected = torch_step(graph, x, labels)
+    assert expected
+    for name, wanted in expected.items():
+        difference = np.abs(values[name] - wanted).max()
+        assert difference <= bound(graph, values), f"{name}: {difference}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_step_of_a_case_is_that_of_autograd(case: str) -> None:
+    assert_same_step(CASES[case])
+
+
+@given(case=networks())
+@settings(max_examples=100)
+def test_a_step_of_any_network_is_that_of_autograd(case: Case) -> None:
+    assert_same_step(case)
