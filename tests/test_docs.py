@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from networks import example
 
 from insitu import fixed_point
 from insitu.differentiate import differentiate
@@ -24,6 +26,7 @@ from insitu.ops import OPS, rows
 from insitu.ops.loss import softmax_cross_entropy
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference
+from insitu.toolchains import find_toolchain
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -297,3 +300,50 @@ def test_the_bound_on_the_page_is_where_an_accumulator_could_overflow(what: str)
         node = builder.nodes[-1]
         (bound,) = node.op.bounds(node, builder.finish((x,)))
         assert (bound.largest <= bound.limit) == holds
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `insitu compile` writes for an untrained MLP 64-32-10."""
+    folder = tmp_path_factory.mktemp("compiled")
+    example("digits_mlp").main(folder)
+    options = ["--data", "calibration.npz", "--out", "out"]
+    run([sys.executable, "-m", "insitu", "compile", "model.onnx", *options], folder)
+    return folder / "out"
+
+
+@pytest.mark.toolchain
+def test_the_c_example_learns(compiled: Path, tmp_path: Path) -> None:
+    (source,) = [b for b in blocks(DOCS / "architecture.md") if b.language == "c"]
+    (tmp_path / "main.c").write_text(source.text)
+    tool = find_toolchain("host")
+    sources = [*compiled.glob("*.c"), *compiled.glob("runtime/*.c"), tmp_path / "main.c"]
+    strict = ("-std=c99", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2")
+    folders = (f"-I{compiled}", f"-I{compiled / 'runtime'}")
+    tool.run(*strict, *folders, *sources, "-o", tmp_path / "main")
+    assert re.match(r"class 3, loss 0\.\d\d\n$", run([str(tmp_path / "main")], tmp_path))
+
+
+def table(page: Path, heading: str) -> list[str]:
+    """What stands as `code` in the first column of the table under a heading."""
+    text = page.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    first = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    return [name for cell in first for name in re.findall(r"`([^`]+)`", cell)]
+
+
+@pytest.mark.toolchain
+def test_the_folder_and_its_keys_are_as_the_page_says(compiled: Path) -> None:
+    page = DOCS / "architecture.md"
+    files = {name.rstrip("/") for name in table(page, "The folder that `insitu compile` writes")}
+    assert files - {"build"} == {
+        path.name.replace("insitu_model", "insitu_NAME")
+        for path in compiled.iterdir()
+        if path.name != "build"
+    }
+    keys = json.loads((compiled / "insitu.json").read_text()).keys()
+    assert set(table(page, "The keys of `insitu.json`")) == set(keys)
+
+
+def test_the_modules_on_the_page_are_there() -> None:
+    names = table(DOCS / "architecture.md", "The way through the house")
+    assert all((ROOT / "insitu" / name).exists() for name in names)
