@@ -165,11 +165,12 @@ class Compiled:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a stream did: the same fields for every way to run it."""
+    """What a stream did to the reference."""
 
     state: bytes
     losses: Array
     predicted: Array
+    reference: Reference
 
 
 def run_reference(step: Graph, stream: Stream) -> Outcome:
@@ -183,7 +184,10 @@ def run_reference(step: Graph, stream: Stream) -> Outcome:
         losses.append(np.nan if label == PREDICT else reference.train_step(x, label, rate))
     state = {**reference.state, "seed": np.asarray([stream.seed], np.uint32)}
     return Outcome(
-        state_layout(step).pack(state), np.asarray(losses, np.float32), np.asarray(predicted)
+        state=state_layout(step).pack(state),
+        losses=np.asarray(losses, np.float32),
+        predicted=np.asarray(predicted),
+        reference=reference,
     )
 
 

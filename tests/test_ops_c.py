@@ -1,0 +1,188 @@
+"""Does the generated C do bit for bit what the integer reference does, on the desk and on cores?
+
+Each case is a network whose C is generated, so that every kernel is called as users' models call
+it. The harness poisons the arena; the state after the stream holds every weight, bias and range.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from case_models import Compiled, HostBuilder, run_reference
+from cases import CASES, ZOO, Case
+from fakes import MACHINES, board, toolchain_or_skip
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_cases import networks
+
+from insitu.artifacts import RunResult
+from insitu.build import build_firmware, ports
+from insitu.graph.model import Graph
+from insitu.run import emulator
+from insitu.run.stream import Stream
+
+pytestmark = pytest.mark.toolchain
+
+RECORDS = 24
+CORES = ["cortex-m0plus", "cortex-m3", "cortex-m4-fpu", "cortex-m7-fpu", "cortex-m33-fpu"]
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> HostBuilder:
+    return HostBuilder(tmp_path_factory.mktemp("host"))
+
+
+def assert_same(step: Graph, stream: Stream, result: RunResult) -> None:
+    expected = run_reference(step, stream)
+    np.testing.assert_array_equal(result.predicted, expected.predicted)
+    np.testing.assert_array_equal(result.losses, expected.losses)
+    assert result.state == expected.state
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_c_on_the_desk_equals_the_reference(case: str, host: HostBuilder) -> None:
+    compiled = Compiled(CASES[case])
+    stream = compiled.stream(RECORDS)
+    model = host.library(compiled)
+    assert_same(compiled.step, stream, model.run(stream))
+
+
+@pytest.mark.parametrize("case", ["zoo-2d", "ends-in-average", "clip-after-average", "linear"])
+def test_scores_in_c_equal_the_reference(case: str, host: HostBuilder) -> None:
+    compiled = Compiled(CASES[case])
+    stream = compiled.stream(RECORDS)
+    model = host.library(compiled)
+    model.run(stream)
+    scores, _ = model.predict(stream.x)
+    reference = run_reference(compiled.step, stream).reference
+    shape = compiled.step.tensors[compiled.step.inputs[0]].shape
+    for x, got in zip(stream.x, scores, strict=True):
+        np.testing.assert_array_equal(got, reference.predict(x.reshape(shape)).reshape(-1))
+
+
+@given(case=networks())
+@settings(max_examples=40)
+def test_c_of_any_network_equals_the_reference(case: Case, host: HostBuilder) -> None:
+    compiled = Compiled(case)
+    stream = compiled.stream(12)
+    assert_same(compiled.step, stream, host.library(compiled).run(stream))
+
+
+def run_on_core(
+    compiled: Compiled, stream: Stream, machine: str, name: str | None, folder: Path
+) -> RunResult:
+    core, fpu = MACHINES[machine]
+    toolchain = toolchain_or_skip(core, name)
+    compiled.write(folder / "source")
+    made = board(core, fpu=fpu)
+    firmware = build_firmware(
+        folder / "source", "model", made, folder, toolchain=toolchain, limits=False
+    )
+    return emulator.run(firmware, stream)
+
+
+ON_CORES = [
+    *((case, machine, "gcc") for case in ZOO for machine in CORES),
+    *(("zoo-2d", machine, "zig") for machine in CORES),
+]
+
+
+@pytest.mark.parametrize(("case", "machine", "name"), ON_CORES)
+def test_c_on_a_core_equals_the_reference(
+    case: str, machine: str, name: str, tmp_path: Path
+) -> None:
+    compiled = Compiled(ZOO[case])
+    stream = compiled.stream(RECORDS)
+    assert_same(compiled.step, stream, run_on_core(compiled, stream, machine, name, tmp_path))
+
+
+@given(case=networks(), machine=st.sampled_from(CORES))
+@settings(max_examples=10)
+def test_c_of_any_network_on_a_core_equals_the_reference(
+    case: Case, machine: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    compiled = Compiled(case)
+    stream = compiled.stream(8)
+    result = run_on_core(compiled, stream, machine, None, tmp_path_factory.mktemp("core"))
+    assert_same(compiled.step, stream, result)
+
+
+# what the references call is what the header declares
+
+RUNTIME = ports().parent
+HEADER = re.sub(
+    r"/\*.*?\*/", "", (RUNTIME / "include/insitu_kernels.h").read_text(), flags=re.DOTALL
+)
+NOT_NODES = {"insitu_quantize_input_f32", "insitu_argmax_f32"}
+"""What the generated functions call around the nodes."""
+
+
+def struct_fields() -> dict[str, list[tuple[str, str]]]:
+    """(type, field) in order, by type name."""
+    structs = {}
+    for body, name in re.findall(r"typedef struct \{(.*?)\} (\w+);", HEADER, flags=re.DOTALL):
+        fields = []
+        for line in body.split(";"):
+            if line.strip():
+                kind, names = line.strip().split(maxsplit=1)
+                fields += [(kind, field.strip()) for field in names.split(",")]
+        structs[name] = fields
+    return structs
+
+
+STRUCTS = struct_fields()
+ALL_CALLS = {
+    call.function: call
+    for case in (*ZOO.values(), CASES["linear-clipped-scores"], CASES["max"], CASES["last-1"])
+    for step in [Compiled(case).step]
+    for node in step.nodes
+    if node.op.c_call is not None
+    for call in [node.op.c_call(node, step)]
+}
+
+
+def assert_fields(params: Any, name: str) -> None:
+    assert list(params) == [field for _, field in STRUCTS[name]], name
+    for kind, field in STRUCTS[name]:
+        if kind in STRUCTS:
+            assert_fields(params[field], kind)
+        else:
+            assert isinstance(params[field], float) == (kind == "float"), f"{name}.{field}"
+
+
+@pytest.mark.parametrize("function", sorted(ALL_CALLS))
+def test_a_call_gives_every_field_of_its_struct_in_order(function: str) -> None:
+    """A designated initialiser that leaves a field out would silently be zero."""
+    call = ALL_CALLS[function]
+    assert_fields(call.params, call.params_type)
+
+
+def parameters(function: str) -> list[str]:
+    found = re.search(rf"\b{function}\((.*?)\);", HEADER, flags=re.DOTALL)
+    assert found, f"{function} is not declared"
+    return [" ".join(p.split()) for p in found.group(1).split(",")]
+
+
+@pytest.mark.parametrize("function", sorted(ALL_CALLS))
+def test_a_call_gives_every_argument_that_is_declared(function: str) -> None:
+    """What starts with ? is a quantization, with ! scratch; the parameter struct comes first."""
+    call, declared = ALL_CALLS[function], parameters(function)
+    assert declared[0] == f"const {call.params_type} *{declared[0].split('*')[-1]}"
+    assert len(call.arguments) == len(declared) - 1
+    for argument, wanted in zip(call.arguments, declared[1:], strict=True):
+        assert argument.startswith("?") == wanted.startswith("const insitu_qparams_t *")
+        assert argument.startswith("!") == (wanted == "void *scratch")
+
+
+def test_every_declared_kernel_is_called_by_an_op() -> None:
+    declared = set(re.findall(r"\b(insitu_\w+)\(", HEADER))
+    assert declared - NOT_NODES == set(ALL_CALLS)
+
+
+def test_every_kernel_is_defined_where_its_op_says() -> None:
+    for call in ALL_CALLS.values():
+        assert re.search(rf"\b{call.function}\(", (RUNTIME / "src" / call.source).read_text())
