@@ -143,7 +143,7 @@ class Network:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".insitu-") as made:
                 fresh = Path(made) / "result"
-                shutil.copytree(self.folder, fresh, ignore=shutil.ignore_patterns("build"))
+                _copy_sources(self.folder, fresh)
                 (fresh / MANIFEST).write_text(json.dumps(self._manifest(), indent=1) + "\n")
                 _save_arrays(fresh / ARRAYS, self)
                 (fresh / PLAN).write_text(plan_text(self.plan))
@@ -223,6 +223,14 @@ def _fields(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -
         "measurement": Measurement(**measurement),
         "folder": folder,
     }
+
+
+def _copy_sources(source: Path, target: Path) -> None:
+    """Copy the C files; the copies have the user's own permissions, not a temporary folder's."""
+    for path in (*source.glob("*.[ch]"), *source.glob("runtime/*.[ch]")):
+        copied = target / path.relative_to(source)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copied)
 
 
 def _save_arrays(path: Path, network: Network) -> None:
