@@ -31,6 +31,7 @@ from insitu.measure import accuracy
 from insitu.network import check_replaceable
 from insitu.report.adaptation import Adaptation
 from insitu.report.characters import percent, picture, sparkline
+from insitu.report.figures import trained_names
 from insitu.report.html import write_html
 from insitu.report.text import is_plain, step_line, used
 from insitu.run import emulator
@@ -77,7 +78,7 @@ def run_demo(
     with stages.bar:
         story.opening(world)
         stages.begin("compile", "compiling for the board")
-        network = _compile(world, board, tools).save(out)
+        network = _compile(world, board, tools, out)
         story.compiled(network)
         run, old_world = _train_on_board(network, world, tools, stages)
         story.ran(run, old_world)
@@ -102,14 +103,17 @@ def run_demo(
     return {**figures, "epochs": EPOCHS, "report": str(report), "seconds_in_all": seconds}
 
 
-def _compile(world: Shift, board: str, tools: Tools) -> TrainableNetwork:
+def _compile(world: Shift, board: str, tools: Tools, out: Path) -> TrainableNetwork:
     place = resources.files("insitu").joinpath("demo_data", NETWORK)
     with resources.as_file(place) as path:
         model = pipeline.load(path)
     training = TrainingConfig(layers=LAYERS, lr=RATE, seed=SEED)
-    return pipeline.compile(
+    network = pipeline.compile(
         model, calibration=world.train.x, training=training, board=board, name="digits", tools=tools
     )
+    saved = network.save(out)
+    network.temporary.cleanup()
+    return saved
 
 
 def _train_on_board(
@@ -238,10 +242,9 @@ class _Story:
     def compiled(self, network: TrainableNetwork) -> None:
         """Bytes and time against the board's limits."""
         board, figures = network.board, network.figures
-        trained = [n.name for n in network.float_graph.nodes if n.name in network.trained]
         count = figures["trainable_parameters"]
         self.say("board", f"{board.title}, {board.core} at {board.clock_hz / 1e6:g} MHz, emulated")
-        self.say("trains", f"{', '.join(trained)}: {count:,} parameters, one byte a weight")
+        self.say("trains", f"{trained_names(network)}: {count:,} parameters, one byte a weight")
         self.say("RAM", used(self.console, figures["ram_bytes"], board.ram_bytes))
         self.say("flash", used(self.console, figures["flash_bytes"], board.flash_bytes))
         self.say("a step", step_line(step_figures(network, network.measurement, board)))
@@ -254,8 +257,8 @@ class _Story:
         seconds, joules = (run.steps * step[key] / 1e3 for key in ("ms_per_step", "mj_per_step"))
         self.say(
             "training",
-            f"{run.steps:,} steps on the board ({seconds:.0f} s and {joules:.2f} J of its time and "
-            f"energy; {run.seconds:.0f} s in {run.emulator})",
+            f"{run.steps:,} steps on the board: at most {seconds:.0f} s and {joules:.2f} J there, "
+            f"{run.seconds:.0f} s in {run.emulator}",
         )
         self.say("loss", sparkline(run.losses, plain=self.plain))
         same = "equals the board in every bit: state, predictions and losses"

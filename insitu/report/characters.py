@@ -28,6 +28,14 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def short(name: str, most: int) -> str:
+    """A name of at most so many characters; the middle is left out."""
+    if len(name) <= most:
+        return name
+    tail = most // 2
+    return f"{name[: most - tail - 2]}..{name[-tail:]}"
+
+
 def bar(share: float, width: int, *, plain: bool = False) -> str:
     """A bar that is full at 1; what is more than nothing shows at least a little."""
     full, rest = ("#", ".") if plain else ("█", "░")

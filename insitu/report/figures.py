@@ -55,6 +55,13 @@ def layer_rows(network: Network) -> list[dict[str, Any]]:
     return rows
 
 
+def trained_names(network: Network, *, most: int = 8) -> str:
+    """The trained layers in order of execution: "conv2, fc1, fc2"."""
+    names = [node.name for node in network.float_graph.nodes if node.name in network.trained]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def _layers(graph: Graph) -> list[str]:
     """Names in order of execution; the loss, which nobody calls a layer, at the end."""
     loss = {n.layer for n in graph.nodes if n.phase is Phase.LOSS}

@@ -30,6 +30,7 @@ from insitu.report.figures import (
     memory_limits,
     memory_parts,
     tensor_rows,
+    trained_names,
 )
 from insitu.twin import History
 
@@ -175,7 +176,6 @@ def _headline(network: Network) -> str:
     step = step_figures(network, network.measurement, network.board)
     error = f"within about {step['cycle_error_percent']} %, see below"
     directions = ", ".join(f"{d} {step[f'instructions_{d}']:,}" for d in DIRECTIONS)
-    names = (n.name for n in network.float_graph.nodes if n.name in network.trained)
     cards += [
         _card("instructions a step", f"{step['instructions_per_step']:,}", directions),
         _card(
@@ -186,12 +186,12 @@ def _headline(network: Network) -> str:
         _card(
             "energy of a step",
             f"{step['mj_per_step']:.3g} mJ",
-            f"at {network.board.active_mw:g} mW; {error}",
+            f"at {network.board.active_mw:g} mW; see below",
         ),
         _card(
             "parameters trained",
             f"{network.figures['trainable_parameters']:,}",
-            escape(", ".join(names)),
+            escape(trained_names(network, most=4)),
         ),
     ]
     return _cards(cards)
@@ -249,7 +249,7 @@ def _layer_table(network: Network) -> str:
     sums = (
         f"{sum(row[key] for row in rows):,}" for key in ("parameters", "state_bytes", "flash_bytes")
     )
-    total = ("total", "", *sums, "", *_costs(rows, ""))
+    total = ("all layers", "", *sums, "", *_costs(rows, ""))
     return f"<h2>Layers</h2>\n{_table(header, body, total)}"
 
 

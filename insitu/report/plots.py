@@ -18,11 +18,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from insitu.graph.model import Array, Phase
 from insitu.network import Network
 from insitu.report.adaptation import Adaptation
-from insitu.report.characters import percent
+from insitu.report.characters import percent, short
 from insitu.report.figures import (
     DIRECTIONS,
     SCRATCH,
@@ -37,6 +38,7 @@ STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
     "font.size": 9,
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "insitu",
     "axes.spines.top": False,
@@ -63,6 +65,7 @@ LARGEST_MAP_INCHES = 40.0
 LEGEND_ENTRIES = 24
 LABEL_POINTS = 7
 TENSORS_SHOWN = 14
+NAME_CHARACTERS = 30
 WINDOW = 200
 """Steps that a point of the learning curve averages."""
 
@@ -75,7 +78,7 @@ def memory_plot(network: Network) -> str:
     colours = _layer_colours(network)
     width = min(max(WIDTH_INCHES, 0.22 * len(nodes)), LARGEST_MAP_INCHES)
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(width, 5.6)
+        figure, axes = _figure(width, 6.0)
         axes.set_xlim(-0.5, len(nodes) - 0.5)
         axes.set_ylim(0, max(plan.arena_bytes, 1) * 1.04)
         shown = dict.fromkeys(owners[life.name] for life in plan.lifetimes)
@@ -125,7 +128,12 @@ def _name_nodes(axes: Axes, network: Network) -> None:
     nodes = network.graph.nodes
     every = -(-len(nodes) // 180)
     places = range(0, len(nodes), every)
-    axes.set_xticks(list(places), [nodes[i].name for i in places], rotation=90, fontsize=7.5)
+    axes.set_xticks(
+        list(places),
+        [short(nodes[i].name, NAME_CHARACTERS) for i in places],
+        rotation=90,
+        fontsize=7.5,
+    )
     for place, tick in zip(places, axes.get_xticklabels(), strict=True):
         tick.set_color(PHASE_COLOURS[nodes[place].phase])
     axes.tick_params(axis="x", length=2)
@@ -150,14 +158,14 @@ def tensor_plot(network: Network) -> str:
             extra = {"RAM": "stack", "flash": "code"}[memory]
             bars.append((f"({extra})", parts[memory][extra], "#888888"))
             share = percent(taken / limits[memory])
-            _bars(axes, bars, f"{memory}: {taken:,} of {limits[memory]:,} bytes ({share})")
+            _bars(axes, bars, f"{memory}: {taken:,} of {limits[memory]:,} B ({share})")
         return _svg(figure, "tensors")
 
 
 def _bars(axes: Axes, bars: Sequence[tuple[str, int, str]], title: str) -> None:
     places = range(len(bars))
     axes.barh(places, [b[1] for b in bars], color=[b[2] for b in bars], height=0.75)
-    axes.set_yticks(places, [b[0] for b in bars], fontsize=8)
+    axes.set_yticks(places, [short(b[0], NAME_CHARACTERS) for b in bars], fontsize=8)
     axes.invert_yaxis()
     longest = max(b[1] for b in bars)
     axes.set_xlim(0, longest * 1.18)
@@ -182,10 +190,10 @@ def cost_plot(network: Network) -> str:
                 values = np.array([row[f"{what}_{direction}"] for row in rows], float)
                 axes.barh(range(len(rows)), values, left=left, color=colour, label=direction)
                 left += values
-            axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
+            axes.set_yticks(range(len(rows)), [short(row["name"], NAME_CHARACTERS) for row in rows])
             axes.set_xlabel(title)
             axes.xaxis.set_major_formatter("{x:,.0f}" if what == "instructions" else "{x:g}")
-            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
+            axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.set_title(
                 f"{title} a step: {left.sum():,.4g}"
                 if what == "ms"
@@ -204,7 +212,7 @@ def learning_plot(losses: Array, adaptation: Adaptation | None) -> str:
         panels = figure.subplots(1, 1 if adaptation is None else 2, squeeze=False)[0]
         steps, loss = _averaged(losses)
         panels[0].plot(steps, loss, color="#4e79a7")
-        panels[0].set(xlabel="training step", ylim=(0, None), title="loss")
+        panels[0].set(xlabel="training step", ylim=(0, 1.08 * loss.max()), title="loss")
         if adaptation is not None:
             steps, share = _averaged(adaptation.right)
             panels[1].plot(steps, 100 * share, color="#59a14f", label="training samples")
@@ -242,11 +250,13 @@ def epochs_plot(loss: Sequence[float], accuracies: Mapping[str, Sequence[float]]
         left, right = figure.subplots(1, 2)
         epochs = np.arange(1, len(loss) + 1)
         left.plot(epochs, loss, "o-", color="#4e79a7")
-        left.set(xlabel="epoch", ylim=(0, None), title="loss")
+        left.set(xlabel="epoch", ylim=(0, 1.08 * max(loss)), title="loss")
         for (name, values), colour in zip(accuracies.items(), PALETTE[2:], strict=False):
             if len(values):
                 right.plot(epochs, 100 * np.asarray(values), "o-", color=colour, label=name)
         right.set(xlabel="epoch", ylim=(0, 103), title="accuracy, %")
+        for axes in (left, right):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         right.legend(loc="lower right", fontsize=8, frameon=False)
         return _svg(figure, "epochs")
 
@@ -257,14 +267,18 @@ def _layer_colours(network: Network) -> dict[str, Any]:
 
 
 def _legend_below(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
-    handles = [Patch(color=colour, label=name) for name, colour in entries[:LEGEND_ENTRIES]]
+    handles = [Patch(color=colour) for _, colour in entries[:LEGEND_ENTRIES]]
+    for handle, (name, _) in zip(handles, entries, strict=False):
+        hidden = name.startswith("_")  # matplotlib leaves such labels out
+        handle.set_label(" " * hidden + short(name, NAME_CHARACTERS))
     phases = [
         Patch(facecolor="none", edgecolor="none", label=phase.value) for phase in PHASE_COLOURS
     ]
+    columns = 9 if max(len(name) for name, _ in entries) < 10 else 4
     legend = figure.legend(
         handles=[*handles, *phases],
-        loc="outside lower center",
-        ncols=9,
+        loc="outside lower left",
+        ncols=columns,
         frameon=False,
         handlelength=1.2,
         fontsize=8,

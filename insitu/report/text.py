@@ -27,6 +27,7 @@ from insitu.report.figures import (
     memory_limits,
     memory_parts,
     tensor_rows,
+    trained_names,
 )
 from insitu.toolchains import Finding
 from insitu.twin import History
@@ -64,9 +65,10 @@ def print_compile(console: Console, network: Network) -> None:
     """What the network needs, and what a training step costs, against the board's limits."""
     _title(console, f"insitu_{network.name}", _board_line(network.board))
     facts = _facts()
-    names = ", ".join(n.name for n in network.float_graph.nodes if n.name in network.trained)
     parameters = network.figures["trainable_parameters"]
-    _fact(facts, "trains", f"{names}: {parameters:,} parameters, one byte a weight")
+    _fact(
+        facts, "trains", f"{trained_names(network)}: {parameters:,} parameters, one byte a weight"
+    )
     _memory_facts(console, facts, network)
     figures = step_figures(network, network.measurement, network.board)
     _step_facts(facts, figures, network.board)
