@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -172,6 +173,11 @@ class Outcome:
     predicted: Array
     reference: Reference
 
+    @property
+    def sha256(self) -> str:
+        """Digest of the state."""
+        return hashlib.sha256(self.state).hexdigest()
+
 
 def run_reference(step: Graph, stream: Stream) -> Outcome:
     """The stream through the specification."""
@@ -194,8 +200,11 @@ def run_reference(step: Graph, stream: Stream) -> Outcome:
 class HostBuilder:
     """Builds models for the desk; the runtime's objects are made once."""
 
-    def __init__(self, folder: Path, toolchain: Toolchain | None = None) -> None:
+    def __init__(
+        self, folder: Path, toolchain: Toolchain | None = None, *, flags: tuple[str, ...] = ()
+    ) -> None:
         self.folder = folder
+        self.flags = flags
         self.toolchain = toolchain or find_toolchain("host")
         self.objects = self._runtime()
         self.built = 0
@@ -219,7 +228,7 @@ class HostBuilder:
         flags = (
             *self.toolchain.compile_flags(),
             *self.toolchain.link_flags(),
-            "-O1",
+            *("-O1", *self.flags),
             *('-DINSITU_HEADER="insitu_model.h"', "-DINSITU_PREFIX=insitu_model"),
             *(f"-I{folder}", f"-I{folder / 'runtime'}", f"-I{ports()}"),
         )

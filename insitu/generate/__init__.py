@@ -3,7 +3,10 @@
 Files: insitu_NAME.h (`interface`), insitu_NAME.c (`network`), insitu_NAME_data.{h,c} (`data`).
 """
 
+import re
+
 from insitu.artifacts import CSource, MemoryPlan
+from insitu.errors import ConfigError
 from insitu.generate.data import data, data_header
 from insitu.generate.interface import header
 from insitu.generate.model_text import ModelText
@@ -15,6 +18,9 @@ RUNTIME_HEADERS = ("insitu.h", "insitu_fixed_point.h", "insitu_kernels.h")
 RUNTIME_ALWAYS = ("layout.c", "loss.c", "rows.c")
 """Sources that hold what every model calls: the way in, the loss, ranges and rates."""
 
+OF_THE_RUNTIME = ("info", "qparams", "status", "kernels", "fixed_point")
+"""Models so called would have types or files of the runtime's names, as would "..._params"."""
+
 __all__ = ["StateLayout", "generate", "state_layout"]
 
 
@@ -24,7 +30,11 @@ def generate(graph: Graph, plan: MemoryPlan, name: str) -> CSource:
     Args:
         graph: training-step graph in integers.
         name: of the model; symbols start with "insitu_NAME".
+
+    Raises:
+        ConfigError: the name makes no C symbols, or those of the runtime.
     """
+    _check_name(name)
     prefix = f"insitu_{name}"
     model = ModelText(graph, plan, prefix, state_layout(graph))
     sources = {model.call(node).source for node in graph.nodes}
@@ -38,3 +48,14 @@ def generate(graph: Graph, plan: MemoryPlan, name: str) -> CSource:
         },
         runtime=(*RUNTIME_HEADERS, *sorted(sources.union(RUNTIME_ALWAYS))),
     )
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise ConfigError(
+            f'model name "{name}" makes no C symbol; take letters, digits and _, a letter first'
+        )
+    if name in OF_THE_RUNTIME or name.endswith("_params"):
+        raise ConfigError(
+            f'model name "{name}": insitu_{name} is a name of the runtime; take another'
+        )

@@ -39,7 +39,7 @@ def c_names(names: Iterable[str]) -> dict[str, str]:
     result: dict[str, str] = {}
     for name in names:
         stem = re.sub(r"\W", "_", name, flags=re.ASCII)
-        stem = f"t_{stem}" if not stem or stem[0].isdigit() else stem
+        stem = stem if stem[:1].isalpha() else f"t_{stem}"
         candidate, count = stem, 1
         while candidate in taken:
             count += 1
@@ -47,6 +47,12 @@ def c_names(names: Iterable[str]) -> dict[str, str]:
         taken.add(candidate)
         result[name] = candidate
     return result
+
+
+def comment(text: str) -> str:
+    """Text that can stand inside a C comment: ASCII, one line, without the signs of a comment."""
+    printable = "".join(c if " " <= c <= "~" else "_" for c in text)
+    return printable.replace("*/", "*_").replace("/*", "/_")
 
 
 def literal(value: Any) -> str:
