@@ -18,6 +18,7 @@ import pytest
 from networks import example
 
 from insitu import fixed_point
+from insitu.cli import app
 from insitu.differentiate import differentiate
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
@@ -124,7 +125,9 @@ def test_rescaling_is_as_the_page_says(page: dict[str, Any]) -> None:
         assert page["split"](ratio, list(rows)) == (list(multipliers), shift)
         for acc in (0, 1, -1, 70000, -70000, *(int(v) for v in rng.integers(-(2**31), 2**31, 9))):
             for m in (int(v) for v in multipliers):
-                assert page["rescale"](acc, m, shift) == fixed_point.rescale(acc, m, shift)
+                assert page["rescale"](acc, m, shift) == fixed_point.rescale(
+                    np.asarray(acc), m, shift
+                )
 
 
 @pytest.mark.parametrize("clip", [(-np.inf, np.inf), (0, np.inf), (0, 6), (-1, 1), (0.5, 2)])
@@ -132,10 +135,8 @@ def test_ranges_are_as_the_page_says(page: dict[str, Any], clip: tuple[float, fl
     rng = np.random.default_rng(3)
     low, high = F32(-0.3), F32(0.7)
     for seen in rng.integers(-500, 500, (200, 2)):
-        q, said = (
-            fixed_point.range_qparams(low, high, *clip),
-            page["quantization"](low, high, *clip),
-        )
+        q = fixed_point.range_qparams(float(low), float(high), *clip)
+        said = page["quantization"](low, high, *clip)
         assert said == {
             "scale": F32(q.scale),
             "zero": q.zero_point,
@@ -266,7 +267,7 @@ def test_a_network_written_from_the_page_learns_the_same(page: dict[str, Any]) -
     for name in ("1", "2"):
         net |= {f"w{name}": reference.state[f"{name}.w"].tolist()}
         net |= {f"bias{name}": reference.state[f"{name}.bias"].tolist()}
-        net |= {f"s{name}": list(step.tensors[f"{name}.row_scale"].data)}
+        net |= {f"s{name}": list(np.asarray(step.tensors[f"{name}.row_scale"].data))}
     for index in range(60):
         sample, label = rng.integers(-128, 128, 12).astype(np.int8), int(rng.integers(4))
         rate = (0.5, 0.05, 0.005)[index % 3]
@@ -347,3 +348,43 @@ def test_the_folder_and_its_keys_are_as_the_page_says(compiled: Path) -> None:
 def test_the_modules_on_the_page_are_there() -> None:
     names = table(DOCS / "architecture.md", "The way through the house")
     assert all((ROOT / "insitu" / name).exists() for name in names)
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the examples in it, and the commands `insitu` and `python` for it."""
+    folder = tmp_path_factory.mktemp("user")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    commands = folder / "bin"
+    commands.mkdir()
+    for name, words in (("python", ""), ("insitu", "-m insitu ")):
+        command = commands / name
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words}"$@"\n')
+        command.chmod(0o755)
+    return folder
+
+
+@pytest.mark.toolchain
+@pytest.mark.slow
+def test_the_readme_can_be_followed(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{user / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    for block in blocks(ROOT / "README.md"):
+        if block.language == "sh":
+            printed = run(["sh", "-e", "-c", block.text], user)
+            assert "equal in every bit" in printed
+        elif block.language == "python":
+            printed = run([sys.executable, "-c", block.text], user)
+            before, after = (float(v) for v in re.findall(r"(?:before|after) (\S+)%", printed))
+            assert before < 20 < 95 < after
+            assert re.search(r"^True \d+\.\d+$", printed, re.MULTILINE)
+        else:
+            assert block.language == "console"
+    assert (user / "work/report.html").stat().st_size > 10_000
+    assert (user / "work/library/CMakeLists.txt").exists()
+
+
+def test_every_command_is_in_the_readme() -> None:
+    told = (ROOT / "README.md").read_text()
+    for command in app.registered_commands:
+        name = command.name or getattr(command.callback, "__name__", "")
+        assert re.search(rf"(`|insitu |make ){name}\b", told), name
