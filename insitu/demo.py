@@ -257,8 +257,8 @@ class _Story:
         seconds, joules = (run.steps * step[key] / 1e3 for key in ("ms_per_step", "mj_per_step"))
         self.say(
             "training",
-            f"{run.steps:,} steps on the board: at most {seconds:.0f} s and {joules:.2f} J there, "
-            f"{run.seconds:.0f} s in {run.emulator}",
+            f"{run.steps:,} steps on the board: up to about {seconds:.0f} s and {joules:.2f} J "
+            f"there, {run.seconds:.0f} s in {run.emulator}",
         )
         self.say("loss", sparkline(run.losses, plain=self.plain))
         same = "equals the board in every bit: state, predictions and losses"

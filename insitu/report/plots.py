@@ -64,6 +64,8 @@ NODES_ON_PAGE = 43
 LARGEST_MAP_INCHES = 40.0
 LEGEND_ENTRIES = 24
 LABEL_POINTS = 7
+CHARACTER_POINTS = 0.62 * LABEL_POINTS
+SHORTEST_LABEL = 10
 TENSORS_SHOWN = 14
 NAME_CHARACTERS = 30
 WINDOW = 200
@@ -100,27 +102,26 @@ def memory_plot(network: Network) -> str:
 
 
 def _label(axes: Axes, text: str, box: Rectangle, dpi: float) -> None:
-    """Write into a rectangle what fits: all of it, the name, or nothing."""
-    corners = axes.transData.transform(
-        [box.get_xy(), (box.get_x() + box.get_width(), box.get_y() + box.get_height())]
-    )
-    width, height = (corners[1] - corners[0]) * 72 / dpi
-    upright = width < height and width < 0.62 * LABEL_POINTS * len(text)
+    """Write into a rectangle what fits: all of it, the name, its ends, or nothing."""
+    x, y = box.get_xy()
+    end = (x + box.get_width(), y + box.get_height())
+    width, height = np.diff(axes.transData.transform([(x, y), end]), axis=0)[0] * 72 / dpi
+    upright = bool(width < height and width < CHARACTER_POINTS * len(text))
     if upright:
         width, height = height, width
-    for words in (text, text.partition(" ")[0]):
-        if 0.62 * LABEL_POINTS * len(words) < width and height > 1.15 * LABEL_POINTS:
-            centre = (box.get_x() + box.get_width() / 2, box.get_y() + box.get_height() / 2)
-            axes.text(
-                *centre,
-                words,
-                ha="center",
-                va="center",
-                fontsize=LABEL_POINTS,
-                rotation=90 if upright else 0,
-                rotation_mode="anchor" if not upright else "default",
-            )
-            return
+    room = int(width / CHARACTER_POINTS)
+    name = text.partition(" ")[0]
+    words = text if len(text) <= room else short(name, room)
+    if (len(name) <= room or room >= SHORTEST_LABEL) and height > 1.15 * LABEL_POINTS:
+        axes.text(
+            (x + end[0]) / 2,
+            (y + end[1]) / 2,
+            words,
+            ha="center",
+            va="center",
+            fontsize=LABEL_POINTS,
+            rotation=90 if upright else 0,
+        )
 
 
 def _name_nodes(axes: Axes, network: Network) -> None:
