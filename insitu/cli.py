@@ -250,7 +250,7 @@ def run(
     if as_json:
         _print_json(result.figures)
     else:
-        text.print_run(Console(), result.figures)
+        text.print_run(Console(), result.figures, board=result.board)
 
 
 @app.command()

@@ -112,9 +112,7 @@ def _compile(world: Shift, board: str, tools: Tools, out: Path) -> TrainableNetw
     network = pipeline.compile(
         model, calibration=world.train.x, training=training, board=board, name="digits", tools=tools
     )
-    saved = network.save(out)
-    network.temporary.cleanup()
-    return saved
+    return network.save(out)
 
 
 def _train_on_board(

@@ -6,7 +6,6 @@ Only this module knows the order of the stages.
 from __future__ import annotations
 
 import re
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from insitu.generate import generate
 from insitu.graph.model import Array
 from insitu.graph.verify import verify
 from insitu.layers import select_layers
-from insitu.network import write_sources
+from insitu.network import ScratchFolder, write_sources
 from insitu.plan import plan_memory
 from insitu.quantize import calibrate, quantize_graph
 from insitu.samples import (
@@ -101,8 +100,8 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     plan = plan_memory(step)
     source = generate(step, plan, name)
 
-    folder = tempfile.TemporaryDirectory(prefix="insitu-")
-    write_sources(source, Path(folder.name))
+    scratch = ScratchFolder()
+    write_sources(source, scratch.path)
     network = TrainableNetwork(
         name=name,
         input_shape=model.input_shape,
@@ -113,8 +112,8 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         plan=plan,
         board=target,
         measurement=NOT_MEASURED,
-        folder=Path(folder.name),
-        temporary=folder,
+        folder=scratch.path,
+        temporary=scratch,
     )
     sample = quantize_samples(x[:1], shape, network.input_qparams)[0]
     measurement = measure_network(network, sample, tools=tools or Tools())

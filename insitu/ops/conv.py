@@ -1,7 +1,7 @@
 """Convolution, 1-D and 2-D: forward, input gradient, weight gradient with its update.
 
-y[oy, ox, o] = sum over ky, kx, i of w[o, ky, kx, i] x[oy stride - top + ky, ox stride - left + kx, i]
-+ b[o], clipped. Twin: runtime/src/conv.c.
+y[oy, ox, o] = b[o] + sum over ky, kx, i of w[o, ky, kx, i] x[iy, ix, i], clipped;
+iy = oy stride - top + ky, ix = ox stride - left + kx. Twin: runtime/src/conv.c.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scores and the loss: dequantize, softmax cross-entropy with its error. Twin: runtime/src/loss.c."""
+"""Scores and loss: dequantize, softmax cross-entropy with its error. Twin: runtime/src/loss.c."""
 
 from __future__ import annotations
 
