@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from networks import example
 from pages import DOCS, ROOT, blocks, run
 
 from insitu.cli import app
+from insitu.errors import OutputError
+from insitu.network import Network
 from insitu.toolchains import find_toolchain
 
 
@@ -85,6 +88,25 @@ def test_the_folder_and_its_keys_are_as_the_page_says(compiled: Path) -> None:
     }
     keys = json.loads((compiled / "insitu.json").read_text()).keys()
     assert set(table(page, "The keys of `insitu.json`")) == set(keys)
+
+
+@pytest.mark.toolchain
+def test_a_result_is_replaced_as_a_whole_or_not_at_all(compiled: Path, tmp_path: Path) -> None:
+    network = Network.load(compiled)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("the only copy")
+    with pytest.raises(OutputError, match="holds 1 files"):
+        network.save(tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    network.save(tmp_path / "result")
+    (tmp_path / "result" / "old.c").touch()
+    broken = replace(network, folder=tmp_path / "absent")
+    with pytest.raises(OutputError, match="cannot be written"):
+        broken.save(tmp_path / "result")
+    assert (tmp_path / "result" / "old.c").exists()
+    network.save(tmp_path / "result")
+    assert not (tmp_path / "result" / "old.c").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "result"}
 
 
 def test_the_modules_on_the_page_are_there() -> None:
