@@ -1,0 +1,173 @@
+"""Does a simplified network compute the same function, with everything folded that can be?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from case_models import INPUT, float_graph, samples
+from cases import (
+    CASES,
+    FLATTEN,
+    HEAD,
+    IDENTITY,
+    NORM,
+    RELU,
+    RELU6,
+    SOFTMAX,
+    Case,
+    Layer,
+    conv,
+    linear,
+    max_pool,
+)
+from hypothesis import given, settings
+from made_cases import networks
+
+from insitu.graph.builder import Builder
+from insitu.graph.evaluate import evaluate_float
+from insitu.graph.model import Array, Graph
+from insitu.ops import OPS
+from insitu.simplify import simplify
+
+
+def ops_of(graph: Graph) -> list[str]:
+    return [node.op.name for node in graph.nodes]
+
+
+def function_of(graph: Graph, x: Array) -> Array:
+    """In float64; x is named as in the float graphs of the cases."""
+    values = {
+        t.name: t.data.astype(np.float64) for t in graph.tensors.values() if t.data is not None
+    }
+    result: Array = evaluate_float(graph, {**values, INPUT: x.astype(np.float64)})[graph.outputs[0]]
+    return result
+
+
+def assert_same_function(case: Case) -> None:
+    """Folding rounds each weight and bias to float32 once, 2^-24 of it.
+
+    Every sum of a layer is off by that part of its terms' sizes, which later layers scale like
+    the values themselves; a network of L layers with t terms is off by L t 2^-24 of the largest
+    value at most. A trailing softmax is left out on purpose, so scores are compared.
+    """
+    graph = float_graph(case)
+    simple = simplify(graph)
+    if graph.nodes[-1].op.name == "softmax":
+        graph = float_graph(Case(case.shape, case.layers[:-1], scale=case.scale, seed=case.seed))
+    x = samples(case, 5)
+    before, after = function_of(graph, x), function_of(simple, x)
+    terms = max(
+        (t.size // t.shape[0] for t in graph.tensors.values() if t.data is not None), default=1
+    )
+    bound = len(graph.nodes) * terms * 2.0**-24 * max(np.abs(before).max(), case.scale)
+    np.testing.assert_allclose(
+        after.reshape(len(x), -1), before.reshape(len(x), -1), rtol=0, atol=bound
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_simplified_case_is_the_same_function(case: str) -> None:
+    assert_same_function(CASES[case])
+
+
+@given(case=networks())
+@settings(max_examples=60)
+def test_any_simplified_network_is_the_same_function(case: Case) -> None:
+    assert_same_function(case)
+
+
+FOLDED = {
+    "norm-and-relu-into-conv": ((conv(2), NORM, RELU, *HEAD), ["conv", "linear"]),
+    "norm-into-linear": ((FLATTEN, linear(3), NORM), ["linear"]),
+    "two-norms": ((conv(2), NORM, NORM, *HEAD), ["conv", "linear"]),
+    "norm-behind-relu-stays": ((conv(2), RELU, NORM, *HEAD), ["conv", "batch_norm", "linear"]),
+    "second-clip-stays": ((conv(2), RELU, RELU6, *HEAD), ["conv", "clip", "linear"]),
+    "clip-behind-pool-stays": (
+        (conv(2), max_pool(), RELU, *HEAD),
+        ["conv", "max_pool", "clip", "linear"],
+    ),
+    "identities": ((IDENTITY, conv(2), IDENTITY, RELU, IDENTITY, *HEAD), ["conv", "linear"]),
+    "flatten-of-vector": ((*HEAD, FLATTEN, FLATTEN, linear(2)), ["linear", "linear"]),
+    "flatten-at-the-end-stays": ((conv(2), FLATTEN), ["conv", "flatten"]),
+    "trailing-softmax": ((*HEAD, SOFTMAX), ["linear"]),
+    "softmax-behind-flatten": ((conv(2), FLATTEN, SOFTMAX), ["conv", "flatten"]),
+    "softmax-inside-stays": ((*HEAD, SOFTMAX, linear(2)), ["linear", "softmax", "linear"]),
+}
+
+
+@pytest.mark.parametrize("case", FOLDED)
+def test_what_can_be_folded_is_folded(case: str) -> None:
+    layers, expected = FOLDED[case]
+    assert ops_of(simplify(float_graph(Case((6, 6, 2), layers)))) == expected
+
+
+def test_a_folded_layer_keeps_its_name_and_its_clip() -> None:
+    named = Layer("conv", conv(2).attributes, 2, (3, 3), name="first")
+    graph = simplify(float_graph(Case((6, 6, 2), (named, NORM, RELU6, *HEAD))))
+    assert graph.nodes[0].name == "first"
+    assert graph.nodes[0].attributes["clip"] == (0.0, 6.0)
+
+
+def test_simplifying_again_changes_nothing() -> None:
+    once = simplify(float_graph(CASES["zoo-1d"]))
+    again = simplify(once)
+    assert ops_of(again) == ops_of(once)
+    assert set(again.tensors) == set(once.tensors)
+
+
+def test_simplifying_leaves_the_original_alone() -> None:
+    graph = float_graph(CASES["norm"])
+    before = {t.name: t.data.copy() for t in graph.tensors.values() if t.data is not None}
+    simplify(graph)
+    for name, data in before.items():
+        np.testing.assert_array_equal(graph.tensors[name].data, data)
+
+
+def shared_weights() -> Graph:
+    """Two linear layers that read one weight matrix, with a norm behind the first."""
+    rng = np.random.default_rng(0)
+    builder = Builder("shared")
+    x = builder.input(INPUT, (4,))
+    w = builder.constant("w", rng.normal(size=(4, 4)).astype(np.float32))
+    b = builder.constant("b", rng.normal(size=4).astype(np.float32))
+    (y,) = builder.node(OPS["linear"], (x, w, b), name="fc1")
+    parameters = [
+        builder.constant(f"norm.{i}", rng.uniform(0.5, 1.5, 4).astype(np.float32)) for i in range(4)
+    ]
+    (y,) = builder.node(
+        OPS["batch_norm"], (y, *parameters), name="norm", attributes={"epsilon": 0.0}
+    )
+    (y,) = builder.node(OPS["linear"], (y, w, b), name="fc2")
+    return builder.finish((y,))
+
+
+def test_folding_into_shared_weights_gives_the_layer_its_own() -> None:
+    graph = shared_weights()
+    simple = simplify(graph)
+    assert ops_of(simple) == ["linear", "linear"]
+    x = np.random.default_rng(1).normal(size=(3, 4))
+    np.testing.assert_allclose(function_of(simple, x), function_of(graph, x), rtol=1e-5)
+
+
+def branching() -> Graph:
+    """A convolution's output is read by a norm and handed out itself."""
+    graph = float_graph(Case((4, 4, 1), (conv(2), NORM)))
+    return Graph(graph.name, graph.nodes, graph.tensors, graph.inputs, (graph.nodes[0].outputs[0],))
+
+
+def test_nothing_is_folded_into_a_layer_whose_output_others_read() -> None:
+    assert ops_of(simplify(branching())) == ["conv", "batch_norm"]
+
+
+def test_a_norm_without_variance_is_finite() -> None:
+    graph = float_graph(Case((4, 4, 1), (conv(2), NORM, *HEAD)))
+    name = graph.nodes[1].inputs[4]
+    tensors = {**graph.tensors}
+    data = tensors[name].data
+    assert data is not None
+    data[:] = 0
+    simple = simplify(Graph(graph.name, graph.nodes, tensors, graph.inputs, graph.outputs))
+    assert all(np.isfinite(t.data).all() for t in simple.tensors.values() if t.data is not None)
+    assert math.isfinite(function_of(simple, samples(Case((4, 4, 1), ()), 2)).max())
