@@ -60,11 +60,16 @@ def build_host(
     *,
     toolchain: Toolchain | None = None,
     sanitize: bool = False,
+    portable: bool = False,
 ) -> Path:
     """The shared library of model `name`, for `TwinLibrary`; a changed model gets a new path.
 
+    Runtime sources that are as insitu wrote them are replaced by their faster equals for this
+    processor, where there are any.
+
     Args:
         sanitize: with AddressSanitizer and UBSan, by gcc; see `sanitizer_environment`.
+        portable: replace none: the C that goes to the board.
 
     Raises:
         ToolError: there is no compiler, or it failed.
@@ -74,13 +79,30 @@ def build_host(
     if sanitize and chosen.name != "gcc":
         raise ToolError(f"{chosen.title} cannot sanitize a library for Python; take gcc")
     flags = (*chosen.compile_flags(sanitize=sanitize), *_model_flags(source_dir, name))
-    jobs = [(path, (*flags, "-O3")) for path in (*_sources(source_dir), ports() / "host/host.c")]
-    objects = _compile(chosen, jobs, _headers(source_dir), out_dir)
+    sources = [*_sources(source_dir), ports() / "host/host.c"]
+    fast = {} if portable else _host_kernels(source_dir)
+    headers = _headers(source_dir)
+    if fast:  # a fast source may include what it replaces
+        headers = (*headers, *fast, *(ports() / "host/x86").glob("*.h"))
+    jobs = [(fast.get(path, path), (*flags, "-O3")) for path in sources]
+    objects = _compile(chosen, jobs, headers, out_dir)
     digest = _digest(*(path.name for path in objects))
     library = out_dir / f"lib{name}-{digest}.so"
     if not library.exists():
         _produce(chosen, library, *chosen.link_flags(sanitize=sanitize), *objects)
     return library
+
+
+def _host_kernels(source_dir: Path) -> dict[Path, Path]:
+    """The runtime's sources that a faster equal stands for; none where somebody changed them."""
+    package = ports().parent
+    written = {p.name: p for d in ("include", "src") for p in (package / d).glob("*.[ch]")}
+    found = sorted((source_dir / "runtime").glob("*.[ch]"))
+    same = {p for p in found if p.name in written and p.read_text() == written[p.name].read_text()}
+    if not all(path in same for path in found if path.suffix == ".h"):
+        return {}
+    fast = {path.name: path for path in (ports() / "host/x86").glob("*.c")}
+    return {path: fast[path.name] for path in found if path in same and path.name in fast}
 
 
 def build_hook(out_dir: Path, *, toolchain: Toolchain | None = None) -> Path:
@@ -303,7 +325,8 @@ def _compile(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: {error.strerror}; choose a folder you can write") from None
-    shared = _digest(toolchain.title, *(path.read_text() for path in sorted(headers)))
+    texts = (path.read_text() for path in sorted(headers))
+    shared = _digest(toolchain.title, toolchain.processor(), *texts)
 
     def build(job: tuple[Path, tuple[str, ...]]) -> Path:
         source, flags = job

@@ -69,6 +69,7 @@ class Toolchain:
         target: "host" or a core.
         command: how to call the compiler.
         environment: variables that the compiler needs on top of ours.
+        cpu: of the host, as the compiler calls it, e.g. "haswell".
     """
 
     name: str
@@ -77,12 +78,15 @@ class Toolchain:
     target: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    cpu: str = "native"
 
     def machine_flags(self, *, fpu: bool = False) -> tuple[str, ...]:
         """The flags that choose the processor, for compiling and for linking."""
         if self.target == "host":
-            native = "-march=native" if os.uname().machine in ("x86_64", "i686") else "-mcpu=native"
-            return () if self.name == "zig" else (native,)
+            if self.name == "zig":  # takes the host's own without being told
+                return () if self.cpu == "native" else (f"-mcpu={self.cpu.replace('-', '_')}",)
+            x86 = os.uname().machine in ("x86_64", "i686")
+            return (f"-march={self.cpu}" if x86 else f"-mcpu={self.cpu}",)
         if self.name == "zig":
             return (*ZIG_MACHINE_FLAGS[self.target, fpu], "-fno-sanitize=all")
         return (*GCC_MACHINE_FLAGS[self.target, fpu], "-mthumb")
@@ -103,6 +107,16 @@ class Toolchain:
             return (*self.machine_flags(), "-shared", *checks)
         libraries = ("-nostartfiles",) if self.name == "zig" else ("-nostdlib", "-lgcc")
         return (*self.machine_flags(fpu=fpu), "-static", "-Wl,--gc-sections", *libraries)
+
+    def processor(self) -> str:
+        """What code for the host may use: the compiler's definitions, which "native" only names.
+
+        Raises:
+            ToolError: the compiler cannot be started or failed.
+        """
+        if self.target != "host":
+            return ""
+        return self.run(*self.machine_flags(), "-dM", "-E", "-x", "c", os.devnull)
 
     def _unsanitized(self) -> tuple[str, ...]:
         return ("-fno-sanitize=all",) if self.name == "zig" else ()
