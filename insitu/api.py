@@ -9,6 +9,7 @@ import numpy as np
 
 from insitu.board_run import BoardRun, Tools, run_on_board
 from insitu.boards import Board, find_board
+from insitu.errors import ConfigError
 from insitu.export import export
 from insitu.graph.model import Array
 from insitu.network import Network
@@ -59,9 +60,12 @@ class TrainableNetwork(Network):
 
         Raises:
             DataError: samples or labels do not suit the network.
+            ConfigError: no steps.
             FitError: the network does not fit the board.
             ToolError: a compiler or an emulator is missing or failed.
         """
+        if steps is not None and steps < 1:
+            raise ConfigError(f"{steps} steps; 1 is the least")
         samples = checked(
             Samples(np.asarray(x), np.asarray(y), "x"), self.input_shape, self.classes
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from insitu.errors import ModelError
+from insitu.fixed_point import seed_generator
 from insitu.graph.builder import Builder
 from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
 from insitu.ops.loss import emit_loss
@@ -17,10 +18,13 @@ from insitu.ops.rows import GENERATOR, LEARNING_RATE
 LABEL = "label"
 
 
-def differentiate(graph: Graph) -> Graph:
+def differentiate(graph: Graph, *, rate: float = 0.01, seed: int = 0) -> Graph:
     """Append loss, backward pass and updates for all weights that are state.
 
     Works on float and on integer graphs.
+
+    Args:
+        rate, seed: of a model that was only initialised.
 
     Raises:
         ModelError: an op on the way has no gradient, or a tensor with a gradient has two readers.
@@ -28,8 +32,8 @@ def differentiate(graph: Graph) -> Graph:
     builder = Builder(graph.name, graph)
     builder.input(LABEL, (1,), dtype="int32")
     for name, value in (
-        (LEARNING_RATE, np.zeros(1, np.float32)),
-        (GENERATOR, np.ones(1, np.uint32)),
+        (LEARNING_RATE, np.asarray([rate], np.float32)),
+        (GENERATOR, np.asarray([seed_generator(seed)], np.uint32)),
     ):
         builder.add_tensor(Tensor(name, value.shape, str(value.dtype), Kind.STATE, value))
     scores = graph.outputs[0]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from insitu.errors import ConfigError, OutputError
+from insitu.generate.c_text import literal
 from insitu.network import Network
 
 EXAMPLE = """\
@@ -20,7 +21,7 @@ static uint64_t arena[({prefix}_arena_bytes + 7) / 8];
 void example_init(void) {{
   {prefix}_init(&model, arena);
   {prefix}_set_seed(&model, 1);
-  (void){prefix}_set_learning_rate(&model, {rate}f);
+  (void){prefix}_set_learning_rate(&model, {rate});
 }}
 
 /* sample: {shape} floats, channels first; label: -1 where it is not known. Returns the class. */
@@ -101,7 +102,7 @@ def _copy(network: Network, headers: Path, sources: Path) -> list[Path]:
 def _example(network: Network) -> str:
     return EXAMPLE.format(
         prefix=f"insitu_{network.name}",
-        rate=f"{network.training.lr:g}" if "." in f"{network.training.lr:g}" else "0.01",
+        rate=literal(network.training.lr),
         shape=" x ".join(map(str, network.input_shape)),
     )
 

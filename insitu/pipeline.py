@@ -95,10 +95,10 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     shape = graph.tensors[graph.inputs[0]].shape
     ranges = calibrate(graph, channels_last(x, shape))
     integers = quantize_graph(graph, ranges, trained)
-    step = differentiate(integers)
+    step = differentiate(integers, rate=training.lr, seed=training.seed)
     verify(step)
     plan = plan_memory(step)
-    source = generate(step, plan, name)
+    source = generate(step, plan, name, seed=training.seed)
 
     scratch = ScratchFolder()
     write_sources(source, scratch.path)

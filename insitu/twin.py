@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from insitu.build import build_host
+from insitu.errors import ConfigError
 from insitu.graph.model import Array, Kind
 from insitu.network import Network
 from insitu.run.stream import Stream
@@ -93,12 +94,11 @@ class Twin:
 
         Raises:
             DataError: samples or labels do not suit the network.
+            ConfigError: epochs, rate or seed make no sense.
         """
-        samples = checked(
-            Samples(np.asarray(x), np.asarray(y), "x"),
-            self.network.input_shape,
-            self.network.classes,
-        )
+        if epochs < 1:
+            raise ConfigError(f"{epochs} epochs; 1 is the least")
+        samples = self._checked(x, y)
         stream = self.stream(
             self.quantize(samples.x), samples.labels, steps=epochs * len(samples), lr=lr, seed=seed
         )
@@ -122,13 +122,18 @@ class Twin:
     ) -> Stream:
         """The training run that `fit` makes of quantized x int8[n, elements]."""
         training = self.network.training
+        training = replace(
+            training,
+            lr=training.lr if lr is None else lr,
+            seed=training.seed if seed is None else seed,
+        )
         return training_stream(
             x,
             y,
             steps=steps,
-            rate=training.lr if lr is None else lr,
+            rate=training.lr,
             schedule=training.schedule,
-            seed=training.seed if seed is None else seed,
+            seed=training.seed,
         )
 
     def _run_epoch(
@@ -165,8 +170,17 @@ class Twin:
         return self.library.predict(self.quantize(x))[0]
 
     def score(self, x: Array, y: Array) -> float:
-        """Share of x[n, ...] that is predicted as y[n]."""
-        return float((self.predict(x) == np.asarray(y)).mean())
+        """Share of x[n, ...] that is predicted as y[n].
+
+        Raises:
+            DataError: samples or labels do not suit the network.
+        """
+        samples = self._checked(x, y)
+        return float((self.predict(samples.x) == samples.labels).mean())
+
+    def _checked(self, x: Array, y: Array) -> Samples:
+        given = Samples(np.asarray(x), np.asarray(y), "x")
+        return checked(given, self.network.input_shape, self.network.classes)
 
     @property
     def state(self) -> bytes:

@@ -24,19 +24,20 @@ OF_THE_RUNTIME = ("info", "qparams", "status", "kernels", "fixed_point")
 __all__ = ["StateLayout", "generate", "state_layout"]
 
 
-def generate(graph: Graph, plan: MemoryPlan, name: str) -> CSource:
+def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSource:
     """The C of a model.
 
     Args:
         graph: training-step graph in integers.
         name: of the model; symbols start with "insitu_NAME".
+        seed: of a model that was only initialised.
 
     Raises:
         ConfigError: the name makes no C symbols, or those of the runtime.
     """
     _check_name(name)
     prefix = f"insitu_{name}"
-    model = ModelText(graph, plan, prefix, state_layout(graph))
+    model = ModelText(graph, plan, prefix, state_layout(graph, seed=seed))
     sources = {model.call(node).source for node in graph.nodes}
     return CSource(
         name=name,

@@ -51,10 +51,10 @@ class StateLayout:
         }
 
 
-def state_layout(graph: Graph) -> StateLayout:
-    """The layout for a training-step graph; `seed` stands in it beside the graph's own state."""
-    seed = Tensor(SEED, (1,), "uint32", Kind.STATE, np.zeros(1, np.uint32))
-    tensors = [*graph.of_kind(Kind.STATE), seed]
+def state_layout(graph: Graph, *, seed: int = 0) -> StateLayout:
+    """The layout for a training-step graph; the seed stands in it beside the graph's own state."""
+    seeded = Tensor(SEED, (1,), "uint32", Kind.STATE, np.asarray([seed], np.uint32))
+    tensors = [*graph.of_kind(Kind.STATE), seeded]
     order = {"learning_rate": 0, SEED: 1, "generator": 2}
     tensors.sort(key=lambda t: (DTYPES[t.dtype] != 4, order.get(t.name, 3), t.dtype != "float32"))
     offsets, end = {}, 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from insitu.errors import ModelError
-from insitu.graph.model import Graph, Kind
+from insitu.graph.model import Graph, Kind, Node
 
 
 def verify(graph: Graph) -> None:
@@ -23,13 +23,12 @@ def verify(graph: Graph) -> None:
             written.add(name)
         for name in node.updates:
             assert graph.tensors[name].kind is Kind.STATE, f"{node.name} updates {name}"
-        _check_bounds(graph, node.name)
+        _check_bounds(graph, node)
     for name in graph.outputs:
         assert name in written, f"{name} is never written"
 
 
-def _check_bounds(graph: Graph, name: str) -> None:
-    node = next(n for n in graph.nodes if n.name == name)
+def _check_bounds(graph: Graph, node: Node) -> None:
     for bound in node.op.bounds(node, graph):
         if bound.largest > bound.limit:
             raise ModelError(

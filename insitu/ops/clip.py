@@ -145,9 +145,11 @@ def _pass_bounds(node: Node, q: QParams) -> tuple[int, int]:
     """What passes: strictly inside the clip; a bound beyond the range stops nothing."""
     if (q.clip_min, q.clip_max) == (node.attributes["min"], node.attributes["max"]):
         return q.pass_min, q.pass_max
-    low, high = clamp_bounds(node.attributes["min"], node.attributes["max"], q)
-    first = low + 1 if math.isfinite(node.attributes["min"]) else -128
-    last = high - 1 if math.isfinite(node.attributes["max"]) else 127
+    clip_min, clip_max = node.attributes["min"], node.attributes["max"]
+    low, high = clamp_bounds(clip_min, clip_max, q)
+    lowest, highest = F32(-128 - q.zero_point), F32(127 - q.zero_point)
+    first = low + 1 if F32(clip_min) / F32(q.scale) >= lowest else -128
+    last = high - 1 if F32(clip_max) / F32(q.scale) <= highest else 127
     return first, last
 
 

@@ -18,8 +18,10 @@ void insitu_clip_grad_s8(const insitu_clip_params_t *p, const insitu_qparams_t *
                          const int8_t *dy, const int8_t *x, int8_t *dx) {
   const int32_t low = insitu_quantize_bound(p->min, x_q);
   const int32_t high = insitu_quantize_bound(p->max, x_q);
-  const int32_t first = p->min <= -INSITU_NO_BOUND ? -128 : low + 1;
-  const int32_t last = p->max >= INSITU_NO_BOUND ? 127 : high - 1;
+  const float lowest = (float)(-128 - x_q->zero_point);
+  const float highest = (float)(127 - x_q->zero_point);
+  const int32_t first = p->min / x_q->scale >= lowest ? low + 1 : -128;
+  const int32_t last = p->max / x_q->scale <= highest ? high - 1 : 127;
   insitu_pass(p->size, first, last, dy, x, dx);
 }
 
