@@ -18,7 +18,7 @@ from insitu.graph.model import Array, Kind
 from insitu.network import Network
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
-from insitu.samples import Samples, checked, quantize_samples
+from insitu.samples import Samples, checked
 from insitu.schedule import training_stream
 from insitu.toolchains import Toolchain
 
@@ -72,8 +72,7 @@ class Twin:
             DataError: wrong shape, NaN, empty.
         """
         samples = checked(Samples(np.asarray(x), None, "x"), self.network.input_shape)
-        shape = self.network.graph.tensors[self.network.graph.inputs[0]].shape
-        return quantize_samples(samples.x, shape, self.network.input_qparams)
+        return self.library.quantize_input(samples.x)
 
     def fit(
         self,
