@@ -184,6 +184,7 @@ LAYOUTS = {
     "norm-of-features": Case((7,), (linear(5), NORM, RELU, linear(3))),
     "clip-after-max": Case((6, 6, 2), (FRONT, max_pool(), RELU, *HEAD)),
     "clip-after-average": Case((6, 6, 2), (FRONT, average_pool(), clip(-0.5, 0.5), *HEAD)),
+    "clip-beyond-range": Case((6, 6, 2), (FRONT, max_pool(), clip(-50.0, 50.0), *HEAD)),
     "clip-twice": after_front(RELU6, max_pool(), RELU6, clip(0.0, 1.0)),
     "clip-of-input": Case((5, 5, 2), (RELU, FRONT, RELU, *HEAD)),
     "clip-below-0": Case((6, 6, 2), (FRONT, max_pool(), clip(-2.0, -0.5), *HEAD)),

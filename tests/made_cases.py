@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 
 from cases import FLATTEN, RELU, Case, Layer, average_pool, clip, conv, linear, max_pool, unflatten
-from hypothesis import assume
+from hypothesis import assume, settings
 from hypothesis import strategies as st
 
 Shape = tuple[int, ...]
+
+
+def examples(usual: int) -> int:
+    """So many of a costly test; twenty times as many with --hypothesis-profile=deep."""
+    return usual * settings().max_examples // 100
 
 
 @st.composite

@@ -17,7 +17,7 @@ from cases import CASES, ZOO, Case
 from fakes import MACHINES, board, toolchain_or_skip
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_cases import networks
+from made_cases import examples, networks
 
 from insitu.artifacts import RunResult
 from insitu.build import build_firmware, ports
@@ -65,7 +65,7 @@ def test_scores_in_c_equal_the_reference(case: str, host: HostBuilder) -> None:
 
 
 @given(case=networks())
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_c_of_any_network_equals_the_reference(case: Case, host: HostBuilder) -> None:
     compiled = Compiled(case)
     stream = compiled.stream(12)
@@ -101,7 +101,7 @@ def test_c_on_a_core_equals_the_reference(
 
 
 @given(case=networks(), machine=st.sampled_from(CORES))
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 def test_c_of_any_network_on_a_core_equals_the_reference(
     case: Case, machine: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

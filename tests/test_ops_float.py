@@ -15,7 +15,7 @@ import pytest
 from case_models import INPUT, float_graph, samples
 from cases import CASES, Case
 from hypothesis import given, settings
-from made_cases import single_layers
+from made_cases import examples, single_layers
 from onnx import helper, numpy_helper
 
 from insitu.graph.evaluate import evaluate_float
@@ -167,7 +167,7 @@ def test_every_node_of_a_case_is_that_of_onnxruntime(case: str) -> None:
 
 
 @given(case=single_layers())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_a_layer_of_any_geometry_is_that_of_onnxruntime(case: Case) -> None:
     assert_same(case)
 

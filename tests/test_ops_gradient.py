@@ -13,7 +13,7 @@ import pytest
 from case_models import INPUT, float_graph, samples, trainable
 from cases import CASES, Case
 from hypothesis import given, settings
-from made_cases import networks
+from made_cases import examples, networks
 
 from insitu.differentiate import LABEL, differentiate
 from insitu.graph.evaluate import evaluate_float
@@ -143,6 +143,6 @@ def test_a_step_of_a_case_is_that_of_autograd(case: str) -> None:
 
 
 @given(case=networks())
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_a_step_of_any_network_is_that_of_autograd(case: Case) -> None:
     assert_same_step(case)

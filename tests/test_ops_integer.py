@@ -15,7 +15,7 @@ from case_models import Compiled
 from cases import CASES, Case
 from hypothesis import given, settings
 from integer_bounds import RULES, Executed
-from made_cases import networks
+from made_cases import examples, networks
 
 from insitu.graph.model import Array, Node, QParams, Value
 from insitu.ops import OPS
@@ -63,7 +63,7 @@ def test_every_node_of_a_case_is_within_its_bound(case: str) -> None:
 
 
 @given(case=networks())
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_every_node_of_any_network_is_within_its_bound(case: Case) -> None:
     assert_within_bounds(case, 3)
 

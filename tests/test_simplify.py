@@ -23,7 +23,7 @@ from cases import (
     max_pool,
 )
 from hypothesis import given, settings
-from made_cases import networks
+from made_cases import examples, networks
 
 from insitu.graph.builder import Builder
 from insitu.graph.evaluate import evaluate_float
@@ -73,7 +73,7 @@ def test_a_simplified_case_is_the_same_function(case: str) -> None:
 
 
 @given(case=networks())
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_any_simplified_network_is_the_same_function(case: Case) -> None:
     assert_same_function(case)
 
