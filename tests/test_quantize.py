@@ -11,9 +11,10 @@ from case_models import INPUT, Compiled, float_graph, samples
 from cases import CASES, FLATTEN, HEAD, RELU, RELU6, Case, Layer, conv, linear, max_pool
 
 from insitu.errors import ModelError
+from insitu.fixed_point import split_ratio
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind
-from insitu.ops.rows import SMALLEST_ROW, quantize_weights
+from insitu.ops.rows import SMALLEST_ROW, error_rescale, largest_error, quantize_weights
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference
 from insitu.simplify import simplify
@@ -140,6 +141,30 @@ def test_a_bias_that_cannot_be_kept_is_an_error(trained: str) -> None:
     names = {"linear1", "linear3"} if trained == "all" else {trained}
     with pytest.raises(ModelError, match=r'"linear\d": a bias of .* is beyond the 1024'):
         quantized(graph, samples(case, 20), names)
+
+
+# errors
+
+
+@pytest.mark.parametrize("terms", [1, 1040, 1041, 5_000, 40_000, 130_000])
+def test_errors_come_to_a_common_scale_and_their_sums_fit(terms: int) -> None:
+    """rel = round(2^15 s / max s); as few bits are dropped as keep 127 |e'| terms in int32."""
+    scale = np.asarray([0.003, 0.004, 0.00123, 0.004 / 256], np.float32)
+    constants = error_rescale(scale, terms)
+    exact = scale.astype(float) / float(scale.max()) * 2**15
+    assert np.abs(constants.rel - exact).max() <= 0.502
+    assert constants.rel[1] == 2**15
+    assert 127 * largest_error(constants.drop) * terms < 2**31
+    assert constants.drop == 0 or 127 * largest_error(constants.drop - 1) * terms >= 2**31
+    multiplier, shift = split_ratio(float(scale.max()) / 2.0 ** (7 - constants.drop))
+    assert (constants.multiplier, constants.shift) == (multiplier, shift)
+
+
+def test_more_terms_than_int32_can_sum_are_left_to_the_bound() -> None:
+    """Seven bits dropped leave the error as it was; more products than that are refused."""
+    constants = error_rescale(np.ones(2, np.float32), 10**6)
+    assert constants.drop == 7
+    assert largest_error(7) == 127
 
 
 # structure
