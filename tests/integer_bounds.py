@@ -169,14 +169,18 @@ def clip(run: Executed, node: Node) -> None:
 
 
 def clip_grad(run: Executed, node: Node) -> None:
-    """dy or 0: dy where y is a step inside both bounds, 0 where it is a step outside of one."""
+    """dy where y lies inside both bounds on the grid, 0 where it lies at one or outside.
+
+    A bound is rounded to the grid, so y decides but for half a step; a bound beyond what int8
+    holds stops nothing.
+    """
     dy, y = (run.steps(name) for name in node.inputs)
     dx, scale = run.steps(node.outputs[0]), run.scale(node.inputs[1])
     low, high = node.attributes["min"] / scale, node.attributes["max"] / scale
     q = run.q(node.inputs[1])
-    inside = (y > low + 1) & (y < high - 1)
+    inside = (y > low + 0.501) & (y < high - 0.501)
     at_low, at_high = low >= -128 - q.zero_point, high <= 127 - q.zero_point
-    outside = ((y < low - 1) & at_low) | ((y > high + 1) & at_high)
+    outside = ((y < low + 0.499) & at_low) | ((y > high - 0.499) & at_high)
     assert ((dx == dy) | (dx == 0)).all()
     assert (dx == dy)[inside].all() and not dx[outside].any()
 

@@ -221,7 +221,9 @@ def test_the_sanitizers_find_nothing(case: str, tmp_path: Path) -> None:
     assert "undefined" in SANITIZE_FLAGS[0]
     compiled = Compiled(CASES[case])
     compiled.write(tmp_path / "source")
-    library = build_host(tmp_path / "source", "model", tmp_path, toolchain=gcc, sanitize=True)
+    library = build_host(
+        tmp_path / "source", "model", tmp_path, toolchain=gcc, sanitize=True, portable=True
+    )
     stream = compiled.stream(16)
     digest, said = run_sanitized(library, "model", stream, sanitizer_environment(gcc))
     assert said == ""

@@ -20,8 +20,10 @@ static inline int32_t insitu_clamp(int32_t v, int32_t low, int32_t high) {
 
 /* Nearest integer, halves away from zero, held to [low, high]. */
 static inline int32_t insitu_round_clamp(float v, int32_t low, int32_t high) {
-  if (v <= (float)low) return low;
-  if (v >= (float)high) return high;
+  if (v <= (float)low)
+    return low;
+  if (v >= (float)high)
+    return high;
   const int32_t whole = (int32_t)v;
   const float rest = v - (float)whole; /* exact; v + 0.5f would round a second time */
   return whole + (rest >= 0.5f) - (rest <= -0.5f);

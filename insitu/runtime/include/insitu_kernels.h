@@ -24,9 +24,8 @@ typedef struct {
 /* multiplier[rows] = round(2^(32 - shift) x_scale row_scale / y_scale), bias_acc[rows] =
  * bias 2^-20 / (x_scale row_scale) held to +-2^30; shift[1] keeps every multiplier below 2^31. */
 void insitu_row_parameters(const insitu_row_parameters_params_t *p, const insitu_qparams_t *x_q,
-                           const insitu_qparams_t *y_q, const float *row_scale,
-                           const int32_t *bias, int32_t *multiplier, int32_t *bias_acc,
-                           int32_t *shift);
+                           const insitu_qparams_t *y_q, const float *row_scale, const int32_t *bias,
+                           int32_t *multiplier, int32_t *bias_acc, int32_t *shift);
 
 typedef struct {
   float clip_min, clip_max; /* bounds of the activation function */
@@ -90,9 +89,8 @@ void insitu_linear_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x
                       int8_t *y, int32_t *observed);
 
 /* y[o] = (sum of w[o, i] (x[i] - zero)) (x_scale row_scale[o]) + bias[o] 2^-20, float. */
-void insitu_logits_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x_q,
-                      const int8_t *x, const int8_t *w, const int32_t *bias,
-                      const float *row_scale, float *y);
+void insitu_logits_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x_q, const int8_t *x,
+                      const int8_t *w, const int32_t *bias, const float *row_scale, float *y);
 
 typedef struct {
   insitu_linear_params_t shape; /* of the forward pass */
@@ -104,8 +102,7 @@ typedef struct {
 
 /* dx[i] = sat(rescale(sum over o of w[o, i] e'[o])). scratch: int32[INSITU_LINEAR_COLUMNS]. */
 void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *p, const int8_t *dy,
-                                 const int8_t *w, const uint16_t *rel, void *scratch,
-                                 int8_t *dx);
+                                 const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx);
 
 /* w[o, i] = sat127(w[o, i] - ((kappa (x[i] - zero) + r 2^8 + 2^7) >> 16)),
  * kappa = round(2^16 dy[o] rate dy_scale x_scale / row_scale[o]), int16; r 8 random bits.
@@ -126,8 +123,8 @@ typedef struct {
   int32_t count_padding; /* average only: padding counts as zeros */
 } insitu_pool_params_t;
 
-void insitu_max_pool_s8(const insitu_pool_params_t *p, const insitu_qparams_t *x_q,
-                        const int8_t *x, int8_t *y);
+void insitu_max_pool_s8(const insitu_pool_params_t *p, const insitu_qparams_t *x_q, const int8_t *x,
+                        int8_t *y);
 
 /* Each error goes to the first largest element of its window; sums saturate one by one. */
 void insitu_max_pool_grad_s8(const insitu_pool_params_t *p, const int8_t *dy, const int8_t *x,

@@ -6,12 +6,14 @@ void insitu_clip_s8(const insitu_clip_params_t *p, const insitu_qparams_t *x_q, 
                     int8_t *y) {
   const int32_t low = insitu_quantize_bound(p->min, x_q);
   const int32_t high = insitu_quantize_bound(p->max, x_q);
-  for (int32_t i = 0; i < p->size; i++) y[i] = (int8_t)insitu_clamp(x[i], low, high);
+  for (int32_t i = 0; i < p->size; i++)
+    y[i] = (int8_t)insitu_clamp(x[i], low, high);
 }
 
 static void insitu_pass(int32_t size, int32_t first, int32_t last, const int8_t *dy,
                         const int8_t *y, int8_t *dx) {
-  for (int32_t i = 0; i < size; i++) dx[i] = y[i] >= first && y[i] <= last ? dy[i] : 0;
+  for (int32_t i = 0; i < size; i++)
+    dx[i] = y[i] >= first && y[i] <= last ? dy[i] : 0;
 }
 
 void insitu_clip_grad_s8(const insitu_clip_params_t *p, const insitu_qparams_t *x_q,

@@ -34,16 +34,20 @@ static void insitu_gather_patch(const insitu_conv_params_t *p, int32_t zero, con
       memset(patch, 0, (size_t)line * sizeof *patch);
       continue;
     }
-    const int8_t *from = x + (iy * p->in_width + start_x) * channels;
-    for (int32_t k = 0; k < first; k++) patch[k] = 0;
-    for (int32_t k = first; k < end; k++) patch[k] = (int16_t)(from[k] - zero);
-    for (int32_t k = end; k < line; k++) patch[k] = 0;
+    const int32_t from = (iy * p->in_width + start_x) * channels; /* below 0 left of the map */
+    for (int32_t k = 0; k < first; k++)
+      patch[k] = 0;
+    for (int32_t k = first; k < end; k++)
+      patch[k] = (int16_t)(x[from + k] - zero);
+    for (int32_t k = end; k < line; k++)
+      patch[k] = 0;
   }
 }
 
 static int32_t insitu_dot_s16(int32_t size, const int16_t *restrict a, const int8_t *restrict b) {
   int32_t sum = 0;
-  for (int32_t k = 0; k < size; k++) sum += a[k] * b[k];
+  for (int32_t k = 0; k < size; k++)
+    sum += a[k] * b[k];
   return sum;
 }
 
@@ -75,7 +79,8 @@ void insitu_conv_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
 /* sum[i] += e w[i] */
 static void insitu_add_scaled(int32_t size, int32_t e, const int8_t *restrict w,
                               int32_t *restrict sum) {
-  for (int32_t k = 0; k < size; k++) sum[k] += e * w[k];
+  for (int32_t k = 0; k < size; k++)
+    sum[k] += e * w[k];
 }
 
 /* sum[i] += sum over o of w[o, ky, kx, i] e'[oy, ox, o], for one place of the window. */
@@ -84,7 +89,8 @@ static void insitu_add_tap(const insitu_conv_grad_input_params_t *g, const int8_
   const insitu_conv_params_t *p = &g->shape;
   const int32_t row = insitu_row_size(p);
   for (int32_t o = 0; o < p->out_channels; o++) {
-    if (dy[o] == 0) continue;
+    if (dy[o] == 0)
+      continue;
     const int32_t e = insitu_expand_error(dy[o], rel[o], g->drop);
     insitu_add_scaled(p->in_channels, e, w + o * row, sum);
   }
@@ -100,10 +106,12 @@ void insitu_conv_grad_input_s8(const insitu_conv_grad_input_params_t *g, const i
       memset(sum, 0, (size_t)channels * sizeof *sum);
       for (int32_t ky = 0; ky < p->kernel_height; ky++) {
         const int32_t sy = iy + p->pad_top - ky, oy = sy / p->stride_height;
-        if (sy < 0 || sy % p->stride_height != 0 || oy >= p->out_height) continue;
+        if (sy < 0 || sy % p->stride_height != 0 || oy >= p->out_height)
+          continue;
         for (int32_t kx = 0; kx < p->kernel_width; kx++) {
           const int32_t sx = ix + p->pad_left - kx, ox = sx / p->stride_width;
-          if (sx < 0 || sx % p->stride_width != 0 || ox >= p->out_width) continue;
+          if (sx < 0 || sx % p->stride_width != 0 || ox >= p->out_width)
+            continue;
           insitu_add_tap(g, dy + (oy * p->out_width + ox) * p->out_channels,
                          w + (ky * p->kernel_width + kx) * channels, rel, sum);
         }
@@ -119,7 +127,8 @@ void insitu_conv_grad_input_s8(const insitu_conv_grad_input_params_t *g, const i
 /* gradient[k] += e (x[k] - zero) */
 static void insitu_add_outer(int32_t size, int32_t e, int32_t zero, const int8_t *restrict x,
                              int32_t *restrict gradient) {
-  for (int32_t k = 0; k < size; k++) gradient[k] += e * (x[k] - zero);
+  for (int32_t k = 0; k < size; k++)
+    gradient[k] += e * (x[k] - zero);
 }
 
 /* gradient[ky, kx, i] += e (x[iy, ix, i] - zero) over the part of the window on the map. */
@@ -130,7 +139,8 @@ static void insitu_add_position(const insitu_conv_params_t *p, int32_t zero, con
   const int32_t start_y = oy * p->stride_height - p->pad_top;
   const insitu_span_t columns = insitu_span(start_x, p->kernel_width, p->in_width);
   const insitu_span_t lines = insitu_span(start_y, p->kernel_height, p->in_height);
-  if (columns.first >= columns.end) return;
+  if (columns.first >= columns.end)
+    return;
   for (int32_t ky = lines.first; ky < lines.end; ky++) {
     const int32_t from = (start_y + ky) * p->in_width + start_x + columns.first;
     const int32_t to = ky * p->kernel_width + columns.first;
@@ -141,16 +151,18 @@ static void insitu_add_position(const insitu_conv_params_t *p, int32_t zero, con
 
 /* gradient = sum over positions of dy[.., o] (x - zero); *errors = the sum of dy[.., o].
  * Returns whether any error is not zero. */
-static int32_t insitu_gather_gradient(const insitu_conv_params_t *p, int32_t zero,
-                                      const int8_t *dy, const int8_t *x, int32_t o,
-                                      int32_t *gradient, int32_t *errors) {
+static int32_t insitu_gather_gradient(const insitu_conv_params_t *p, int32_t zero, const int8_t *dy,
+                                      const int8_t *x, int32_t o, int32_t *gradient,
+                                      int32_t *errors) {
   int32_t alive = 0;
   *errors = 0;
   dy += o;
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     for (int32_t ox = 0; ox < p->out_width; ox++, dy += p->out_channels) {
-      if (*dy == 0) continue;
-      if (!alive) memset(gradient, 0, (size_t)insitu_row_size(p) * sizeof *gradient);
+      if (*dy == 0)
+        continue;
+      if (!alive)
+        memset(gradient, 0, (size_t)insitu_row_size(p) * sizeof *gradient);
       alive = 1;
       *errors += *dy;
       insitu_add_position(p, zero, x, oy, ox, *dy, gradient);
@@ -170,12 +182,14 @@ int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparam
   uint32_t state = *generator;
   for (int32_t o = 0; o < p->out_channels; o++, w += row) {
     int32_t errors;
-    if (!insitu_gather_gradient(p, x_q->zero_point, dy, x, o, gradient, &errors)) continue;
+    if (!insitu_gather_gradient(p, x_q->zero_point, dy, x, o, gradient, &errors))
+      continue;
     const int32_t multiplier = insitu_round_clamp(factor / row_scale[o], 0, INT32_MAX);
     saturated += multiplier == INT32_MAX;
     uint32_t bits = 0;
     for (int32_t k = 0; k < row; k++, bits <<= 8) {
-      if (k % 4 == 0) bits = state = insitu_draw(state);
+      if (k % 4 == 0)
+        bits = state = insitu_draw(state);
       const int64_t noise = (int64_t)(bits >> 24) * (1 << 24) + (1 << 23);
       const int32_t step = (int32_t)(((int64_t)gradient[k] * multiplier + noise) >> 32);
       w[k] = (int8_t)insitu_clamp(w[k] - step, -127, 127);

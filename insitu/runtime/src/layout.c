@@ -5,14 +5,16 @@
 void insitu_flatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_t *y) {
   const int32_t places = p->height * p->width;
   for (int32_t c = 0; c < p->channels; c++) {
-    for (int32_t place = 0; place < places; place++) *y++ = x[place * p->channels + c];
+    for (int32_t place = 0; place < places; place++)
+      *y++ = x[place * p->channels + c];
   }
 }
 
 void insitu_unflatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_t *y) {
   const int32_t places = p->height * p->width;
   for (int32_t place = 0; place < places; place++) {
-    for (int32_t c = 0; c < p->channels; c++) *y++ = x[c * places + place];
+    for (int32_t c = 0; c < p->channels; c++)
+      *y++ = x[c * places + place];
   }
 }
 

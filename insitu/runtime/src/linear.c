@@ -9,7 +9,8 @@
 static int32_t insitu_dot_centred(int32_t size, int32_t zero, const int8_t *restrict w,
                                   const int8_t *restrict x) {
   int32_t sum = 0;
-  for (int32_t i = 0; i < size; i++) sum += w[i] * (int16_t)(x[i] - zero);
+  for (int32_t i = 0; i < size; i++)
+    sum += w[i] * (int16_t)(x[i] - zero);
   return sum;
 }
 
@@ -31,9 +32,8 @@ void insitu_linear_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x
   }
 }
 
-void insitu_logits_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x_q,
-                      const int8_t *x, const int8_t *w, const int32_t *bias,
-                      const float *row_scale, float *y) {
+void insitu_logits_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x_q, const int8_t *x,
+                      const int8_t *w, const int32_t *bias, const float *row_scale, float *y) {
   for (int32_t o = 0; o < p->out_features; o++, w += p->in_features) {
     const int32_t acc = insitu_dot_centred(p->in_features, x_q->zero_point, w, x);
     const float unit = x_q->scale * row_scale[o];
@@ -45,19 +45,20 @@ void insitu_logits_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x
 /* sum[i] += e w[i] */
 static void insitu_add_columns(int32_t size, int32_t e, const int8_t *restrict w,
                                int32_t *restrict sum) {
-  for (int32_t i = 0; i < size; i++) sum[i] += e * w[i];
+  for (int32_t i = 0; i < size; i++)
+    sum[i] += e * w[i];
 }
 
 void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *g, const int8_t *dy,
-                                 const int8_t *w, const uint16_t *rel, void *scratch,
-                                 int8_t *dx) {
+                                 const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx) {
   const int32_t columns = g->shape.in_features;
   int32_t *sum = scratch;
   for (int32_t start = 0; start < columns; start += INSITU_LINEAR_COLUMNS) {
     const int32_t size = insitu_min(columns - start, INSITU_LINEAR_COLUMNS);
     memset(sum, 0, (size_t)size * sizeof *sum);
     for (int32_t o = 0; o < g->shape.out_features; o++) {
-      if (dy[o] == 0) continue;
+      if (dy[o] == 0)
+        continue;
       const int32_t e = insitu_expand_error(dy[o], rel[o], g->drop);
       insitu_add_columns(size, e, w + o * columns + start, sum);
     }
@@ -100,7 +101,8 @@ int32_t insitu_linear_update_s8(const insitu_linear_params_t *p, const insitu_qp
   int32_t saturated = 0;
   uint32_t state = *generator;
   for (int32_t o = 0; o < p->out_features; o++, w += p->in_features) {
-    if (dy[o] == 0) continue;
+    if (dy[o] == 0)
+      continue;
     const int32_t kappa =
         insitu_round_clamp((float)dy[o] * factor / row_scale[o], -INT16_MAX, INT16_MAX);
     saturated += kappa == INT16_MAX || kappa == -INT16_MAX;

@@ -12,7 +12,8 @@ static float insitu_float_from_bits(uint32_t bits) {
 
 /* exp(x) for x <= 0, relative error below 3e-7; 0 below -87. */
 static float insitu_exp_negative(float x) {
-  if (x < -87.0f) return 0.0f;
+  if (x < -87.0f)
+    return 0.0f;
   const int32_t n = insitu_round_clamp(x * 1.44269504f, -126, 0);
   const float r = (x - (float)n * 0.693359375f) - (float)n * -2.12194440e-4f;
   float p = 1.0f / 720.0f;
@@ -44,7 +45,8 @@ static float insitu_log_positive(float x) {
 
 void insitu_dequantize_s8(const insitu_size_params_t *p, const insitu_qparams_t *x_q,
                           const int8_t *x, float *y) {
-  for (int32_t i = 0; i < p->size; i++) y[i] = (float)(x[i] - x_q->zero_point) * x_q->scale;
+  for (int32_t i = 0; i < p->size; i++)
+    y[i] = (float)(x[i] - x_q->zero_point) * x_q->scale;
 }
 
 int32_t insitu_softmax_cross_entropy_s8(const insitu_size_params_t *p, const float *scores,
@@ -68,7 +70,8 @@ int32_t insitu_softmax_cross_entropy_s8(const insitu_size_params_t *p, const flo
 int32_t insitu_argmax_f32(int32_t size, const float *scores) {
   int32_t best = 0;
   for (int32_t i = 1; i < size; i++) {
-    if (scores[i] > scores[best]) best = i;
+    if (scores[i] > scores[best])
+      best = i;
   }
   return best;
 }

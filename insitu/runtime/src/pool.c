@@ -24,14 +24,15 @@ static int32_t insitu_first_largest(const insitu_pool_params_t *p, insitu_window
   for (int32_t y = window.top; y < window.bottom; y++) {
     for (int32_t column = window.left; column < window.right; column++) {
       const int32_t index = (y * p->in_width + column) * p->channels + c;
-      if (x[index] > x[best]) best = index;
+      if (x[index] > x[best])
+        best = index;
     }
   }
   return best;
 }
 
-void insitu_max_pool_s8(const insitu_pool_params_t *p, const insitu_qparams_t *x_q,
-                        const int8_t *x, int8_t *y) {
+void insitu_max_pool_s8(const insitu_pool_params_t *p, const insitu_qparams_t *x_q, const int8_t *x,
+                        int8_t *y) {
   (void)x_q;
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     for (int32_t ox = 0; ox < p->out_width; ox++) {
@@ -50,7 +51,8 @@ void insitu_max_pool_grad_s8(const insitu_pool_params_t *p, const int8_t *dy, co
     for (int32_t ox = 0; ox < p->out_width; ox++) {
       const insitu_window_t window = insitu_window(p, oy, ox);
       for (int32_t c = 0; c < p->channels; c++, dy++) {
-        if (*dy == 0) continue;
+        if (*dy == 0)
+          continue;
         const int32_t index = insitu_first_largest(p, window, x, c);
         dx[index] = (int8_t)insitu_clamp(dx[index] + *dy, -127, 127);
       }
@@ -60,7 +62,8 @@ void insitu_max_pool_grad_s8(const insitu_pool_params_t *p, const int8_t *dy, co
 
 /* How many elements a window averages over. */
 static int32_t insitu_count(const insitu_pool_params_t *p, insitu_window_t window) {
-  if (p->count_padding) return p->kernel_height * p->kernel_width;
+  if (p->count_padding)
+    return p->kernel_height * p->kernel_width;
   return (window.bottom - window.top) * (window.right - window.left);
 }
 

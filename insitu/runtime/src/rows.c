@@ -4,9 +4,8 @@
 #include "insitu_kernels.h"
 
 void insitu_row_parameters(const insitu_row_parameters_params_t *p, const insitu_qparams_t *x_q,
-                           const insitu_qparams_t *y_q, const float *row_scale,
-                           const int32_t *bias, int32_t *multiplier, int32_t *bias_acc,
-                           int32_t *shift) {
+                           const insitu_qparams_t *y_q, const float *row_scale, const int32_t *bias,
+                           int32_t *multiplier, int32_t *bias_acc, int32_t *shift) {
   const float ratio = x_q->scale / y_q->scale;
   const float unit = INSITU_BIAS_SCALE / x_q->scale;
   float largest = ratio * p->largest;
@@ -32,9 +31,12 @@ void insitu_follow_range(const insitu_follow_range_params_t *p, const insitu_qpa
   float low = range[0], high = range[1];
   high = high + (seen_high > high ? 0.1f : 0.01f) * (seen_high - high);
   low = low + (seen_low < low ? 0.1f : 0.01f) * (seen_low - low);
-  if (low < p->clip_min) low = p->clip_min;
-  if (high > p->clip_max) high = p->clip_max;
-  if (high - low < p->smallest) high = low + p->smallest;
+  if (low < p->clip_min)
+    low = p->clip_min;
+  if (high > p->clip_max)
+    high = p->clip_max;
+  if (high - low < p->smallest)
+    high = low + p->smallest;
   range[0] = low;
   range[1] = high;
 }
