@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -233,7 +234,7 @@ def show(best: Mapping[str, float], training: Mapping[str, float], epochs: int) 
         )
 
 
-def main() -> None:
+def main() -> int:
     """Compare the speeds, train the twin, print and write both."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--epochs", type=int, default=8)
@@ -241,6 +242,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.01, help="of the first step; falls by cosine")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=("speed", "accuracy"), help="leave the other out")
+    parser.add_argument("--least", type=float, default=0, help="exit 1 below this accuracy, in %%")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     train, test = standardized("train", options.samples), standardized("test", None)
@@ -262,7 +264,8 @@ def main() -> None:
             "torch": torch.__version__,
         }
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    return int(bool(training) and training["accuracy"] < options.least)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
