@@ -11,21 +11,25 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.graph.builder import Builder
 from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
+from insitu.graph.scheme import Scheme
 from insitu.ops.loss import emit_loss
 from insitu.ops.rows import GENERATOR, LEARNING_RATE
 
 LABEL = "label"
 
 
-def differentiate(graph: Graph) -> Graph:
+def differentiate(graph: Graph, scheme: Scheme | None = None) -> Graph:
     """Append loss, backward pass and updates for all weights that are state.
 
     Works on float and on integer graphs.
 
+    Args:
+        scheme: how gradients become steps; by default every sample updates in place.
+
     Raises:
         ModelError: an op on the way has no gradient, or a tensor with a gradient has two readers.
     """
-    builder = Builder(graph.name, graph)
+    builder = Builder(graph.name, graph, scheme=scheme)
     builder.input(LABEL, (1,), dtype="int32")
     for name, value in (
         (LEARNING_RATE, np.zeros(1, np.float32)),

@@ -13,7 +13,6 @@ A message is one line: where, what is wrong with both numbers, what to do.
 Our own mistakes are `AssertionError` and are never caught.
 """
 
-
 from __future__ import annotations
 
 from collections.abc import Mapping

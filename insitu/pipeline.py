@@ -96,7 +96,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     shape = graph.tensors[graph.inputs[0]].shape
     ranges = calibrate(graph, channels_last(x, shape))
     integers = quantize_graph(graph, ranges, trained)
-    step = differentiate(integers)
+    step = differentiate(integers, training.scheme)
     verify(step)
     plan = plan_memory(step)
     source = generate(step, plan, name)

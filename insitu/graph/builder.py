@@ -19,14 +19,18 @@ from insitu.graph.model import (
     QParams,
     Tensor,
 )
+from insitu.graph.scheme import Scheme
 
 
 class Builder:
     """Collects tensors and nodes; `finish` returns the graph."""
 
-    def __init__(self, name: str, graph: Graph | None = None) -> None:
-        """Start empty, or from a graph that is to be extended."""
+    def __init__(
+        self, name: str, graph: Graph | None = None, *, scheme: Scheme | None = None
+    ) -> None:
+        """Start empty, or from a graph that is to be extended by a scheme's training step."""
         self.name = name
+        self.scheme = scheme or Scheme()
         self.tensors: dict[str, Tensor] = dict(graph.tensors) if graph else {}
         self.nodes: list[Node] = list(graph.nodes) if graph else []
         self.inputs: list[str] = list(graph.inputs) if graph else []

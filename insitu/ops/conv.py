@@ -21,20 +21,16 @@ from insitu.graph.model import (
     Graph,
     Node,
     OpDef,
-    Phase,
     QParams,
     Tensor,
     TensorType,
     Value,
 )
-from insitu.ops.clip import clip_error
 from insitu.ops.geometry import output_size, scatter, windows
+from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp, window
 from insitu.ops.rows import (
-    GENERATOR,
-    LEARNING_RATE,
     UNCLIPPED,
     accumulator_bound,
-    error_rescale,
     expand_error,
     quantize_layer,
     requantize,
@@ -82,84 +78,7 @@ def _centred_patches(node: Node, x: Array, x_q: QParams, kernel: tuple[int, int]
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
-    dy = clip_error(builder, node, dy)
-    gradients = {}
-    if 0 in wanted:
-        gradients[0] = _emit_grad_input(builder, node, dy)
-    if 1 in wanted:
-        emit_update(builder, node, dy, conv_update)
-    return gradients
-
-
-def _emit_grad_input(builder: Builder, node: Node, dy: str) -> str:
-    x, w = builder.tensors[node.inputs[0]], builder.tensors[node.inputs[1]]
-    return emit_grad_input(
-        builder,
-        node,
-        dy,
-        conv_grad_input,
-        terms=w.shape[0] * w.shape[1] * w.shape[2],
-        attributes={
-            "stride": node.attributes["stride"],
-            "padding": node.attributes["padding"],
-            "size": (x.shape[0], x.shape[1]),
-        },
-    )
-
-
-def emit_grad_input(
-    builder: Builder, node: Node, dy: str, op: OpDef, *, terms: int, attributes: Mapping[str, Any]
-) -> str:
-    """Emit dx = (transpose of the layer) dy, for a convolution or linear layer."""
-    w, error = builder.tensors[node.inputs[1]], builder.tensors[dy].qparams
-    inputs: tuple[str, ...] = (dy, node.inputs[1])
-    attributes = dict(attributes)
-    if error is not None:
-        assert w.qparams is not None
-        constants = error_rescale(w.qparams.scale, terms)
-        rel = builder.constant(f"{node.name}.rel", constants.rel)
-        inputs = (*inputs, rel)
-        attributes |= {
-            "drop": constants.drop,
-            "multiplier": constants.multiplier,
-            "shift": constants.shift,
-            "terms": terms,
-        }
-    (dx,) = builder.node(
-        op,
-        inputs,
-        name=f"{node.name}.grad_input",
-        outputs=(f"{node.name}.dx",),
-        attributes=attributes,
-        qparams=(error,),
-        layer=node.layer,
-        phase=Phase.BACKWARD,
-    )
-    return dx
-
-
-def emit_update(builder: Builder, node: Node, dy: str, op: OpDef) -> None:
-    """Emit the weight gradient with its update, for a convolution or linear layer."""
-    x, w = node.inputs[:2]
-    attributes = {
-        name: node.attributes[name] for name in ("stride", "padding") if name in node.attributes
-    }
-    if builder.tensors[dy].qparams is None:
-        inputs: tuple[str, ...] = (dy, x, w, node.inputs[2], LEARNING_RATE)
-        updates: tuple[str, ...] = (w, node.inputs[2])
-    else:
-        bias, scale = node.inputs[-2:]
-        inputs = (dy, x, w, bias, scale, LEARNING_RATE, GENERATOR)
-        updates = (w, bias, GENERATOR)
-    builder.node(
-        op,
-        inputs,
-        name=f"{node.name}.update",
-        attributes=attributes,
-        updates=updates,
-        layer=node.layer,
-        phase=Phase.UPDATE,
-    )
+    return layer_vjp(GRADIENT, builder, node, dy, wanted)
 
 
 def _macs(node: Node, graph: Graph) -> int:
@@ -263,15 +182,6 @@ def _integer_grad_input(
     total = _transposed(attributes, expanded[None], w.astype(np.int64))[0]
     v = rescale(total, attributes["multiplier"], attributes["shift"])
     return [np.clip(v, -127, 127).astype(np.int8)]
-
-
-def grad_input_bounds(node: Node, graph: Graph) -> list[Bound]:
-    """|sum of w e'|."""
-    if "terms" not in node.attributes:
-        return []
-    terms, drop = node.attributes["terms"], node.attributes["drop"]
-    largest = 127 * ((127 * 32768 + (1 << (7 + drop))) >> (8 + drop)) * terms
-    return [Bound(f"{node.name}: error of {terms} products", largest)]
 
 
 def _grad_input_c(node: Node, graph: Graph) -> CCall:
@@ -393,3 +303,16 @@ conv_update = OpDef(
     bounds=_update_bounds,
 )
 """w -= rate dy x, in place. Inputs: dy, x, w, bias [, row scale], rate [, generator]."""
+
+
+GRADIENT = LayerGradient(
+    grad_input=conv_grad_input,
+    update=conv_update,
+    terms=lambda node, builder: (
+        builder.tensors[node.inputs[1]].size // builder.tensors[node.inputs[1]].shape[3]
+    ),
+    attributes=lambda node, builder: {
+        **window(node.attributes),
+        "size": builder.tensors[node.inputs[0]].shape[:2],
+    },
+)

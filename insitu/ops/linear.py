@@ -26,8 +26,7 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
-from insitu.ops.clip import clip_error
-from insitu.ops.conv import emit_grad_input, emit_update, grad_input_bounds
+from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp
 from insitu.ops.rows import (
     UNCLIPPED,
     accumulator_bound,
@@ -69,21 +68,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
-    dy = clip_error(builder, node, dy)
-    gradients = {}
-    if 0 in wanted:
-        x, w = builder.tensors[node.inputs[0]], builder.tensors[node.inputs[1]]
-        gradients[0] = emit_grad_input(
-            builder,
-            node,
-            dy,
-            linear_grad_input,
-            terms=w.shape[0],
-            attributes={"shape": x.shape},
-        )
-    if 1 in wanted:
-        emit_update(builder, node, dy, linear_update)
-    return gradients
+    return layer_vjp(GRADIENT, builder, node, dy, wanted)
 
 
 def _quantize(quantizer: Any, node: Node) -> None:
@@ -301,3 +286,11 @@ linear_update = OpDef(
     macs=lambda node, graph: graph.tensors[node.inputs[2]].size,
 )
 """w -= rate dy x, in place. Inputs: dy, x, w, bias [, row scale], rate [, generator]."""
+
+
+GRADIENT = LayerGradient(
+    grad_input=linear_grad_input,
+    update=linear_update,
+    terms=lambda node, builder: builder.tensors[node.inputs[1]].shape[0],
+    attributes=lambda node, builder: {"shape": builder.tensors[node.inputs[0]].shape},
+)
