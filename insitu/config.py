@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from insitu.errors import ConfigError
-from insitu.graph.scheme import PartialUpdate, Scheme
+from insitu.graph.scheme import PartialUpdate, Rows, Scheme
 
 PRECISIONS = ("uint8",)
 PRESETS = ("default",)
-UPDATES = ("full",)
+UPDATES = ("full", "bias", "dynamic:MIN:MAX", "sampled:MIN:MAX", "static:LAYER=ROWS,...")
 SCHEDULES = ("cosine", "step", "constant")
 BUFFERS = ("int32", "int16")
 ERROR_RANGES = ("fixed", "moving")
@@ -29,7 +29,15 @@ class TrainingConfig:
     Attributes:
         layers: "last:N", "all", or comma-separated globs over layer names.
         precision: "uint8": every stored tensor has 8 bits.
-        update: "full": every row of a trained layer is updated at every step.
+        update: what of a trained layer learns from a sample. "full": every row. "bias": the
+            biases alone. "dynamic:MIN:MAX": the rows with the largest error; how many, between
+            the fractions MIN and MAX of the layer's rows, follows the layer's error relative to
+            the largest so far (0 < MIN <= MAX <= 1). "sampled:MIN:MAX": as many in the mean,
+            drawn with a probability that follows their error. "static:LAYER=ROWS,...": always
+            the same rows; LAYER is a glob over the names of trained layers, ROWS a fraction of
+            the rows from the first on ("conv*=0.5"), or FIRST-END, rows FIRST up to but without
+            END ("fc1=0-16"); the first glob that suits a layer holds, layers that none suits
+            stay as they are.
         batch: samples an update; 1 updates in place and needs no gradient buffer.
         preset: "default", the scheme of docs/arithmetic.md.
         lr: learning rate of the first step, in real units, as for float SGD at batch 1.
@@ -100,8 +108,56 @@ def parse_update(text: str) -> PartialUpdate:
     Raises:
         ConfigError: it is none of the forms.
     """
-    _known("update", text, UPDATES)
-    return PartialUpdate()
+    kind, _, rest = text.partition(":")
+    if text in ("full", "bias"):
+        return PartialUpdate(kind=kind)
+    if kind in ("dynamic", "sampled") and rest:
+        least, most = _fractions(text, rest)
+        return PartialUpdate(kind=kind, least=least, most=most)
+    if kind == "static" and rest:
+        return PartialUpdate(kind=kind, rows=tuple(_rows(text, part) for part in rest.split(",")))
+    raise ConfigError(f'update "{text}" is not available; choose from: {", ".join(UPDATES)}')
+
+
+def _fractions(text: str, rest: str) -> tuple[float, float]:
+    """MIN:MAX."""
+    try:
+        least, most = (float(part) for part in rest.split(":"))
+    except ValueError:
+        raise ConfigError(
+            f'update "{text}" should hold two fractions, as in {text.partition(":")[0]}:0.5:1'
+        ) from None
+    if not 0 < least <= most <= 1:
+        raise ConfigError(
+            f'update "{text}": {least:g} and {most:g} should be 0 < MIN <= MAX <= 1; '
+            "0.5:1 costs little accuracy"
+        )
+    return least, most
+
+
+def _rows(text: str, part: str) -> Rows:
+    """LAYER=FRACTION or LAYER=FIRST-END."""
+    pattern, _, which = (piece.strip() for piece in part.rpartition("="))
+    first, dash, end = which.partition("-")
+    if pattern and dash and first.isdecimal() and end.isdecimal():
+        if int(first) >= int(end):
+            raise ConfigError(f'update "{text}": rows {first}-{end} are none; FIRST < END')
+        return Rows(pattern, None, int(first), int(end))
+    try:
+        fraction = float(which)
+    except ValueError:
+        fraction = math.nan
+    if not pattern or math.isnan(fraction):
+        raise ConfigError(
+            f'update "{text}": "{part}" should be LAYER=FRACTION or LAYER=FIRST-END, '
+            "as in static:conv*=0.5,fc1=0-16"
+        )
+    if not 0 < fraction <= 1:
+        raise ConfigError(
+            f'update "{text}": {fraction:g} of the rows of {pattern} is outside (0, 1]; '
+            "rows by number are FIRST-END"
+        )
+    return Rows(pattern, fraction)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,8 @@ trained layer stands upstream; frozen layers behind it carry no update.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from insitu.errors import ModelError
@@ -61,7 +63,8 @@ def differentiate(graph: Graph, scheme: Scheme | None = None) -> Graph:
                     "can only be trained behind the last join"
                 )
             errors[x] = dx
-    return _without_dead_nodes(builder.finish((scores, loss)))
+    graph = builder.finish((scores, loss), keep=(LEARNING_RATE, GENERATOR))
+    return _constant_where_still(_without_dead_nodes(graph))
 
 
 def _with_gradient(graph: Graph) -> set[str]:
@@ -89,3 +92,16 @@ def _without_dead_nodes(graph: Graph) -> Graph:
             read.update(node.inputs)
     nodes.reverse()
     return graph.with_nodes(sorted(nodes, key=lambda node: node.phase is not Phase.FORWARD))
+
+
+def _constant_where_still(graph: Graph) -> Graph:
+    """The graph with state that no node changes as constants, which need no RAM."""
+    changed = {name for node in graph.nodes for name in node.updates}
+    changed |= {LEARNING_RATE, GENERATOR}
+    tensors = {
+        name: replace(tensor, kind=Kind.CONSTANT)
+        if tensor.kind is Kind.STATE and name not in changed
+        else tensor
+        for name, tensor in graph.tensors.items()
+    }
+    return replace(graph, tensors=tensors)

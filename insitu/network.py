@@ -120,7 +120,7 @@ class Network:
             for name in node.updates
             if node.layer in self.trained
             and name.startswith(f"{node.layer}.")
-            and not name.endswith(".range")
+            and not name.endswith((".range", ".largest_error"))
         )
 
     def macs(self, phase: Phase) -> int:

@@ -113,9 +113,9 @@ class Builder:
         )
         return tuple(names)
 
-    def finish(self, outputs: Sequence[str]) -> Graph:
-        """The graph, without tensors that no node names."""
-        used = {*self.inputs, *outputs}
+    def finish(self, outputs: Sequence[str], *, keep: Sequence[str] = ()) -> Graph:
+        """The graph, without tensors that no node names, those to `keep` apart."""
+        used = {*self.inputs, *outputs, *keep}
         for node in self.nodes:
             used.update(node.inputs, node.outputs)
         tensors = {name: tensor for name, tensor in self.tensors.items() if name in used}

@@ -5,8 +5,30 @@ Invariant: a value, checked where users make it (`config.TrainingConfig`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Part of a layer's rows: a fraction of them from the first on, or [first, end).
+
+    Attributes:
+        pattern: glob over layer names.
+        fraction: in (0, 1], or None where `first` and `end` say which.
+    """
+
+    pattern: str
+    fraction: float | None
+    first: int = 0
+    end: int = 0
+
+    def of(self, rows: int) -> tuple[int, int]:
+        """The part [first, end) of a layer with so many rows; at least one."""
+        if self.fraction is None:
+            return self.first, self.end
+        return 0, max(rows * fixed_fraction(self.fraction) >> 16, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,16 +37,25 @@ class PartialUpdate:
 
     Attributes:
         kind: "full": all; "bias": no weights, only biases; "dynamic": those with the largest
-            error, their number between `least` and `most` of the layer; "static": those that
-            `rows` names, no others.
+            error, their number between `least` and `most` of the layer; "sampled": so many in
+            the mean, drawn by the size of their error; "static": those of `rows`, no others.
         least, most: fractions of the layer's rows, 0 < least <= most <= 1.
-        rows: glob over layer names -> (first, end) as fractions of the layer's rows.
+        rows: the first whose pattern suits a layer holds for it.
     """
 
     kind: str = "full"
     least: float = 1.0
     most: float = 1.0
-    rows: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    rows: tuple[Rows, ...] = ()
+
+    def static_rows(self, layer: str) -> Rows | None:
+        """Which rows of a layer learn in a static update; None: none."""
+        return next((part for part in self.rows if fnmatchcase(layer, part.pattern)), None)
+
+
+def fixed_fraction(fraction: float) -> int:
+    """A fraction in (0, 1] times 2^16, rounded up, so that 0.7 of 10 rows are 7."""
+    return math.ceil(fraction * 65536)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from insitu.graph.model import OpDef
 from insitu.ops.batch_norm import batch_norm
+from insitu.ops.bias import bias_update
 from insitu.ops.clip import clip, clip_grad
 from insitu.ops.conv import conv, conv_grad_input, conv_update
 from insitu.ops.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
@@ -10,6 +11,7 @@ from insitu.ops.loss import dequantize, softmax, softmax_cross_entropy
 from insitu.ops.opaque import opaque
 from insitu.ops.pool import average_pool, average_pool_grad, max_pool, max_pool_grad
 from insitu.ops.rows import follow_range, row_parameters
+from insitu.ops.structures import keep_rows, select_rows
 
 OPS: dict[str, OpDef] = {
     op.name: op
@@ -27,6 +29,9 @@ OPS: dict[str, OpDef] = {
         linear_grad_input,
         linear_update,
         follow_range,
+        select_rows,
+        keep_rows,
+        bias_update,
         max_pool,
         max_pool_grad,
         average_pool,

@@ -1,6 +1,7 @@
 """The backward pass that convolution and linear layers share, as nodes.
 
-clip -> which rows learn -> input gradient (with the weights before the step) -> update.
+clip -> rows whose error counts -> input gradient (with the weights before the step) -> rows that
+learn -> update.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from typing import Any
 
 from insitu.graph.builder import Builder
 from insitu.graph.model import Bound, Graph, Node, OpDef, Phase
+from insitu.ops.bias import emit_bias_update
 from insitu.ops.clip import clip_error
 from insitu.ops.rows import GENERATOR, LEARNING_RATE, error_rescale
+from insitu.ops.structures import keep_error, select_error
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,13 @@ def layer_vjp(
     layer: LayerGradient, builder: Builder, node: Node, dy: str, wanted: frozenset[int]
 ) -> dict[int, str]:
     """The gradient rule of a layer: emits its nodes, returns {0: dx} where dx is wanted."""
-    dy = clip_error(builder, node, dy)
+    dy = select_error(builder, node, clip_error(builder, node, dy))
     gradients = {}
     if 0 in wanted:
         gradients[0] = _emit_grad_input(layer, builder, node, dy)
-    if 1 in wanted:
-        _emit_update(layer, builder, node, dy)
+    kept = keep_error(builder, node, dy) if 1 in wanted else None
+    if kept is not None:
+        _emit_update(layer, builder, node, kept)
     return gradients
 
 
@@ -76,19 +80,18 @@ def _emit_grad_input(layer: LayerGradient, builder: Builder, node: Node, dy: str
 def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) -> None:
     """Emit the weight gradient with its update in place."""
     x, w = node.inputs[:2]
-    if builder.tensors[dy].qparams is None:
-        inputs: tuple[str, ...] = (dy, x, w, node.inputs[2], LEARNING_RATE)
-        updates: tuple[str, ...] = (w, node.inputs[2])
-    else:
-        bias, scale = node.inputs[-2:]
-        inputs = (dy, x, w, bias, scale, LEARNING_RATE, GENERATOR)
-        updates = (w, bias, GENERATOR)
+    integer = builder.tensors[dy].qparams is not None
+    bias, *scale = node.inputs[-2:] if integer else node.inputs[2:3]
+    if builder.scheme.partial.kind == "bias":
+        emit_bias_update(builder, node, dy, bias)
+        return
+    generator = [GENERATOR] if integer else []
     builder.node(
         layer.update,
-        inputs,
+        (dy, x, w, bias, *scale, LEARNING_RATE, *generator),
         name=f"{node.name}.update",
         attributes=window(node.attributes),
-        updates=updates,
+        updates=(w, bias, *generator),
         layer=node.layer,
         phase=Phase.UPDATE,
     )

@@ -163,6 +163,42 @@ void insitu_clip_grad_s8(const insitu_clip_params_t *p, const insitu_qparams_t *
 void insitu_layer_clip_grad_s8(const insitu_size_params_t *p, const insitu_qparams_t *y_q,
                                const int8_t *dy, const int8_t *y, int8_t *dx);
 
+/* ---- structures.c: which rows learn from a sample ------------------------------------------- */
+
+typedef struct {
+  int32_t positions, rows; /* of dy[positions, rows] */
+  int32_t least, most;     /* fractions of the rows, times 2^16 */
+} insitu_select_rows_params_t;
+
+/* selected = dy in the k rows with the largest sum of |dy| (of equal ones the first), else 0;
+ * k = max(floor((least + total / largest (most - least)) rows), 1), total the sum over all rows,
+ * largest[1] the largest total so far, this one included. scratch: 4 bytes a row. selected may
+ * be dy. Sums < 2^31 while dy has fewer than 2^24 elements; rows < 2^16. */
+void insitu_select_rows_s8(const insitu_select_rows_params_t *p, const int8_t *dy, void *scratch,
+                           int32_t *largest, int8_t *selected);
+
+typedef struct {
+  int32_t positions, rows; /* of dy[positions, rows] */
+  int32_t first, end;
+} insitu_keep_rows_params_t;
+
+/* kept = dy in rows [first, end), else 0; kept may be dy. */
+void insitu_keep_rows_s8(const insitu_keep_rows_params_t *p, const int8_t *dy, int8_t *kept);
+
+/* ---- bias.c: update of biases alone --------------------------------------------------------- */
+
+typedef struct {
+  int32_t positions, rows; /* of dy[positions, rows] */
+} insitu_bias_update_params_t;
+
+/* bias[row] -= round(rate dy_scale 2^20 (sum over positions of dy)). */
+void insitu_bias_update_s8(const insitu_bias_update_params_t *p, const insitu_qparams_t *dy_q,
+                           const int8_t *dy, const float *rate, int32_t *bias);
+
+/* bias[row] -= rate (sum over positions of dy), in order. */
+void insitu_bias_update_f32(const insitu_bias_update_params_t *p, const float *dy,
+                            const float *rate, float *bias);
+
 /* ---- layout.c ------------------------------------------------------------------------------ */
 
 typedef struct {
