@@ -136,7 +136,22 @@ def compile_(
         str | None, typer.Option(metavar="last:N|all|NAMES", help="Layers to train. [all]")
     ] = None,
     precision: Annotated[str | None, typer.Option(help="[uint8]")] = None,
-    update: Annotated[str | None, typer.Option(help="[full]")] = None,
+    update: Annotated[
+        str | None,
+        typer.Option(
+            metavar="full|bias|dynamic:MIN:MAX|sampled:MIN:MAX|static:LAYER=ROWS,...",
+            help="What of a trained layer learns from a sample. MIN, MAX: fractions of its rows; "
+            "ROWS: a fraction, or FIRST-END. [full]",
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="A fresh last layer for N classes. [as it is]"),
+    ] = None,
+    skip: Annotated[
+        float | None,
+        typer.Option(help="Errors all smaller than this, in [0, 1), change nothing. [0]"),
+    ] = None,
     batch: Annotated[int | None, typer.Option(help="Samples an update. [1]")] = None,
     preset: Annotated[str | None, typer.Option(help="[default]")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate. [0.01]")] = None,
@@ -153,6 +168,8 @@ def compile_(
         "layers": train,
         "precision": precision,
         "update": update,
+        "classes": classes,
+        "skip": skip,
         "batch": batch,
         "preset": preset,
         "lr": lr,

@@ -243,6 +243,8 @@ class OpDef:
         macs: (node, graph) -> nominal multiply-accumulates.
         bounds: (node, graph) -> claims to check at compile time.
         weights: input indices of trainable tensors; an op with any is a layer.
+        fresh: float node as the last layer -> (node, graph, classes) -> {input index: its value}
+            for a start without knowledge of so many classes; None: it cannot be replaced.
     """
 
     name: str
@@ -259,6 +261,7 @@ class OpDef:
     macs: Callable[[Node, Graph], int] = _nothing
     bounds: Callable[[Node, Graph], Sequence[Bound]] = _no_bounds
     weights: tuple[int, ...] = ()
+    fresh: Callable[[Node, Graph, int], dict[int, Array]] | None = None
 
     def __repr__(self) -> str:
         return f"OpDef({self.name})"

@@ -89,6 +89,12 @@ def _permute(w: Array, order: Array) -> Array:
     return np.ascontiguousarray(w[:, order])
 
 
+def _fresh(node: Node, graph: Graph, classes: int) -> dict[int, Array]:
+    """Zeros; `quantize_weights` gives them their range."""
+    features = graph.tensors[node.inputs[1]].shape[1]
+    return {1: np.zeros((classes, features), F32), 2: np.zeros(classes, F32)}
+
+
 def _macs(node: Node, graph: Graph) -> int:
     return graph.tensors[node.inputs[1]].size
 
@@ -141,6 +147,7 @@ linear = OpDef(
     macs=_macs,
     bounds=_bounds,
     weights=(1,),
+    fresh=_fresh,
 )
 """Inputs float: x, w, b. Integer: x, w, bias, multiplier, shift [, trained bias, row scale]."""
 

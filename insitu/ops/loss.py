@@ -1,4 +1,7 @@
-"""Scores and the loss: dequantize, softmax cross-entropy with its error. Twin: runtime/src/loss.c."""
+"""Scores and the loss: dequantize, softmax cross-entropy with its error.
+
+Twin: runtime/src/loss.c.
+"""
 
 from __future__ import annotations
 
@@ -92,6 +95,7 @@ def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array
     chosen = np.arange(len(flat)), label.astype(np.int64).reshape(-1)
     dy = _softmax_float({}, [flat])[0]
     dy[chosen] -= 1
+    dy[np.abs(dy).max(axis=1) < attributes.get("skip", 0.0)] = 0
     below = flat - flat.max(axis=1, keepdims=True)
     loss = np.log(np.exp(below).sum(axis=1)) - below[chosen]
     return [dy.reshape(scores.shape), loss]
@@ -110,8 +114,15 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
         p = F32(e / total)
         error = F32(p - F32(1.0)) if index == label else p
         dy[index] = int(round_clamp(F32(error * F32(127.0)), -127, 127))
+    if np.abs(dy).max() < _least_error(node):
+        dy[:] = 0
     loss = F32(log_positive(total) - F32(scores[label] - largest))
     return [dy.reshape(inputs[0].array.shape), np.asarray([loss], F32)]
+
+
+def _least_error(node: Node) -> int:
+    """The threshold of skipping on the grid of the errors."""
+    return int(round_clamp(F32(node.attributes.get("skip", 0.0)) * F32(127.0), 0, 127))
 
 
 def _c_call(node: Node, graph: Graph) -> CCall:
@@ -119,8 +130,8 @@ def _c_call(node: Node, graph: Graph) -> CCall:
     dy, loss = node.outputs
     return CCall(
         function="insitu_softmax_cross_entropy_s8",
-        params_type="insitu_size_params_t",
-        params={"size": graph.tensors[scores].size},
+        params_type="insitu_loss_params_t",
+        params={"size": graph.tensors[scores].size, "least": _least_error(node)},
         arguments=(f"${scores}", f"${label}", f"${dy}", f"${loss}"),
         source="loss.c",
         returns="nonzero_errors",
@@ -135,7 +146,7 @@ def emit_loss(builder: Builder, scores: str, label: str, *, integer: bool) -> tu
         (scores, label),
         name="loss",
         outputs=("loss.dy", "loss.value"),
-        attributes={"integer": integer},
+        attributes={"integer": integer, "skip": builder.scheme.skip},
         qparams=(q,),
         phase=Phase.LOSS,
     )
@@ -149,4 +160,6 @@ softmax_cross_entropy = OpDef(
     integer_reference=_integer,
     c_call=_c_call,
 )
-"""Scores, label -> error softmax - onehot (int8: round(127 e)), loss -log softmax[label]."""
+"""Scores, label -> error softmax - onehot (int8: round(127 e)), loss -log softmax[label].
+
+Attribute skip: errors that are all smaller than this become 0."""

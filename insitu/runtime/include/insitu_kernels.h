@@ -221,9 +221,14 @@ void insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qpa
 void insitu_dequantize_s8(const insitu_size_params_t *p, const insitu_qparams_t *x_q,
                           const int8_t *x, float *y);
 
+typedef struct {
+  int32_t size;
+  int32_t least; /* an error that nowhere reaches this, in [0, 127], becomes 0 everywhere */
+} insitu_loss_params_t;
+
 /* dy = round(127 (softmax(scores) - onehot(label))), loss = -log softmax(scores)[label].
  * Returns the number of errors that are not zero. */
-int32_t insitu_softmax_cross_entropy_s8(const insitu_size_params_t *p, const float *scores,
+int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const float *scores,
                                         const int32_t *label, int8_t *dy, float *loss);
 
 /* The first of the largest scores. */
