@@ -73,8 +73,7 @@ class TrainingConfig:
         _known("schedule", self.schedule, SCHEDULES)
         _known("buffer", self.buffer, BUFFERS)
         _known("error_range", self.error_range, ERROR_RANGES)
-        if self.batch != 1:
-            raise ConfigError(f"batch {self.batch} is not available; the in-place update takes 1")
+        _within("batch", self.batch, 1 <= self.batch <= 4096, "[1, 4096]; 1 updates in place")
         _within("lr", self.lr, 0 < self.lr <= 1, "(0, 1]; 0.01 is a good start")
         _within("momentum", self.momentum, 0 <= self.momentum < 1, "[0, 1); 0.9 is usual")
         _within("weight_decay", self.weight_decay, 0 <= self.weight_decay < 1, "[0, 1)")

@@ -14,6 +14,7 @@ from insitu.errors import ModelError
 from insitu.graph.builder import Builder
 from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
 from insitu.graph.scheme import Scheme
+from insitu.ops.buffer import emit_batch_count
 from insitu.ops.loss import emit_loss
 from insitu.ops.rows import GENERATOR, LEARNING_RATE
 
@@ -41,6 +42,8 @@ def differentiate(graph: Graph, scheme: Scheme | None = None) -> Graph:
     scores = graph.outputs[0]
     integer = graph.tensors[graph.inputs[0]].dtype == "int8"
     dy, loss = emit_loss(builder, scores, LABEL, integer=integer)
+    if not builder.scheme.in_place:
+        emit_batch_count(builder)
     errors = {scores: dy}
     needed = _with_gradient(graph)
     for node in reversed(graph.nodes):
@@ -82,7 +85,8 @@ def _with_gradient(graph: Graph) -> set[str]:
 def _without_dead_nodes(graph: Graph) -> Graph:
     """The graph without nodes that change no state and whose outputs nobody reads.
 
-    FORWARD nodes come first, so that a prediction is the beginning of a training step.
+    FORWARD nodes come first, so that a prediction is the beginning of a training step; APPLY nodes
+    last, since they run after samples without an error too.
     """
     nodes: list[Node] = []
     read = set(graph.outputs)
@@ -91,7 +95,8 @@ def _without_dead_nodes(graph: Graph) -> Graph:
             nodes.append(node)
             read.update(node.inputs)
     nodes.reverse()
-    return graph.with_nodes(sorted(nodes, key=lambda node: node.phase is not Phase.FORWARD))
+    order = {Phase.FORWARD: 0, Phase.APPLY: 2}
+    return graph.with_nodes(sorted(nodes, key=lambda node: order.get(node.phase, 1)))
 
 
 def _constant_where_still(graph: Graph) -> Graph:

@@ -15,6 +15,9 @@ RUNTIME_HEADERS = ("insitu.h", "insitu_fixed_point.h", "insitu_kernels.h")
 RUNTIME_ALWAYS = ("layout.c", "loss.c", "rows.c")
 """Sources that hold what every model calls: the way in, the loss, ranges and rates."""
 
+RUNTIME_CALLS = {"buffer.c": ("conv.c",)}
+"""Sources that call functions of others."""
+
 __all__ = ["StateLayout", "generate", "state_layout"]
 
 
@@ -28,6 +31,7 @@ def generate(graph: Graph, plan: MemoryPlan, name: str) -> CSource:
     prefix = f"insitu_{name}"
     model = ModelText(graph, plan, prefix, state_layout(graph))
     sources = {model.call(node).source for node in graph.nodes}
+    sources.update(called for s in tuple(sources) for called in RUNTIME_CALLS.get(s, ()))
     return CSource(
         name=name,
         files={

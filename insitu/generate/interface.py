@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from insitu.generate.c_text import comment_shape
 from insitu.generate.model_text import ModelText
 from insitu.generate.state import SEED
+from insitu.graph.model import Tensor
 
 
 def header(model: ModelText) -> str:
@@ -66,10 +69,14 @@ def _introduction(model: ModelText) -> str:
 
 def _fields(model: ModelText) -> str:
     """The members of the state struct, in order, each with its shape."""
+    return members(model, model.state.tensors)
+
+
+def members(model: ModelText, tensors: Iterable[Tensor]) -> str:
+    """State tensors as members of a struct, each with its shape."""
     names = {**model.names, SEED: SEED}
     return "\n".join(
-        f"  {model.declare(t, names[t.name])}; /* {comment_shape(t.shape)} */"
-        for t in model.state.tensors
+        f"  {model.declare(t, names[t.name])}; /* {comment_shape(t.shape)} */" for t in tensors
     )
 
 

@@ -9,9 +9,9 @@ from functools import cached_property
 from insitu.artifacts import MemoryPlan
 from insitu.generate.c_text import C_TYPES, c_names
 from insitu.generate.state import SEED, StateLayout
-from insitu.graph.model import CCall, Graph, Kind, Node, QParams, Tensor
+from insitu.graph.model import DTYPES, CCall, Graph, Kind, Node, QParams, Tensor
 
-SCALARS = (SEED, "learning_rate", "generator")
+SCALARS = (SEED, "learning_rate", "generator", "batch_count")
 """State that is one number and no array."""
 
 
@@ -46,10 +46,11 @@ class ModelText:
         return c_names(self.graph.tensors)
 
     def declare(self, tensor: Tensor, name: str) -> str:
-        """`int8_t conv1_w[72]`, `float learning_rate`; int8 arrays are filled up to 4 bytes."""
+        """`int8_t conv1_w[72]`, `float learning_rate`; arrays are filled up to 4 bytes."""
         if tensor.size == 1 and tensor.name in SCALARS:
             return f"{C_TYPES[tensor.dtype]} {name}"
-        size = -(-tensor.size // 4) * 4 if tensor.dtype == "int8" else tensor.size
+        width = DTYPES[tensor.dtype]
+        size = -(-tensor.nbytes // 4) * 4 // width
         return f"{C_TYPES[tensor.dtype]} {name}[{size}]"
 
     def constants(self) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 from insitu.graph.model import OpDef
 from insitu.ops.batch_norm import batch_norm
 from insitu.ops.bias import bias_update
+from insitu.ops.buffer import accumulate, apply, count_sample, decay
 from insitu.ops.clip import clip, clip_grad
 from insitu.ops.conv import conv, conv_grad_input, conv_update
 from insitu.ops.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
@@ -32,6 +33,10 @@ OPS: dict[str, OpDef] = {
         select_rows,
         keep_rows,
         bias_update,
+        count_sample,
+        accumulate,
+        apply,
+        decay,
         max_pool,
         max_pool_grad,
         average_pool,

@@ -13,6 +13,7 @@ from typing import Any
 from insitu.graph.builder import Builder
 from insitu.graph.model import Bound, Graph, Node, OpDef, Phase
 from insitu.ops.bias import emit_bias_update
+from insitu.ops.buffer import check_bias_only, emit_buffered_update, emit_decay
 from insitu.ops.clip import clip_error
 from insitu.ops.rows import GENERATOR, LEARNING_RATE, error_rescale
 from insitu.ops.structures import keep_error, select_error
@@ -78,12 +79,16 @@ def _emit_grad_input(layer: LayerGradient, builder: Builder, node: Node, dy: str
 
 
 def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) -> None:
-    """Emit the weight gradient with its update in place."""
+    """Emit the weight gradient with its update, in place or by way of a buffer."""
     x, w = node.inputs[:2]
     integer = builder.tensors[dy].qparams is not None
     bias, *scale = node.inputs[-2:] if integer else node.inputs[2:3]
     if builder.scheme.partial.kind == "bias":
+        check_bias_only(builder)
         emit_bias_update(builder, node, dy, bias)
+        return
+    if integer and not builder.scheme.in_place:
+        emit_buffered_update(builder, node, dy, (w, bias, *scale), window(node.attributes))
         return
     generator = [GENERATOR] if integer else []
     builder.node(
@@ -95,6 +100,8 @@ def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) ->
         layer=node.layer,
         phase=Phase.UPDATE,
     )
+    if integer and builder.scheme.weight_decay > 0:
+        emit_decay(builder, node, w)
 
 
 def window(attributes: Mapping[str, Any]) -> dict[str, Any]:

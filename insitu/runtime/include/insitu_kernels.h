@@ -77,6 +77,11 @@ int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparam
                               const float *row_scale, const float *rate, void *scratch,
                               uint32_t *generator, int32_t *bias, int8_t *w);
 
+/* gradient[k] = sum over positions of dy[.., o] (x - zero), *errors = the sum of dy[.., o].
+ * Returns whether any error is not zero; where none is, gradient is left alone. */
+int32_t insitu_conv_row_gradient(const insitu_conv_params_t *p, int32_t zero, const int8_t *dy,
+                                 const int8_t *x, int32_t o, int32_t *gradient, int32_t *errors);
+
 /* ---- linear.c ------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -114,6 +119,66 @@ int32_t insitu_linear_update_s8(const insitu_linear_params_t *p, const insitu_qp
                                 const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
                                 const float *row_scale, const float *rate, uint32_t *generator,
                                 int32_t *bias, int8_t *w);
+
+/* ---- buffer.c: mini-batches and momentum ----------------------------------------------------- */
+
+typedef struct {
+  int32_t batch;
+} insitu_batch_params_t;
+
+/* count[1] = (count + 1) mod batch; returns whether the batch is complete. */
+int32_t insitu_count_sample(const insitu_batch_params_t *p, int32_t *count);
+
+typedef struct {
+  insitu_conv_params_t shape; /* of the forward pass */
+  float gain;                 /* 2^32 / batch */
+  int32_t wide;               /* buffer: 1: int32, units of row_scale / 2^16; 0: int16, 2^8 */
+} insitu_conv_accumulate_params_t;
+
+/* buffer[o] += G M, G as for insitu_conv_update_s8, M = round(gain rate dy_scale x_scale /
+ * row_scale[o]): int32 rounded to nearest, int16 stochastically with 8 bits; both saturate.
+ * bias_buffer in units of 2^-26, held to +-2^30. Rows without an error draw nothing and stay.
+ * scratch: int32[weights in a row]. Returns how many rows had M held. */
+int32_t insitu_conv_accumulate_s8(const insitu_conv_accumulate_params_t *p,
+                                  const insitu_qparams_t *dy_q, const insitu_qparams_t *x_q,
+                                  const int8_t *dy, const int8_t *x, const float *row_scale,
+                                  const float *rate, void *scratch, uint32_t *generator,
+                                  int32_t *bias_buffer, void *buffer);
+
+typedef struct {
+  insitu_linear_params_t shape;
+  float gain;
+  int32_t wide;
+} insitu_linear_accumulate_params_t;
+
+/* The same for a linear layer: G = x - zero, M = round(dy[o] gain rate ...). */
+int32_t insitu_linear_accumulate_s8(const insitu_linear_accumulate_params_t *p,
+                                    const insitu_qparams_t *dy_q, const insitu_qparams_t *x_q,
+                                    const int8_t *dy, const int8_t *x, const float *row_scale,
+                                    const float *rate, uint32_t *generator, int32_t *bias_buffer,
+                                    void *buffer);
+
+typedef struct {
+  int32_t rows, weights; /* weights of all rows together */
+  int32_t momentum;      /* times 2^16 */
+  float weight_decay;
+  int32_t wide;
+} insitu_apply_params_t;
+
+/* buffer += rate weight_decay w; w -= round(buffer). Without momentum what was rounded away stays
+ * in the buffer; with it rounding is stochastic and buffer *= momentum. Biases likewise, without
+ * decay and rounded to nearest. */
+void insitu_apply_s8(const insitu_apply_params_t *p, const float *rate, uint32_t *generator,
+                     int32_t *bias_buffer, void *buffer, int32_t *bias, int8_t *w);
+
+typedef struct {
+  int32_t rows, weights; /* weights of one row */
+  float weight_decay;    /* times rows */
+} insitu_decay_params_t;
+
+/* w[row] -= rate weight_decay w[row], rounded stochastically with 32 bits; row[1] goes on. */
+void insitu_decay_s8(const insitu_decay_params_t *p, const float *rate, uint32_t *generator,
+                     int32_t *row, int8_t *w);
 
 /* ---- pool.c -------------------------------------------------------------------------------- */
 

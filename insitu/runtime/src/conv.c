@@ -139,11 +139,9 @@ static void insitu_add_position(const insitu_conv_params_t *p, int32_t zero, con
   }
 }
 
-/* gradient = sum over positions of dy[.., o] (x - zero); *errors = the sum of dy[.., o].
- * Returns whether any error is not zero. */
-static int32_t insitu_gather_gradient(const insitu_conv_params_t *p, int32_t zero,
-                                      const int8_t *dy, const int8_t *x, int32_t o,
-                                      int32_t *gradient, int32_t *errors) {
+int32_t insitu_conv_row_gradient(const insitu_conv_params_t *p, int32_t zero, const int8_t *dy,
+                                 const int8_t *x, int32_t o, int32_t *gradient,
+                                 int32_t *errors) {
   int32_t alive = 0;
   *errors = 0;
   dy += o;
@@ -170,7 +168,7 @@ int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparam
   uint32_t state = *generator;
   for (int32_t o = 0; o < p->out_channels; o++, w += row) {
     int32_t errors;
-    if (!insitu_gather_gradient(p, x_q->zero_point, dy, x, o, gradient, &errors)) continue;
+    if (!insitu_conv_row_gradient(p, x_q->zero_point, dy, x, o, gradient, &errors)) continue;
     const int32_t multiplier = insitu_round_clamp(factor / row_scale[o], 0, INT32_MAX);
     saturated += multiplier == INT32_MAX;
     uint32_t bits = 0;
