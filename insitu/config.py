@@ -15,8 +15,11 @@ from insitu.errors import ConfigError
 from insitu.graph.scheme import PartialUpdate, Rows, Scheme
 
 PRECISIONS = ("uint8",)
-PRESETS = ("default",)
+PRESETS = ("default", "paper")
 UPDATES = ("full", "bias", "dynamic:MIN:MAX", "sampled:MIN:MAX", "static:LAYER=ROWS,...")
+BATCHES = {"default": 1, "paper": 48}
+"""Samples an update where the user does not say."""
+
 SCHEDULES = ("cosine", "step", "constant")
 BUFFERS = ("int32", "int16")
 ERROR_RANGES = ("fixed", "moving")
@@ -38,15 +41,17 @@ class TrainingConfig:
             the rows from the first on ("conv*=0.5"), or FIRST-END, rows FIRST up to but without
             END ("fc1=0-16"); the first glob that suits a layer holds, layers that none suits
             stay as they are.
-        batch: samples an update; 1 updates in place and needs no gradient buffer.
-        preset: "default", the scheme of docs/arithmetic.md.
+        batch: samples an update; 0, what the preset has: default 1, which updates in place and
+            needs no gradient buffer; paper 48.
+        preset: "default", or "paper", the published method; both in docs/arithmetic.md.
         lr: learning rate of the first step, in real units, as for float SGD at batch 1.
         schedule: "cosine" falls to 2 % of `lr` over the steps of a run, "step" to 30 % after
             half of them and to 10 % after four fifths, "constant" does not.
         seed: of the random generator for stochastic rounding and of the order of the samples.
         buffer: type of the gradient buffer, where `batch` or `momentum` needs one.
         momentum: part of the step before that is made again, in [0, 1).
-        weight_decay: a weight loses `lr` times this part of itself at every update.
+        weight_decay: a weight loses `lr` times this part of itself at every update; biases lose
+            nothing.
         skip: a sample whose errors are all smaller than this changes nothing, in [0, 1).
         error_range: "fixed", or "moving": the range of errors follows them.
         classes: replace the last linear layer by a fresh one with so many outputs.
@@ -55,7 +60,7 @@ class TrainingConfig:
     layers: str = "all"
     precision: str = "uint8"
     update: str = "full"
-    batch: int = 1
+    batch: int = 0
     preset: str = "default"
     lr: float = 0.01
     schedule: str = "cosine"
@@ -73,6 +78,8 @@ class TrainingConfig:
         _known("schedule", self.schedule, SCHEDULES)
         _known("buffer", self.buffer, BUFFERS)
         _known("error_range", self.error_range, ERROR_RANGES)
+        if self.batch == 0:
+            object.__setattr__(self, "batch", BATCHES[self.preset])
         _within("batch", self.batch, 1 <= self.batch <= 4096, "[1, 4096]; 1 updates in place")
         _within("lr", self.lr, 0 < self.lr <= 1, "(0, 1]; 0.01 is a good start")
         _within("momentum", self.momentum, 0 <= self.momentum < 1, "[0, 1); 0.9 is usual")
@@ -84,6 +91,7 @@ class TrainingConfig:
         if not self.layers.strip():
             raise ConfigError('no layers to train; say "last:2", "all" or names')
         parse_update(self.update)
+        _check_together(self)
 
     @property
     def scheme(self) -> Scheme:
@@ -98,6 +106,26 @@ class TrainingConfig:
             weight_decay=self.weight_decay,
             skip=self.skip,
             error_range=self.error_range,
+        )
+
+
+def _check_together(config: TrainingConfig) -> None:
+    """Refuse options that exclude each other."""
+    paper = config.preset == "paper"
+    for option, usual in (("momentum", 0.0), ("weight_decay", 0.0), ("buffer", "int32")):
+        value = getattr(config, option)
+        if paper and value != usual:
+            raise ConfigError(
+                f'{option} {value} is not part of the preset "paper"; leave it at {usual}, or use '
+                "the preset default"
+            )
+    if config.error_range == "moving" and not paper:
+        raise ConfigError('error_range "moving" is part of the preset "paper" alone; use fixed')
+    buffered = paper or config.batch > 1 or config.momentum > 0
+    if config.update == "bias" and buffered:
+        raise ConfigError(
+            f'update "bias" with batch {config.batch} and momentum {config.momentum:g} is not '
+            "available; use the preset default, batch 1 and no momentum"
         )
 
 

@@ -98,7 +98,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     trained = _layers_that_learn(graph, training)
     shape = graph.tensors[graph.inputs[0]].shape
     ranges = calibrate(graph, channels_last(x, shape))
-    integers = quantize_graph(graph, ranges, trained)
+    integers = quantize_graph(graph, ranges, trained, training.scheme)
     step = differentiate(integers, training.scheme)
     verify(step)
     plan = plan_memory(step)

@@ -114,9 +114,11 @@ class Builder:
         return tuple(names)
 
     def finish(self, outputs: Sequence[str], *, keep: Sequence[str] = ()) -> Graph:
-        """The graph, without tensors that no node names, those to `keep` apart."""
+        """The graph, without tensors that no node and no quantization names, `keep` apart."""
         used = {*self.inputs, *outputs, *keep}
         for node in self.nodes:
             used.update(node.inputs, node.outputs)
+        quantized = [t.qparams for t in self.tensors.values() if t.name in used]
+        used.update(q.range for q in quantized if q is not None and q.range is not None)
         tensors = {name: tensor for name, tensor in self.tensors.items() if name in used}
         return Graph(self.name, tuple(self.nodes), tensors, tuple(self.inputs), tuple(outputs))

@@ -10,9 +10,11 @@ from insitu.ops.layout import flatten, flatten_grad, identity, unflatten, unflat
 from insitu.ops.linear import linear, linear_grad_input, linear_update, logits
 from insitu.ops.loss import dequantize, softmax, softmax_cross_entropy
 from insitu.ops.opaque import opaque
+from insitu.ops.paper import affine, affine_grad_input
+from insitu.ops.paper_update import adopt_error, affine_accumulate, affine_apply, average_error
 from insitu.ops.pool import average_pool, average_pool_grad, max_pool, max_pool_grad
 from insitu.ops.rows import follow_range, row_parameters
-from insitu.ops.structures import keep_rows, select_rows
+from insitu.ops.structures import keep_rows, sample_rows, select_rows
 
 OPS: dict[str, OpDef] = {
     op.name: op
@@ -31,8 +33,15 @@ OPS: dict[str, OpDef] = {
         linear_update,
         follow_range,
         select_rows,
+        sample_rows,
         keep_rows,
         bias_update,
+        affine,
+        affine_grad_input,
+        affine_accumulate,
+        affine_apply,
+        average_error,
+        adopt_error,
         count_sample,
         accumulate,
         apply,

@@ -88,7 +88,7 @@ def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) ->
         emit_bias_update(builder, node, dy, bias)
         return
     if integer and not builder.scheme.in_place:
-        emit_buffered_update(builder, node, dy, (w, bias, *scale), window(node.attributes))
+        emit_buffered_update(builder, node, dy, (w, bias, scale[0]), window(node.attributes))
         return
     generator = [GENERATOR] if integer else []
     builder.node(

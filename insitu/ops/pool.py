@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from insitu.errors import ModelError
+from insitu.errors import ConfigError, ModelError
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
 from insitu.graph.model import (
@@ -102,6 +102,11 @@ def _pool_vjp(gradient: Any, *, with_x: bool) -> Any:
         attributes = {**node.attributes, "shape": x.shape}
         error = builder.tensors[dy].qparams
         if error is not None and not with_x:
+            if error.range is not None:
+                raise ConfigError(
+                    f'{node.op.name} "{node.name}": errors with a range that moves cannot pass '
+                    "average pools; use the error range fixed"
+                )
             error = replace(error, scale=error.scale / F32(_window(node.attributes)))
         (dx,) = builder.node(
             gradient(),

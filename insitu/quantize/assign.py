@@ -12,29 +12,36 @@ from insitu.errors import ModelError
 from insitu.fixed_point import range_qparams
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Graph, Node
-from insitu.ops import OPS
+from insitu.graph.scheme import Scheme
+from insitu.ops import OPS, paper
 
 
 def quantize_graph(
-    graph: Graph, ranges: Mapping[str, tuple[float, float]], trained: Set[str]
+    graph: Graph,
+    ranges: Mapping[str, tuple[float, float]],
+    trained: Set[str],
+    scheme: Scheme | None = None,
 ) -> Graph:
     """The forward pass in integers, from int8 input to float32 scores.
 
     Args:
         ranges: of every activation, see `calibrate`.
         trained: names of the layers whose weights are to be trained.
+        scheme: its preset says how layers are quantized.
 
     Raises:
         ModelError: an op has no integer form.
     """
     quantizer = Quantizer(graph, ranges, trained)
+    own = paper.QUANTIZE if scheme is not None and scheme.preset == "paper" else {}
     for node in graph.nodes:
-        if node.op.quantize is None:
+        rule = own.get(node.op.name, node.op.quantize)
+        if rule is None:
             raise ModelError(
                 f'{graph.name}: {node.op.name} "{node.name}" cannot be quantized where it '
                 "stands; remove it or place it at the end of the network"
             )
-        node.op.quantize(quantizer, node)
+        rule(quantizer, node)
     return quantizer.finish()
 
 

@@ -180,6 +180,48 @@ typedef struct {
 void insitu_decay_s8(const insitu_decay_params_t *p, const float *rate, uint32_t *generator,
                      int32_t *row, int8_t *w);
 
+/* ---- paper.c: the preset paper, affine weights in [-128, 127] -------------------------------- */
+
+/* y = clamp(zero + round((sum of (w - w_zero)(x - zero) + b) x_scale w_scale / y_scale)), b the
+ * bias in the accumulator's unit; a linear layer is a convolution of one position. scratch:
+ * int16[weights in a row]. |sum| < 2^31 while a row has fewer than 16,500 weights. */
+void insitu_affine_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
+                      const insitu_qparams_t *w_q, const insitu_qparams_t *y_q, const int8_t *x,
+                      const int8_t *w, const int32_t *bias, void *scratch, int8_t *y);
+
+/* y = (sum of (w - w_zero)(x - zero)) x_scale w_scale + bias 2^-20, float. */
+void insitu_affine_logits_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
+                             const insitu_qparams_t *w_q, const int8_t *x, const int8_t *w,
+                             const int32_t *bias, void *scratch, float *y);
+
+/* dx = sat127(round((sum of (w - w_zero) dy) dy_scale w_scale / dx_scale)); largest (or 0): the
+ * largest real |dx| before it saturates. */
+void insitu_affine_grad_input_s8(const insitu_conv_params_t *p, const insitu_qparams_t *dy_q,
+                                 const insitu_qparams_t *w_q, const insitu_qparams_t *dx_q,
+                                 const int8_t *dy, const int8_t *w, int8_t *dx, float *largest);
+
+/* buffer += sum over positions of dy (x - zero), bias_buffer += sum of dy, exactly. scratch:
+ * int16[weights in a row]. */
+void insitu_affine_accumulate_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
+                                 const int8_t *dy, const int8_t *x, void *scratch,
+                                 int32_t *bias_buffer, int32_t *buffer);
+
+/* ---- paper_update.c -------------------------------------------------------------------------- */
+
+/* w = round((real - rate (g - mean of the row) / sd of the row) / scale') + zero', real = (w -
+ * zero) scale; scale' and zero' are those of range[2], the new weights' smallest and largest. The
+ * biases likewise, all rows' as one structure, in units of 2^-20. Clears the buffers. scratch:
+ * 8 bytes a row. */
+void insitu_affine_apply_s8(const insitu_linear_params_t *p, const insitu_qparams_t *w_q,
+                            const float *rate, void *scratch, int32_t *bias_buffer,
+                            int32_t *buffer, int32_t *bias, float *range, int8_t *w);
+
+/* average[1] += 0.01 (largest - average) */
+void insitu_average_error(const float *largest, float *average);
+
+/* range[2] of errors whose largest is average[1]: zero point 0, scale average / 127. */
+void insitu_adopt_error(const float *average, float *range);
+
 /* ---- pool.c -------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -241,6 +283,17 @@ typedef struct {
  * be dy. Sums < 2^31 while dy has fewer than 2^24 elements; rows < 2^16. */
 void insitu_select_rows_s8(const insitu_select_rows_params_t *p, const int8_t *dy, void *scratch,
                            int32_t *largest, int8_t *selected);
+void insitu_select_rows_f32(const insitu_select_rows_params_t *p, const float *dy, void *scratch,
+                            float *largest, float *selected);
+
+/* selected = dy in rows whose sum of |dy| is at least unit = ceil(total / k), k as above. Of the
+ * others a row stays with probability sum / unit, and is then round(dy unit / sum), held to
+ * [-127, 127]; else it is 0. One draw of the generator where there is an error. selected may be
+ * dy. |dy unit| < 2^31 while dy has fewer than 132,000 elements. */
+void insitu_sample_rows_s8(const insitu_select_rows_params_t *p, const int8_t *dy, void *scratch,
+                           int32_t *largest, uint32_t *generator, int8_t *selected);
+void insitu_sample_rows_f32(const insitu_select_rows_params_t *p, const float *dy, void *scratch,
+                            float *largest, uint32_t *generator, float *selected);
 
 typedef struct {
   int32_t positions, rows; /* of dy[positions, rows] */
@@ -249,6 +302,7 @@ typedef struct {
 
 /* kept = dy in rows [first, end), else 0; kept may be dy. */
 void insitu_keep_rows_s8(const insitu_keep_rows_params_t *p, const int8_t *dy, int8_t *kept);
+void insitu_keep_rows_f32(const insitu_keep_rows_params_t *p, const float *dy, float *kept);
 
 /* ---- bias.c: update of biases alone --------------------------------------------------------- */
 
