@@ -3,7 +3,8 @@
 1. Every scheme trains the same layers of the same network on the same samples for the same number
    of epochs, with the cosine schedule.
 2. The learning rate is the only thing that is chosen: as many rates for every scheme, a log grid;
-   each is judged on validation samples alone, by the mean of the task's tuning seeds.
+   each is judged on validation samples alone, by the mean of the task's tuning seeds; of equals
+   the middle one is taken.
 3. The chosen rate is trained again with `SEEDS`, fresh ones: they set the order of the samples,
    the random rounding and, from scratch, the initial weights.
 4. The test samples are looked at once after each of those, and nowhere else.

@@ -24,7 +24,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, Found | None] = {}
         for path in sorted(results.glob("*.json")):
-            for scheme in json.loads(path.read_text())["schemes"].values():
+            for scheme in json.loads(path.read_text()).get("schemes", {}).values():
                 self._remember(scheme)
 
     def get(self, key: str) -> Found | None:

@@ -79,12 +79,14 @@ class Pair:
         return [] if lr is None else [self._trial("test", lr, s) for s in range(self.seeds)]
 
     def chosen(self) -> float | None:
-        """The rate with the best mean on validation samples, the lower of equals."""
+        """The rate with the best mean on validation samples, the middle one of equals."""
         found = [self.store.get(self.key(t)) for t in self.tuning()]
         if any(f is None for f in found):
             return None
-        means = np.asarray([f["accuracy"] for f in found if f]).reshape(len(self.grid), -1)
-        return self.grid[int(means.mean(axis=1).argmax())]
+        right = np.asarray([f["accuracy"] for f in found if f]).reshape(len(self.grid), -1)
+        means = right.mean(axis=1).round(6)
+        best = np.flatnonzero(means == means.max())
+        return self.grid[int(best[len(best) // 2])]
 
     def jobs(self) -> Iterator[tuple[str, Job]]:
         """(key, job) of what is neither done nor started and may be done now."""

@@ -24,6 +24,7 @@ from insitu.board_run import step_figures
 from insitu.boards import Board, Memory, find_board
 from insitu.config import TrainingConfig
 from insitu.graph.model import Graph, Kind
+from insitu.head import replace_head
 from insitu.layers import select_layers
 from insitu.pipeline import load
 from insitu.simplify import simplify
@@ -146,19 +147,7 @@ def _float_graph(task: Task, seed: int) -> tuple[Graph, frozenset[str]]:
     """The simplified float network and its layers to train, a fresh zero head where wanted."""
     graph = simplify(load(task.network(seed if task.scratch else 0)).graph)
     trained = select_layers(graph, task.layers)
-    return (graph if task.classes is None else with_zero_head(graph, task.classes)), trained
-
-
-def with_zero_head(graph: Graph, classes: int) -> Graph:
-    """The float graph whose last layer has other outputs, its weights and biases zero."""
-    head = [node for node in graph.nodes if node.op.weights][-1]
-    tensors = dict(graph.tensors)
-    for name in head.inputs[1:]:
-        shape = (classes, *tensors[name].shape[1:])
-        tensors[name] = replace(tensors[name], shape=shape, data=np.zeros(shape, np.float32))
-    y = tensors[head.outputs[0]]
-    tensors[y.name] = replace(y, shape=(classes,))
-    return replace(graph, tensors=tensors)
+    return (graph if task.classes is None else replace_head(graph, task.classes)), trained
 
 
 def figures(task: Task, scheme: str, lr: float, work: Path) -> dict[str, Any]:
