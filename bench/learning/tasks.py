@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import networks
 import numpy as np
 import onnx
+import pretraining
 from fashion_mnist import build as fashion_network
 from fashion_mnist import standardized
 from shifts import louder_world
@@ -132,11 +132,11 @@ def _pretrained(
     if not path.exists():
         part = part.take(slice(None, 64)) if quick else part
         epochs = 1 if quick else epochs
-        networks.pretrain(net, part.x, part.y, epochs=epochs, lr=lr, seed=0, shift=shift)
+        pretraining.pretrain(net, part.x, part.y, epochs=epochs, lr=lr, seed=0, shift=shift)
         partial = path.with_suffix(".partial")
-        networks.write(net, part.x.shape[1:], partial)
+        pretraining.write(net, part.x.shape[1:], partial)
         partial.replace(path)
-        right = networks.accuracy(net, held_out.x, held_out.y)
+        right = pretraining.accuracy(net, held_out.x, held_out.y)
         print(f"{path.stem}: pretrained, {100 * right:.1f} % of {len(held_out)} held out samples")
     return path
 
@@ -192,7 +192,7 @@ def _bearing_load(load: int, layers: str) -> Callable[[str, Path, bool], Task]:
         old = Part.of(data, _recording(data, 0, 0.0, 0.75, every))
         network = _pretrained(
             work / "bearing-load0.onnx",
-            networks.bearing_cnn(9, seed=0),
+            pretraining.bearing_cnn(9, seed=0),
             old,
             Part.of(data, _recording(data, 0, 0.8, 1.0, every)),
             epochs=30,
@@ -228,7 +228,7 @@ def _bearing_classes(name: str, work: Path, quick: bool) -> Task:
     old = renumbered(0.0, 0.35)
     network = _pretrained(
         work / "bearing-6-classes.onnx",
-        networks.bearing_cnn(6, seed=0),
+        pretraining.bearing_cnn(6, seed=0),
         old,
         renumbered(0.65, 1.0),
         epochs=80,
@@ -264,7 +264,7 @@ def _keywords(name: str, work: Path, quick: bool) -> Task:
     old = Part(x=x[rows[0]], y=data.y[rows[0]])
     network = _pretrained(
         work / "keywords.onnx",
-        networks.keyword_cnn(12, seed=0),
+        pretraining.keyword_cnn(12, seed=0),
         old,
         Part(x=x[rows[3]], y=data.y[rows[3]]),
         epochs=100,
@@ -332,7 +332,7 @@ def _photographs(name: str, work: Path, quick: bool) -> Task:
     old = part("train", 0, 20 if quick else 4000, KNOWN_CLASSES)
     network = _pretrained(
         work / "photographs-5-classes.onnx",
-        networks.photograph_cnn(KNOWN_CLASSES, seed=0),
+        pretraining.photograph_cnn(KNOWN_CLASSES, seed=0),
         old,
         part("test", 0, 200, KNOWN_CLASSES),
         epochs=10,

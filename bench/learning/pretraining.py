@@ -153,7 +153,7 @@ def _operation(module: nn.Module) -> Operation:
             return "Relu", "relu", {}, []
         case nn.Flatten():
             return "Flatten", "flatten", {}, []
-    raise TypeError(f"{module} has no ONNX form here; add it to networks.py")
+    raise TypeError(f"{module} has no ONNX form here; add it here")
 
 
 def _window(kernel: Any, stride: Any, padding: Any) -> dict[str, Any]:
