@@ -2,23 +2,25 @@
 
 The error of the other rows becomes 0; kernels pass over errors that are 0, so neither what these
 rows add to the error before the layer nor their gradient is computed. Twin:
-runtime/src/structures.c.
+runtime/src/structures.c, structures_f32.c.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from insitu.errors import ConfigError
-from insitu.fixed_point import F32
+from insitu.fixed_point import draw_bytes
 from insitu.graph.builder import Builder
 from insitu.graph.model import (
     Array,
     Bound,
     CCall,
+    FloatReference,
     Graph,
     Kind,
     Node,
@@ -29,27 +31,30 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.graph.scheme import fixed_fraction
+from insitu.ops.rows import GENERATOR
 
 
 def select_error(builder: Builder, node: Node, dy: str) -> str:
-    """dy[..., rows] with the rows that a dynamic update passes over set to 0; else dy itself."""
+    """dy[..., rows] as a dynamic or sampled update leaves it; dy itself for the others."""
     partial = builder.scheme.partial
-    if partial.kind != "dynamic":
+    op = {"dynamic": select_rows, "sampled": sample_rows}.get(partial.kind)
+    if op is None:
         return dy
     error = builder.tensors[dy]
     dtype = np.float32 if error.qparams is None else np.int32
     largest = builder.constant(f"{node.name}.largest_error", np.zeros(1, dtype), kind=Kind.STATE)
+    state = (largest, GENERATOR) if op is sample_rows else (largest,)
     (selected,) = builder.node(
-        select_rows,
-        (dy, largest),
-        name=f"{node.name}.select_rows",
+        op,
+        (dy, *state),
+        name=f"{node.name}.{op.name}",
         outputs=(f"{node.name}.selected",),
         attributes={
             "least": fixed_fraction(partial.least),
             "most": fixed_fraction(partial.most),
         },
         qparams=(error.qparams,),
-        updates=(largest,),
+        updates=state,
         layer=node.layer,
         phase=Phase.BACKWARD,
     )
@@ -112,65 +117,136 @@ def largest_rows(sums: Array, k: int) -> Array:
     return kept
 
 
-def _select(dy: Array, seen: Array, attributes: Mapping[str, Any]) -> tuple[Array, Array]:
-    """dy[..., rows], the largest error so far[1] -> the same two after the selection."""
+@dataclass(frozen=True)
+class RowErrors:
+    """What both rules ask of dy[..., rows]: sums of |error|, and how many rows may stay.
+
+    Attributes:
+        sums: of each row; int64, or float32 summed in memory order.
+        total: of all rows. largest: the largest total so far, this one included.
+        k: 0 where there is no error at all.
+    """
+
+    sums: Array
+    total: Any
+    largest: Any
+    k: int
+
+
+def row_errors(dy: Array, seen: Array, attributes: Mapping[str, Any]) -> RowErrors:
+    """In integers exactly; in float in memory order, one rounding an operation."""
     rows = dy.shape[-1]
     least, most = attributes["least"], attributes["most"]
-    magnitude = np.abs(dy.reshape(-1, rows).astype(np.int64))
-    sums = magnitude.sum(axis=0)
-    total = int(sums.sum())
-    largest = max(total, int(seen[0]))
-    if total == 0:
-        return dy, seen
-    k = rows_to_keep(total, largest, rows, least, most)
-    return np.where(largest_rows(sums, k), dy, dy.dtype.type(0)), np.asarray([largest], seen.dtype)
-
-
-def _select_float(dy: Array, seen: Array, attributes: Mapping[str, Any]) -> tuple[Array, Array]:
-    """The same in float, sums in memory order, one rounding an operation."""
-    kind, rows = dy.dtype.type, dy.shape[-1]
-    sums = np.zeros(rows, dy.dtype)
+    if not np.issubdtype(dy.dtype, np.floating):
+        sums = np.abs(dy.reshape(-1, rows).astype(np.int64)).sum(axis=0)
+        total = int(sums.sum())
+        largest = max(total, int(seen[0]))
+        k = rows_to_keep(total, largest, rows, least, most) if total else 0
+        return RowErrors(sums, total, largest, k)
+    kind = dy.dtype.type
+    sums, sum_of_all = np.zeros(rows, dy.dtype), kind(0)
     for position in dy.reshape(-1, rows):
         sums = sums + np.abs(position)
-    total = kind(0)
     for value in sums:
-        total = total + value
-    largest = max(total, kind(seen[0]))
-    if not total > 0:
-        return dy, seen
-    least, most = (kind(attributes[name] / 65536) for name in ("least", "most"))
-    share = least + total / largest * (most - least)
+        sum_of_all = sum_of_all + value
+    highest = max(sum_of_all, kind(seen[0]))
+    if not sum_of_all > 0:
+        return RowErrors(sums, sum_of_all, highest, 0)
+    share = sum_of_all / highest * kind((most - least) / 65536) + kind(least / 65536)
     k = min(max(int(share * kind(rows)), 1), rows)
-    return np.where(largest_rows(sums, k), dy, kind(0)), np.asarray([largest], seen.dtype)
+    return RowErrors(sums, sum_of_all, highest, k)
+
+
+def _select(attributes: Mapping[str, Any], dy: Array, seen: Array) -> list[Array]:
+    errors = row_errors(dy, seen, attributes)
+    if errors.k == 0:
+        return [dy, seen]
+    kept = largest_rows(errors.sums, errors.k)
+    return [np.where(kept, dy, dy.dtype.type(0)), np.asarray([errors.largest], seen.dtype)]
+
+
+def _sample(attributes: Mapping[str, Any], dy: Array, seen: Array, generator: Array) -> list[Array]:
+    """Rows whose sum is below the unit stay with probability sum / unit, then with sum = unit.
+
+    One random number a layer: the sums are laid end to end, and a row stays where a multiple of
+    the unit, moved by the random number, falls on it.
+    """
+    errors = row_errors(dy, seen, attributes)
+    if errors.k == 0:
+        return [dy, seen, generator]
+    _, state = draw_bytes(int(generator[0]), 4)
+    integer = not np.issubdtype(dy.dtype, np.floating)
+    if integer:
+        unit: Any = -(-errors.total // errors.k)
+        place: Any = state * unit >> 32
+    else:
+        kind = dy.dtype.type
+        unit = errors.total / kind(errors.k)
+        place = kind(state >> 8) * kind(2.0**-24) * unit
+    selected = dy.copy()
+    for row, total in enumerate(errors.sums):
+        if total == 0 or total >= unit:
+            continue
+        place = place + total
+        if place < unit:
+            selected[..., row] = 0
+            continue
+        place = place - unit
+        selected[..., row] = (_enlarge if integer else _scale)(dy[..., row], unit, total)
+    largest = np.asarray([errors.largest], seen.dtype)
+    return [selected, largest, np.asarray([state], np.uint32)]
+
+
+def _enlarge(errors: Array, unit: int, total: int) -> Array:
+    """round(errors unit / total), halves away from zero, held to [-127, 127]."""
+    wide = np.abs(errors.astype(np.int64))
+    enlarged = np.minimum((wide * unit + total // 2) // total, 127)
+    return np.asarray(np.sign(errors) * enlarged, np.int8)
+
+
+def _scale(errors: Array, unit: Any, total: Any) -> Array:
+    return np.asarray(errors * (unit / total))
 
 
 def _integer_select(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
-    dy, seen = inputs[0].array, inputs[1].array
-    select = _select_float if dy.dtype == F32 else _select
-    return list(select(dy, seen, node.attributes))
+    return _select(node.attributes, *(value.array for value in inputs))
 
 
-def _float_select(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
-    """dy[batch, ..., rows], sample after sample."""
-    dy, seen = inputs[0], inputs[1].astype(inputs[0].dtype)
-    selected = np.empty_like(dy)
-    for index, sample in enumerate(dy):
-        selected[index], seen = _select_float(sample, seen, attributes)
-    return [selected, seen]
+def _integer_sample(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    return _sample(node.attributes, *(value.array for value in inputs))
+
+
+def _sample_by_sample(rule: Callable[..., list[Array]]) -> FloatReference:
+    """The rule for dy[batch, ..., rows], one sample after the other."""
+
+    def reference(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+        dy, *state = inputs
+        selected = np.empty_like(dy)
+        for index, sample in enumerate(dy):
+            selected[index], *state = rule(attributes, sample, *state)
+        return [selected, *state]
+
+    return reference
 
 
 def _suffix(dtype: str) -> str:
     return "f32" if dtype == "float32" else "s8"
 
 
+def _source(dtype: str) -> str:
+    return "structures_f32.c" if dtype == "float32" else "structures.c"
+
+
 def _select_c(node: Node, graph: Graph) -> CCall:
-    dy, largest = node.inputs
+    dy, *state = node.inputs
     error = graph.tensors[dy]
     rows = error.shape[-1]
     return CCall(
-        function=f"insitu_select_rows_{_suffix(error.dtype)}",
+        function=f"insitu_{node.op.name}_{_suffix(error.dtype)}",
         params_type="insitu_select_rows_params_t",
         params={
             "positions": error.size // rows,
@@ -178,8 +254,8 @@ def _select_c(node: Node, graph: Graph) -> CCall:
             "least": node.attributes["least"],
             "most": node.attributes["most"],
         },
-        arguments=(f"${dy}", "!", f"${largest}", f"${node.outputs[0]}"),
-        source="structures.c",
+        arguments=(f"${dy}", "!", *(f"${name}" for name in state), f"${node.outputs[0]}"),
+        source=_source(error.dtype),
     )
 
 
@@ -194,7 +270,7 @@ def _select_bounds(node: Node, graph: Graph) -> list[Bound]:
 select_rows = OpDef(
     name="select_rows",
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
-    float_reference=_float_select,
+    float_reference=_sample_by_sample(_select),
     integer_reference=_integer_select,
     c_call=_select_c,
     scratch_bytes=lambda node, graph: 4 * graph.tensors[node.inputs[0]].shape[-1],
@@ -204,6 +280,28 @@ select_rows = OpDef(
 """The k rows with the largest sum of |error| keep their error. Inputs: dy[..., rows], largest[1].
 
 Attributes least, most: fractions of the rows, times 2^16."""
+
+
+def _sample_bounds(node: Node, graph: Graph) -> list[Bound]:
+    size = graph.tensors[node.inputs[0]].size
+    enlarged = Bound(f"{node.name}: an error times the sum of {size}", 127 * 127 * size + 64 * size)
+    return [*_select_bounds(node, graph), enlarged]
+
+
+sample_rows = OpDef(
+    name="sample_rows",
+    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    float_reference=_sample_by_sample(_sample),
+    integer_reference=_integer_sample,
+    c_call=_select_c,
+    scratch_bytes=lambda node, graph: 4 * graph.tensors[node.inputs[0]].shape[-1],
+    in_place=((0, 0),),
+    bounds=_sample_bounds,
+)
+"""At most k rows in the mean, drawn by their sum of |error|; what stays is enlarged, so that the
+error's expectation is what it was. Inputs: dy[..., rows], largest[1], generator[1].
+
+Attributes as for select_rows."""
 
 
 def _keep(attributes: Mapping[str, Any], dy: Array) -> Array:
@@ -225,7 +323,7 @@ def _keep_c(node: Node, graph: Graph) -> CCall:
             "end": node.attributes["end"],
         },
         arguments=(f"${node.inputs[0]}", f"${node.outputs[0]}"),
-        source="structures.c",
+        source=_source(error.dtype),
     )
 
 

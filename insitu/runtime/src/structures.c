@@ -1,23 +1,25 @@
-/* Which rows of a layer learn from a sample. Twin: insitu/ops/structures.py. */
+/* Which rows of a layer learn from a sample, in integers. Twin: insitu/ops/structures.py. */
 #include <string.h>
 
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"
 
-/* sums[rows] = sum over positions of |dy|; returns their total. */
+/* The sum over positions of |dy| of a row. */
+static int32_t insitu_sum_row(int32_t positions, int32_t rows, const int8_t *dy) {
+  int32_t sum = 0;
+  for (; positions > 0; positions--, dy += rows)
+    sum += *dy < 0 ? -*dy : *dy;
+  return sum;
+}
+
+/* sums[rows] of all rows; returns their total. */
 static int32_t insitu_sum_rows(const insitu_select_rows_params_t *p, const int8_t *dy,
                                int32_t *sums) {
   int32_t total = 0;
-  memset(sums, 0, (size_t)p->rows * sizeof *sums);
-  for (int32_t position = 0; position < p->positions; position++, dy += p->rows) {
-    for (int32_t row = 0; row < p->rows; row++) {
-      if (dy[row] == 0)
-        continue;
-      sums[row] += dy[row] < 0 ? -dy[row] : dy[row];
-    }
-  }
-  for (int32_t row = 0; row < p->rows; row++)
+  for (int32_t row = 0; row < p->rows; row++) {
+    sums[row] = insitu_sum_row(p->positions, p->rows, dy + row);
     total += sums[row];
+  }
   return total;
 }
 
@@ -76,6 +78,48 @@ void insitu_select_rows_s8(const insitu_select_rows_params_t *p, const int8_t *d
     if (sums[row] == last && equal-- > 0)
       continue;
     insitu_clear_row(p->positions, p->rows, selected + row);
+  }
+}
+
+/* round(dy unit / sum), halves away from zero, held to [-127, 127]. */
+static void insitu_enlarge_row(int32_t positions, int32_t rows, int32_t unit, int32_t sum,
+                               int8_t *dy) {
+  for (; positions > 0; positions--, dy += rows) {
+    if (*dy == 0) {
+      continue;
+    }
+    const int32_t size = *dy < 0 ? -*dy : *dy;
+    const int32_t enlarged = insitu_min((size * unit + sum / 2) / sum, 127);
+    *dy = (int8_t)(*dy < 0 ? -enlarged : enlarged);
+  }
+}
+
+void insitu_sample_rows_s8(const insitu_select_rows_params_t *p, const int8_t *dy, void *scratch,
+                           int32_t *largest, uint32_t *generator, int8_t *selected) {
+  int32_t *sums = scratch;
+  const int32_t total = insitu_sum_rows(p, dy, sums);
+  if (selected != dy) {
+    memcpy(selected, dy, (size_t)(p->positions * p->rows));
+  }
+  if (total == 0) {
+    return;
+  }
+  *largest = insitu_max(*largest, total);
+  const int32_t k = insitu_rows_to_keep(p, total, *largest);
+  const int32_t unit = (total - 1) / k + 1;
+  *generator = insitu_draw(*generator);
+  int32_t place = (int32_t)(((uint64_t)*generator * (uint32_t)unit) >> 32);
+  for (int32_t row = 0; row < p->rows; row++) {
+    if (sums[row] == 0 || sums[row] >= unit) {
+      continue;
+    }
+    place += sums[row];
+    if (place < unit) {
+      insitu_clear_row(p->positions, p->rows, selected + row);
+      continue;
+    }
+    place -= unit;
+    insitu_enlarge_row(p->positions, p->rows, unit, sums[row], selected + row);
   }
 }
 
