@@ -152,8 +152,22 @@ def compile_(
         float | None,
         typer.Option(help="Errors all smaller than this, in [0, 1), change nothing. [0]"),
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Samples an update. [1]")] = None,
-    preset: Annotated[str | None, typer.Option(help="[default]")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Samples an update. [1; with the preset paper 48]")
+    ] = None,
+    buffer: Annotated[
+        str | None, typer.Option(help="Gradient buffer, if there is one: int32 or int16. [int32]")
+    ] = None,
+    momentum: Annotated[float | None, typer.Option(help="In [0, 1). [0]")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Weights lose LR times this part of themselves. [0]")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="default, or paper: the published method. [default]")
+    ] = None,
+    error_range: Annotated[
+        str | None, typer.Option(help="Of the preset paper: fixed or moving. [fixed]")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate. [0.01]")] = None,
     schedule: Annotated[str | None, typer.Option(help="cosine or constant. [cosine]")] = None,
     seed: Annotated[int | None, typer.Option(help="[0]")] = None,
@@ -171,6 +185,10 @@ def compile_(
         "classes": classes,
         "skip": skip,
         "batch": batch,
+        "buffer": buffer,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "error_range": error_range,
         "preset": preset,
         "lr": lr,
         "schedule": schedule,

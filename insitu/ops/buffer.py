@@ -52,6 +52,7 @@ def emit_batch_count(builder: Builder) -> None:
         name="batch",
         attributes={"batch": builder.scheme.batch},
         updates=(count,),
+        layer="loss",
         phase=Phase.APPLY,
     )
 

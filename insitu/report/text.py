@@ -66,7 +66,8 @@ def print_compile(console: Console, network: Network) -> None:
     facts = _facts()
     names = ", ".join(n.name for n in network.float_graph.nodes if n.name in network.trained)
     parameters = network.figures["trainable_parameters"]
-    _fact(facts, "trains", f"{names}: {parameters:,} parameters, one byte a weight")
+    each = network.figures["bytes_per_trained_parameter"]
+    _fact(facts, "trains", f"{names}: {parameters:,} parameters, {each:.2f} bytes each in all")
     _memory_facts(console, facts, network)
     figures = step_figures(network, network.measurement, network.board)
     _step_facts(facts, figures, network.board)
