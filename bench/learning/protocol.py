@@ -79,6 +79,12 @@ SCHEMES = {
         Scheme(name="float32", title="float32", training={"precision": "float32"}),
         Scheme(name="dynamic-0.5", title="uint8, update 0.5", training={"update": "dynamic:0.5:1"}),
         Scheme(name="dynamic-0.1", title="uint8, update 0.1", training={"update": "dynamic:0.1:1"}),
+        Scheme(
+            name="sampled-0.5", title="uint8, sampled 0.5", training={"update": "sampled:0.5:1"}
+        ),
+        Scheme(
+            name="sampled-0.1", title="uint8, sampled 0.1", training={"update": "sampled:0.1:1"}
+        ),
         Scheme(name="pytorch", title="PyTorch", bytes_per_parameter=8.0),
         Scheme(
             name="pytorch-batch32",

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from protocol import GOAL_POINTS, SCHEMES
@@ -57,9 +58,32 @@ the start), in per cent, and rows whose step was too large and was cut, a thousa
 
 {bounds}
 
-## The tasks
+{stream}{gradients}## The tasks
 
 {tasks}
+"""
+
+STREAM = """\
+## A world that never stops turning
+
+`python bench/learning/stream.py`: the demo's digits, all layers, a constant rate; the sensor turns
+by 120 degrees and back while the light falls to half, every {swing:,} steps. Accuracy on test
+images as they look at the moment: mean over the second half of the first {swing:,} steps, and over
+the last {half:,} of {steps:,}; five seeds.
+
+{table}
+
+![accuracy over the steps](stream.svg)
+
+"""
+
+GRADIENTS = """\
+## Where the gradient is
+
+`python bench/learning/gradients.py`: mean |gradient| of a sample, from the twin, on `{task}`.
+
+![heat maps of the gradient after epochs 1 and 10](gradients.png)
+
 """
 UNTOUCHED = "-"
 
@@ -83,9 +107,37 @@ def write_report(results: Path, docs: Path) -> None:
         instructions=_grid(tasks, _instructions),
         bounds=_grid(tasks, _bounds),
         tasks=_about(tasks),
+        stream=_stream(results / "stream.json"),
+        gradients=_gradients(results / "gradients.json"),
     )
     (docs / "learning.md").write_text(page)
-    _plot(tasks).savefig(docs / "learning.svg", metadata={"Date": None})
+    save(_plot(tasks), docs / "learning.svg")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """An SVG that is the same file for the same figure."""
+    with mpl.rc_context({"svg.hashsalt": "insitu", "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None})
+
+
+def _stream(path: Path) -> str:
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text())
+    lines = ["| rate | first | last | difference | lowest | at end of range |", "| --- " * 6 + "|"]
+    for rate, runs in found["rates"].items():
+        s = runs["summary"]
+        difference = f"{s['difference']:+.2f} ± {s['difference_sd']:.2f}"
+        cells = (f"{s['early']:.2f}", f"{s['late']:.2f}", difference)
+        ends = (f"{s['lowest_after_20000']:.1f}", f"{100 * s['at_bound']:.2f} %")
+        lines.append(f"| {' | '.join((rate, *cells, *ends))} |")
+    swing = found["swing"]
+    table = "\n".join(lines)
+    return STREAM.format(swing=swing, half=swing // 2, steps=found["steps"], table=table)
+
+
+def _gradients(path: Path) -> str:
+    return GRADIENTS.format(**json.loads(path.read_text())) if path.exists() else ""
 
 
 def _accuracies(scheme: dict[str, Any] | None) -> list[float]:

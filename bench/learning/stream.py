@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from report import save
 from rich.progress import track
 from shifts import turned
 
@@ -143,7 +144,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     about = {"steps": options.steps, "swing": SWING, "check": CHECK}
     (options.results / "stream.json").write_text(json.dumps({**about, "rates": found}) + "\n")
-    plot(found).savefig(options.docs / "stream.svg", metadata={"Date": None})
+    save(plot(found), options.docs / "stream.svg")
 
 
 if __name__ == "__main__":
