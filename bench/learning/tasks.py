@@ -283,7 +283,7 @@ def _keywords(name: str, work: Path, quick: bool) -> Task:
         test=test,
         layers="last:3",
         epochs=10,
-        rates=(0.0025, 0.005, 0.01, 0.02, 0.04),
+        rates=(0.000625, 0.00125, 0.0025, 0.005, 0.01),
         split="by utterance, at random, every class in proportion: pretraining 45 %, "
         "adaptation 25 %, validation 8 %, test 22 %",
     )
