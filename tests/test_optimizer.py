@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import pytest
 from case_models import Compiled, HostBuilder, run_reference
 from cases import CASES
 from networks import digits_mlp
+from test_docs import DOCS, blocks
 
 import insitu
 from insitu.errors import ConfigError
@@ -321,3 +323,31 @@ def test_buffers_take_no_flash() -> None:
 def test_what_cannot_be_is_refused(options: dict[str, float], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         insitu.TrainingConfig(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_the_page_says_the_same(dtype: str, momentum: float, weight_decay: float) -> None:
+    """docs/arithmetic.md against the library."""
+    page: dict[str, Any] = {}
+    for block in blocks(DOCS / "arithmetic.md"):
+        exec(block.text, page)
+    rng = np.random.default_rng(4)
+    w = rng.integers(-127, 128, (3, 20)).astype(np.int8)
+    buffer = rng.integers(-LIMIT[dtype], LIMIT[dtype], w.shape).astype(dtype)
+    got = applied(w, buffer, momentum=momentum, weight_decay=weight_decay, rate=0.03)
+    shrink = decay_multiplier(F32(0.03), F32(weight_decay))
+    state, new_w, left = 77, [], []
+    for a, b in zip(w.reshape(-1).tolist(), buffer.reshape(-1).tolist(), strict=True):
+        new, kept, state = page["apply_weight"](
+            a, b, dtype, fixed_momentum(momentum), shrink, state
+        )
+        new_w.append(new)
+        left.append(kept)
+    np.testing.assert_array_equal(got["w"].reshape(-1), new_w)
+    np.testing.assert_array_equal(got["buffer"].reshape(-1), left)
+    assert got["generator"][0] == state
+    rows, _ = page["accumulate_row"]([5, -7, 9], dtype, [100, -3, 8], F32(2.0**26), 77)
+    assert len(rows) == 3
+    assert page["apply_bias"](100, 1000, 0) == (100 - 16, 1000 - 1024)

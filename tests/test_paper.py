@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ from cases import CASES
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import digits_mlp
+from test_docs import DOCS, blocks
 
 import insitu
 from insitu.errors import ConfigError, ModelError
@@ -244,3 +246,19 @@ def test_the_preset_has_a_batch_of_its_own() -> None:
 def test_what_the_paper_does_not_have_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="preset"):
         insitu.TrainingConfig(preset="paper", **options)  # type: ignore[arg-type]
+
+
+def test_the_page_says_the_same() -> None:
+    """docs/arithmetic.md against the library."""
+    page: dict[str, Any] = {}
+    for block in blocks(DOCS / "arithmetic.md"):
+        exec(block.text, page)
+    rng = np.random.default_rng(8)
+    w, rate = affine_value(rng, (4, 9), -0.3), F32(0.02)
+    assert w.qparams is not None
+    gradient = rng.integers(-9000, 9000, (4, 9)).astype(np.int32)
+    scale, zero = F32(w.qparams.scale), w.qparams.zero_point
+    wanted, ends = page["paper_update"](w.array.tolist(), scale, zero, gradient.tolist(), rate)
+    _, _, _, new_range, new_w = applied(w, gradient, np.zeros(4, np.int32), 0.02)
+    np.testing.assert_array_equal(new_w, wanted)
+    np.testing.assert_array_equal(new_range, ends)
