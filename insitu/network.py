@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -39,6 +40,15 @@ AUXILIARY = (
 MANIFEST, ARRAYS, PLAN = "insitu.json", "constants.npz", "memory_plan.txt"
 
 
+class ScratchFolder:
+    """A folder that goes when the last who holds this object does, or with the process."""
+
+    def __init__(self) -> None:
+        """Make it."""
+        self.path = Path(tempfile.mkdtemp(prefix="insitu-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Network:
     """A network that can be trained on the desk and on a board.
@@ -64,7 +74,7 @@ class Network:
     board: Board
     measurement: Measurement
     folder: Path
-    temporary: Any = None
+    temporary: ScratchFolder | None = None
 
     @cached_property
     def state(self) -> StateLayout:
@@ -72,22 +82,20 @@ class Network:
         return state_layout(self.graph)
 
     @cached_property
-    def _spare_folder(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="insitu-")
+    def _spare_folder(self) -> ScratchFolder:
+        return ScratchFolder()
 
     @property
     def build_folder(self) -> Path:
         """Where to build: beside the sources, or in a temporary place if they are read-only."""
         if os.access(self.folder, os.W_OK):
             return self.folder / "build"
-        return Path(self._spare_folder.name)
+        return self._spare_folder.path
 
     @property
-    def input_qparams(self) -> QParams:
-        """Quantization of the input."""
-        q = self.graph.tensors[self.graph.inputs[0]].qparams
-        assert q is not None
-        return q
+    def input_qparams(self) -> QParams | None:
+        """Quantization of the input; None where it is float32."""
+        return self.graph.tensors[self.graph.inputs[0]].qparams
 
     @property
     def classes(self) -> int:

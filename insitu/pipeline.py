@@ -6,7 +6,6 @@ Only this module knows the order of the stages.
 from __future__ import annotations
 
 import re
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from insitu.graph.model import Array, Graph
 from insitu.graph.verify import verify
 from insitu.head import head_of, replace_head
 from insitu.layers import select_layers, select_learning
-from insitu.network import write_sources
+from insitu.network import ScratchFolder, write_sources
 from insitu.plan import plan_memory
 from insitu.quantize import calibrate, quantize_graph
 from insitu.samples import (
@@ -104,8 +103,8 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     plan = plan_memory(step)
     source = generate(step, plan, name)
 
-    folder = tempfile.TemporaryDirectory(prefix="insitu-")
-    write_sources(source, Path(folder.name))
+    scratch = ScratchFolder()
+    write_sources(source, scratch.path)
     network = TrainableNetwork(
         name=name,
         input_shape=model.input_shape,
@@ -116,8 +115,8 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         plan=plan,
         board=target,
         measurement=NOT_MEASURED,
-        folder=Path(folder.name),
-        temporary=folder,
+        folder=scratch.path,
+        temporary=scratch,
     )
     sample = quantize_samples(x[:1], shape, network.input_qparams)[0]
     measurement = measure_network(network, sample, tools=tools or Tools())
