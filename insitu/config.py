@@ -14,7 +14,7 @@ from typing import Any
 from insitu.errors import ConfigError
 from insitu.graph.scheme import PartialUpdate, Rows, Scheme
 
-PRECISIONS = ("uint8",)
+PRECISIONS = ("uint8", "mixed", "float32")
 PRESETS = ("default", "paper")
 UPDATES = ("full", "bias", "dynamic:MIN:MAX", "sampled:MIN:MAX", "static:LAYER=ROWS,...")
 BATCHES = {"default": 1, "paper": 48}
@@ -31,7 +31,8 @@ class TrainingConfig:
 
     Attributes:
         layers: "last:N", "all", or comma-separated globs over layer names.
-        precision: "uint8": every stored tensor has 8 bits.
+        precision: "uint8": every stored tensor has 8 bits. "mixed": the trained linear layers at
+            the end are float32, what comes before them has 8 bits. "float32": everything.
         update: what of a trained layer learns from a sample. "full": every row. "bias": the
             biases alone. "dynamic:MIN:MAX": the rows with the largest error; how many, between
             the fractions MIN and MAX of the layer's rows, follows the layer's error relative to

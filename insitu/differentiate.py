@@ -40,8 +40,7 @@ def differentiate(graph: Graph, scheme: Scheme | None = None) -> Graph:
     ):
         builder.add_tensor(Tensor(name, value.shape, str(value.dtype), Kind.STATE, value))
     scores = graph.outputs[0]
-    integer = graph.tensors[graph.inputs[0]].dtype == "int8"
-    dy, loss = emit_loss(builder, scores, LABEL, integer=integer)
+    dy, loss = emit_loss(builder, scores, LABEL, integer=_ends_in_integers(graph))
     if not builder.scheme.in_place:
         emit_batch_count(builder)
     errors = {scores: dy}
@@ -68,6 +67,12 @@ def differentiate(graph: Graph, scheme: Scheme | None = None) -> Graph:
             errors[x] = dx
     graph = builder.finish((scores, loss), keep=(LEARNING_RATE, GENERATOR))
     return _constant_where_still(_without_dead_nodes(graph))
+
+
+def _ends_in_integers(graph: Graph) -> bool:
+    """Whether the node that makes the scores reads quantized values."""
+    last = graph.producer(graph.outputs[0])
+    return last is not None and graph.tensors[last.inputs[0]].qparams is not None
 
 
 def _with_gradient(graph: Graph) -> set[str]:

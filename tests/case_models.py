@@ -147,10 +147,9 @@ class Compiled:
         write_sources(generate(self.step, self.plan, name), folder)
 
     def stream(self, records: int, *, seed: int = 5) -> Stream:
-        """Samples such as those of the calibration and noise over all int8 (floats: wider
-        samples), in turn.
+        """Samples such as those of the calibration and noise over all int8, in turn.
 
-        Some are only predicted; the rates go from gentle to far too large.
+        Floats are wider instead. Some are only predicted; the rates go from gentle to far too large.
         """
         rng = np.random.default_rng(seed)
         x_q = self.step.tensors[self.step.inputs[0]].qparams

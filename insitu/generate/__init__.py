@@ -15,7 +15,16 @@ RUNTIME_HEADERS = ("insitu.h", "insitu_fixed_point.h", "insitu_kernels.h")
 RUNTIME_ALWAYS = ("layout.c", "loss.c", "rows.c")
 """Sources that hold what every model calls: the way in, the loss, ranges and rates."""
 
-RUNTIME_CALLS = {"buffer.c": ("conv.c",)}
+FLOAT_HEADER = "insitu_kernels_f32.h"
+"""For models with float layers."""
+
+WAY_IN_OF_FLOATS = "elements_f32.c"
+
+RUNTIME_CALLS = {
+    "buffer.c": ("conv.c",),
+    "conv_f32.c": ("sums_f32.c",),
+    "linear_f32.c": ("sums_f32.c",),
+}
 """Sources that call functions of others."""
 
 __all__ = ["StateLayout", "generate", "state_layout"]
@@ -25,12 +34,13 @@ def generate(graph: Graph, plan: MemoryPlan, name: str) -> CSource:
     """The C of a model.
 
     Args:
-        graph: training-step graph in integers.
+        graph: training-step graph.
         name: of the model; symbols start with "insitu_NAME".
     """
     prefix = f"insitu_{name}"
     model = ModelText(graph, plan, prefix, state_layout(graph))
     sources = {model.call(node).source for node in graph.nodes}
+    sources.update({WAY_IN_OF_FLOATS} if model.input.dtype == "float32" else ())
     sources.update(called for s in tuple(sources) for called in RUNTIME_CALLS.get(s, ()))
     return CSource(
         name=name,
@@ -40,5 +50,9 @@ def generate(graph: Graph, plan: MemoryPlan, name: str) -> CSource:
             f"{prefix}_data.h": data_header(model),
             f"{prefix}_data.c": data(model),
         },
-        runtime=(*RUNTIME_HEADERS, *sorted(sources.union(RUNTIME_ALWAYS))),
+        runtime=(
+            *RUNTIME_HEADERS,
+            *([FLOAT_HEADER] if model.has_float_layers else []),
+            *sorted(sources.union(RUNTIME_ALWAYS)),
+        ),
     )

@@ -28,6 +28,22 @@ class ModelText:
     prefix: str
     state: StateLayout
 
+    @property
+    def input(self) -> Tensor:
+        """The sample."""
+        return self.graph.tensors[self.graph.inputs[0]]
+
+    @property
+    def input_type(self) -> str:
+        """C type of the sample's elements."""
+        return C_TYPES[self.input.dtype]
+
+    @property
+    def has_float_layers(self) -> bool:
+        """Whether insitu_kernels_f32.h is wanted."""
+        sources = (self.call(node).source for node in self.graph.nodes)
+        return self.input.dtype == "float32" or any(s.endswith("_f32.c") for s in sources)
+
     @cached_property
     def _calls(self) -> dict[str, CCall]:
         calls = {}

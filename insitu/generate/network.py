@@ -33,6 +33,7 @@ def network(model: ModelText) -> str:
             "",
             '#include "insitu_fixed_point.h"',
             '#include "insitu_kernels.h"',
+            *(['#include "insitu_kernels_f32.h"'] if model.has_float_layers else []),
             f'#include "{prefix}_data.h"',
             "",
             *_fixed_quantization(model),
@@ -48,12 +49,15 @@ def network(model: ModelText) -> str:
 
 def _fixed_quantization(model: ModelText) -> list[str]:
     """Quantization that never changes, for every tensor whose calls ask for it."""
-    lines = ["/* Quantization that is fixed: scale, zero point, clamp, what passes an error. */"]
+    lines = []
     for name in model.asked():
         q = model.graph.tensors[name].qparams
         if q is not None and q.range is None:
             lines.append(f"static const insitu_qparams_t {model.names[name]}_q = {_qparams(q)};")
-    return [*lines, ""]
+    if not lines:
+        return []
+    head = "/* Quantization that is fixed: scale, zero point, clamp, what passes an error. */"
+    return [head, *lines, ""]
 
 
 def _moving_quantization(model: ModelText) -> list[str]:
@@ -87,7 +91,7 @@ def _moving_quantization(model: ModelText) -> list[str]:
 
 def _forward(model: ModelText, nodes: list[Node]) -> list[str]:
     moving = ", const quantization_t *q" if model.uses_moving(nodes) else ""
-    head = f"static void forward({model.prefix}_t *model, const int8_t *x{moving}) {{"
+    head = f"static void forward({model.prefix}_t *model, const {model.input_type} *x{moving}) {{"
     return [
         "/* From the sample to the scores. */",
         wrap(head, 0),
@@ -211,8 +215,9 @@ def _run_forward(model: ModelText) -> list[str]:
 def _predict(model: ModelText) -> list[str]:
     prefix, scores = model.prefix, model.graph.outputs[0]
     size, offset = model.graph.tensors[scores].size, model.plan.offset(scores)
+    x = f"const {model.input_type} *x"
     return [
-        f"int32_t {prefix}_predict({prefix}_t *model, const int8_t *x, float *scores) {{",
+        f"int32_t {prefix}_predict({prefix}_t *model, {x}, float *scores) {{",
         *_run_forward(model),
         "  INSITU_PROFILE(-1);",
         f"  const float *const result = (const float *)(const void *)(model->arena + {offset});",
@@ -227,7 +232,7 @@ def _train_step(model: ModelText, nodes: list[Node], apply: list[Node]) -> list[
     prefix, scores = model.prefix, model.graph.outputs[0]
     size = model.graph.tensors[scores].size
     head = (
-        f"insitu_status_t {prefix}_train_step({prefix}_t *model, const int8_t *x, "
+        f"insitu_status_t {prefix}_train_step({prefix}_t *model, const {model.input_type} *x, "
         "int32_t label, insitu_info_t *info) {"
     )
     return [
@@ -249,10 +254,24 @@ def _train_step(model: ModelText, nodes: list[Node], apply: list[Node]) -> list[
 
 
 def _settings(model: ModelText) -> list[str]:
-    x = model.graph.tensors[model.graph.inputs[0]]
+    x = model.input
     height, width, channels = x.shape if len(x.shape) == 3 else (1, 1, x.size)
     shape = struct_initializer({"height": height, "width": width, "channels": channels})
-    return _settings_text(model.prefix, shape, model.names[x.name])
+    return [*_settings_text(model.prefix).splitlines(), "", *_way_in(model, shape)]
+
+
+def _way_in(model: ModelText, shape: str) -> list[str]:
+    """From a sample as sensors give it to the model's input."""
+    x = model.input
+    call = f"insitu_quantize_input_f32(&shape, &{model.names[x.name]}_q, x, q);"
+    if x.qparams is None:
+        call = "insitu_unflatten_f32(&shape, x, q);"
+    return [
+        f"void {model.prefix}_quantize_input(const float *x, {model.input_type} *q) {{",
+        f"  static const insitu_layout_params_t shape = {shape};",
+        f"  {call}",
+        "}",
+    ]
 
 
 def _qparams(q: QParams) -> str:
@@ -262,7 +281,7 @@ def _qparams(q: QParams) -> str:
     return "{" + ", ".join([literal(float(scale)), *map(str, fields)]) + "}"
 
 
-def _settings_text(prefix: str, shape: str, x: str) -> list[str]:
+def _settings_text(prefix: str) -> str:
     return f"""\
 void {prefix}_init({prefix}_t *model, void *arena) {{
   memset(&model->state, 0, sizeof model->state);
@@ -284,9 +303,4 @@ void {prefix}_set_seed({prefix}_t *model, uint32_t seed) {{
 }}
 
 uint32_t {prefix}_get_seed(const {prefix}_t *model) {{ return model->state.seed; }}
-
-void {prefix}_quantize_input(const float *x, int8_t *q) {{
-  static const insitu_layout_params_t shape = {shape};
-  insitu_quantize_input_f32(&shape, &{x}_q, x, q);
-}}
-""".splitlines()
+"""

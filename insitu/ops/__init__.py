@@ -8,7 +8,7 @@ from insitu.ops.clip import clip, clip_grad
 from insitu.ops.conv import conv, conv_grad_input, conv_update
 from insitu.ops.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
 from insitu.ops.linear import linear, linear_grad_input, linear_update, logits
-from insitu.ops.loss import dequantize, softmax, softmax_cross_entropy
+from insitu.ops.loss import dequantize, quantize_error, softmax, softmax_cross_entropy
 from insitu.ops.opaque import opaque
 from insitu.ops.paper import affine, affine_grad_input
 from insitu.ops.paper_update import adopt_error, affine_accumulate, affine_apply, average_error
@@ -56,6 +56,7 @@ OPS: dict[str, OpDef] = {
         unflatten_grad,
         softmax,
         dequantize,
+        quantize_error,
         softmax_cross_entropy,
         opaque,
     )

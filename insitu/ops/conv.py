@@ -1,7 +1,7 @@
 """Convolution, 1-D and 2-D: forward, input gradient, weight gradient with its update.
 
-y[oy, ox, o] = sum over ky, kx, i of w[o, ky, kx, i] x[oy stride - top + ky, ox stride - left + kx, i]
-+ b[o], clipped. Twin: runtime/src/conv.c.
+y[oy, ox, o] = sum over ky, kx, i of w[o, ky, kx, i] x[iy, ix, i] + b[o], clipped, with
+iy = oy stride - top + ky and ix = ox stride - left + kx. Twin: runtime/src/conv.c.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
+from insitu.ops import conv_f32
+from insitu.ops.by_type import by_type, exact, is_float
 from insitu.ops.geometry import output_size, scatter, windows
 from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp, window
 from insitu.ops.rows import (
@@ -87,6 +89,8 @@ def _macs(node: Node, graph: Graph) -> int:
 
 
 def _bounds(node: Node, graph: Graph) -> list[Bound]:
+    if is_float(node, graph):
+        return []
     w = graph.tensors[node.inputs[1]]
     return [accumulator_bound(node, w.size // w.shape[0])]
 
@@ -145,7 +149,7 @@ conv: OpDef = OpDef(
     name="conv",
     infer=_infer,
     float_reference=_float,
-    integer_reference=_integer,
+    integer_reference=exact(_integer, conv_f32.forward),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_layer(
         quantizer, node, conv, {name: node.attributes[name] for name in ("stride", "padding")}
@@ -154,8 +158,8 @@ conv: OpDef = OpDef(
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1, 1, 1), b * scale + shift),
     },
-    c_call=_c_call,
-    scratch_bytes=_scratch,
+    c_call=by_type(_c_call, conv_f32.forward_c),
+    scratch_bytes=by_type(_scratch, conv_f32.forward_scratch),
     macs=_macs,
     bounds=_bounds,
     weights=(1,),
@@ -204,9 +208,11 @@ conv_grad_input = OpDef(
     name="conv_grad_input",
     infer=_infer_grad_input,
     float_reference=lambda attributes, inputs: [_transposed(attributes, *inputs)],
-    integer_reference=_integer_grad_input,
-    c_call=_grad_input_c,
-    scratch_bytes=lambda node, graph: 4 * graph.tensors[node.outputs[0]].shape[2],
+    integer_reference=exact(_integer_grad_input, conv_f32.grad_input),
+    c_call=by_type(_grad_input_c, conv_f32.grad_input_c),
+    scratch_bytes=by_type(
+        lambda node, graph: 4 * graph.tensors[node.outputs[0]].shape[2], lambda node, graph: 0
+    ),
     macs=lambda node, graph: (
         graph.tensors[node.inputs[1]].size
         * graph.tensors[node.inputs[0]].size
@@ -227,7 +233,8 @@ def conv_grad_weight(attributes: Mapping[str, Any], dy: Array, x: Array, shape: 
 def _float_update(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
     dy, x, w, b, rate = inputs
     dw = conv_grad_weight(attributes, dy, x, w.shape)
-    return [w - rate * dw, b - rate * dy.sum(axis=(0, 1, 2))]
+    kept = w * (1 - rate * attributes.get("weight_decay", 0.0))
+    return [kept - rate * dw, b - rate * dy.sum(axis=(0, 1, 2))]
 
 
 def _integer_update(
@@ -257,6 +264,8 @@ def _integer_update(
 
 
 def _update_bounds(node: Node, graph: Graph) -> list[Bound]:
+    if is_float(node, graph):
+        return []
     dy = graph.tensors[node.inputs[0]]
     positions = dy.shape[0] * dy.shape[1]
     return [Bound(f"{node.name}: gradient over {positions} positions", 127 * 255 * positions)]
@@ -290,8 +299,8 @@ conv_update = OpDef(
     name="conv_update",
     infer=lambda attributes, inputs: [],
     float_reference=_float_update,
-    integer_reference=_integer_update,
-    c_call=_update_c,
+    integer_reference=exact(_integer_update, conv_f32.update),
+    c_call=by_type(_update_c, conv_f32.update_c),
     scratch_bytes=lambda node, graph: (
         4 * graph.tensors[node.inputs[2]].size // graph.tensors[node.inputs[2]].shape[0]
     ),
@@ -302,7 +311,9 @@ conv_update = OpDef(
     ),
     bounds=_update_bounds,
 )
-"""w -= rate dy x, in place. Inputs: dy, x, w, bias [, row scale], rate [, generator]."""
+"""w -= rate dy x, in place. Inputs: dy, x, w, bias [, row scale], rate [, generator].
+
+Attribute weight_decay, in float: w (1 - rate weight_decay) before."""
 
 
 GRADIENT = LayerGradient(

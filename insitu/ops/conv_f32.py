@@ -23,7 +23,7 @@ def _patches(node: Node, x: Array, w: Array) -> Array:
     """x[h, w, i] -> [positions, weights in a row], zeros outside the map."""
     kernel = (w.shape[1], w.shape[2])
     patches = windows(x[None], kernel, node.attributes["stride"], node.attributes["padding"])[0]
-    return patches.reshape(patches.shape[0] * patches.shape[1], -1)
+    return np.reshape(patches, (patches.shape[0] * patches.shape[1], -1))
 
 
 def forward(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:

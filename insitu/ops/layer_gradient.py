@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from insitu.errors import ConfigError
 from insitu.graph.builder import Builder
 from insitu.graph.model import Bound, Graph, Node, OpDef, Phase
 from insitu.ops.bias import emit_bias_update
@@ -90,18 +91,37 @@ def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) ->
     if integer and not builder.scheme.in_place:
         emit_buffered_update(builder, node, dy, (w, bias, scale[0]), window(node.attributes))
         return
+    attributes = window(node.attributes)
+    if not integer:
+        check_in_place(builder)
+        attributes["weight_decay"] = builder.scheme.weight_decay
     generator = [GENERATOR] if integer else []
     builder.node(
         layer.update,
         (dy, x, w, bias, *scale, LEARNING_RATE, *generator),
         name=f"{node.name}.update",
-        attributes=window(node.attributes),
+        attributes=attributes,
         updates=(w, bias, *generator),
         layer=node.layer,
         phase=Phase.UPDATE,
     )
     if integer and builder.scheme.weight_decay > 0:
         emit_decay(builder, node, w)
+
+
+def check_in_place(builder: Builder) -> None:
+    """Float layers know no buffer.
+
+    Raises:
+        ConfigError: the scheme wants one.
+    """
+    scheme = builder.scheme
+    if not scheme.in_place:
+        raise ConfigError(
+            f'precision "{scheme.precision}" updates float weights in place, so batch '
+            f"{scheme.batch} and momentum {scheme.momentum:g} are not available with it; "
+            'say batch 1 and momentum 0, or precision "uint8"'
+        )
 
 
 def window(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Reference:
         self.state[GENERATOR] = np.asarray([seed_generator(seed)], np.uint32)
 
     def predict(self, x: Array) -> Array:
-        """x int8 in the graph's own layout -> scores[classes] float32."""
+        """x in the graph's own layout and type -> scores[classes] float32."""
         values = self._execute({self.graph.inputs[0]: x}, lambda node: node.phase is Phase.FORWARD)
         return values[self.graph.outputs[0]]
 

@@ -350,6 +350,16 @@ typedef struct {
 int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const float *scores,
                                         const int32_t *label, int8_t *dy, float *loss);
 
+typedef struct {
+  int32_t size;
+  float least; /* an error that nowhere reaches this becomes 0 everywhere */
+} insitu_loss_f32_params_t;
+
+/* The same with dy = softmax(scores) - onehot(label). Scores that are no longer finite teach
+ * nothing: errors 0, loss INSITU_NO_BOUND. */
+int32_t insitu_softmax_cross_entropy_f32(const insitu_loss_f32_params_t *p, const float *scores,
+                                         const int32_t *label, float *dy, float *loss);
+
 /* The first of the largest scores. */
 int32_t insitu_argmax_f32(int32_t size, const float *scores);
 
