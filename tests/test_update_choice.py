@@ -1,10 +1,13 @@
-"""Is --update read as it is documented, and is what makes no sense explained?"""
+"""Is --update what docs/arithmetic.md says, and is a choice that makes no sense explained?"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from networks import DEMO_ONNX
 
@@ -12,6 +15,9 @@ import insitu
 from insitu.config import TrainingConfig, parse_update
 from insitu.datasets import turned_digits
 from insitu.errors import ConfigError
+from insitu.graph.model import Node, Value
+from insitu.graph.scheme import fixed_fraction
+from insitu.ops import OPS
 
 
 @pytest.mark.parametrize(
@@ -55,3 +61,41 @@ def test_rows_that_are_not_there_are_refused(update: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
         insitu.compile(insitu.load(DEMO_ONNX), calibration=x, training=config)
     assert said in str(error.value)
+
+
+# the page
+
+
+@pytest.fixture(scope="module")
+def page() -> dict[str, Any]:
+    """What the blocks of docs/arithmetic.md define."""
+    names: dict[str, Any] = {}
+    text = (Path(__file__).parents[1] / "docs" / "arithmetic.md").read_text()
+    for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        exec(block, names)
+    return names
+
+
+@pytest.mark.parametrize("op", ["select_rows", "sample_rows"])
+def test_rows_are_chosen_as_the_page_says(op: str, page: dict[str, Any]) -> None:
+    rng = np.random.default_rng(3)
+    largest, generator = 0, 4711
+    for index in range(300):
+        least, most = map(fixed_fraction, ((0.1, 1.0), (0.3, 0.7), (0.02, 0.02))[index % 3])
+        dy = rng.normal(0, 10.0 ** rng.uniform(-1, 1.5), (rng.integers(1, 9), rng.integers(1, 30)))
+        dy = np.clip(np.round(dy), -127, 127).astype(np.int8)
+        node = Node(op, OPS[op], (), (), {"least": least, "most": most})
+        state = [np.asarray([largest], np.int32), np.asarray([generator], np.uint32)]
+        given = state[: 1 if op == "select_rows" else 2]
+        assert node.op.integer_reference is not None
+        selected, *after = node.op.integer_reference(node, [Value(a) for a in (dy, *given)], [])
+        columns = dy.T.astype(int).tolist()
+        if op == "select_rows":
+            sums = [sum(map(abs, column)) for column in columns]
+            kept, largest = page["select"](sums, largest, least, most)
+            said = [c if k else [0] * len(c) for c, k in zip(columns, kept, strict=True)]
+        else:
+            said, largest, generator = page["sample"](columns, largest, generator, least, most)
+            assert generator == after[1][0]
+        assert said == selected.T.tolist()
+        assert largest == after[0][0]
