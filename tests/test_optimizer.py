@@ -37,6 +37,9 @@ SCHEMES = {
     "momentum-int16": Scheme(momentum=0.5, batch=2, buffer="int16"),
     "decay": Scheme(weight_decay=0.1),
     "decay-batch": Scheme(weight_decay=0.1, batch=2),
+    "float-batch": Scheme(precision="float32", batch=3),
+    "float-momentum": Scheme(precision="float32", momentum=0.9, weight_decay=0.01),
+    "float-all": Scheme(precision="float32", batch=2, momentum=0.5, weight_decay=0.1),
     "all": Scheme(weight_decay=0.05, batch=2, momentum=0.9, buffer="int16"),
 }
 NAMES = (
@@ -86,10 +89,9 @@ def test_board_equals_twin(tmp_path: Path, board: str, options: dict[str, float]
     net = insitu.compile(
         insitu.load(tmp_path / "mlp.onnx"), calibration=x, training=training, board=board
     )
-    with net.temporary:
-        result = net.run(x, y)
-        assert result.twin_equal
-        assert result.state != net.twin().state
+    result = net.run(x, y)
+    assert result.twin_equal
+    assert result.state != net.twin().state
     apply_nodes = [i for i, n in enumerate(net.graph.nodes) if n.op is apply]
     assert all(net.measurement.instructions[i] > 0 for i in apply_nodes)
 
@@ -351,3 +353,54 @@ def test_the_page_says_the_same(dtype: str, momentum: float, weight_decay: float
     rows, _ = page["accumulate_row"]([5, -7, 9], dtype, [100, -3, 8], F32(2.0**26), 77)
     assert len(rows) == 3
     assert page["apply_bias"](100, 1000, 0) == (100 - 16, 1000 - 1024)
+
+
+@pytest.mark.parametrize("name", ["conv-odd", "linear-wide", "max-overlap"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_floats_step_as_in_pytorch(name: str, batch: int) -> None:
+    torch = pytest.importorskip("torch", reason="its SGD is the oracle")
+    from case_models import samples
+    from test_ops_gradient import of_torch
+
+    momentum, weight_decay, rate, case = 0.9, 0.05, 0.01, CASES[name]
+    scheme = Scheme(precision="float32", batch=batch, momentum=momentum, weight_decay=weight_decay)
+    compiled = Compiled(case, scheme)
+    reference = Reference(compiled.step, seed=1)
+    x, simple = samples(case, 12), compiled.simple
+    y = np.random.default_rng(2).integers(
+        0, compiled.step.tensors[compiled.step.outputs[0]].size, 12
+    )
+    tensors = {
+        n: torch.tensor(t.data.astype(F32)) for n, t in simple.tensors.items() if t.data is not None
+    }
+    trained = {
+        node.name: [tensors[i].requires_grad_() for i in node.inputs[1:3]]
+        for node in simple.nodes
+        if node.op.weights
+    }
+    sgd = torch.optim.SGD(
+        [
+            {"params": [w for w, _ in trained.values()], "weight_decay": weight_decay},
+            {"params": [b for _, b in trained.values()]},
+        ],
+        lr=rate,
+        momentum=momentum,
+    )
+    for start in range(0, 12, batch):
+        value = torch.tensor(x[start : start + batch])
+        value = value.permute(0, 3, 1, 2) if x.ndim == 4 else value
+        for node in simple.nodes:
+            value = of_torch(node, value, [tensors[i] for i in node.inputs[1:]])
+        labels = torch.tensor(y[start : start + batch])
+        loss = torch.nn.functional.cross_entropy(value.reshape(batch, -1), labels)
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        for index in range(start, start + batch):
+            reference.train_step(x[index], int(y[index]), rate)
+    for layer, (w, b) in trained.items():
+        for ours, theirs in ((f"{layer}.w", w), (f"{layer}.bias", b)):
+            # sums in another order: some hundred roundings of 2^-24 of numbers around 1
+            np.testing.assert_allclose(
+                reference.state[ours], theirs.detach().numpy(), rtol=0, atol=1e-5
+            )

@@ -68,10 +68,9 @@ def test_board_equals_twin(tmp_path: Path, board: str, error_range: str) -> None
     net = insitu.compile(
         insitu.load(tmp_path / "mlp.onnx"), calibration=x, training=training, board=board
     )
-    with net.temporary:
-        result = net.run(x, y)
-        assert result.twin_equal
-        assert result.state != net.twin().state
+    result = net.run(x, y)
+    assert result.twin_equal
+    assert result.state != net.twin().state
 
 
 def test_errors_that_move_stop_at_average_pools() -> None:

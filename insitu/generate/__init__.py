@@ -22,6 +22,7 @@ WAY_IN_OF_FLOATS = "elements_f32.c"
 
 RUNTIME_CALLS = {
     "buffer.c": ("conv.c",),
+    "buffer_f32.c": ("conv_f32.c", "sums_f32.c"),
     "conv_f32.c": ("sums_f32.c",),
     "linear_f32.c": ("sums_f32.c",),
 }

@@ -4,6 +4,7 @@ from insitu.graph.model import OpDef
 from insitu.ops.batch_norm import batch_norm
 from insitu.ops.bias import bias_update
 from insitu.ops.buffer import accumulate, apply, count_sample, decay
+from insitu.ops.buffer_f32 import accumulate_f32, apply_f32
 from insitu.ops.clip import clip, clip_grad
 from insitu.ops.conv import conv, conv_grad_input, conv_update
 from insitu.ops.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
@@ -44,7 +45,9 @@ OPS: dict[str, OpDef] = {
         adopt_error,
         count_sample,
         accumulate,
+        accumulate_f32,
         apply,
+        apply_f32,
         decay,
         max_pool,
         max_pool_grad,

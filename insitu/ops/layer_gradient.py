@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from insitu.errors import ConfigError
 from insitu.graph.builder import Builder
 from insitu.graph.model import Bound, Graph, Node, OpDef, Phase
 from insitu.ops.bias import emit_bias_update
 from insitu.ops.buffer import check_bias_only, emit_buffered_update, emit_decay
+from insitu.ops.buffer_f32 import emit_float_update
 from insitu.ops.clip import clip_error
 from insitu.ops.rows import GENERATOR, LEARNING_RATE, error_rescale
 from insitu.ops.structures import keep_error, select_error
@@ -88,12 +88,14 @@ def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) ->
         check_bias_only(builder)
         emit_bias_update(builder, node, dy, bias)
         return
-    if integer and not builder.scheme.in_place:
-        emit_buffered_update(builder, node, dy, (w, bias, scale[0]), window(node.attributes))
-        return
     attributes = window(node.attributes)
+    if integer and not builder.scheme.in_place:
+        emit_buffered_update(builder, node, dy, (w, bias, scale[0]), attributes)
+        return
+    if not integer and not builder.scheme.in_place:
+        emit_float_update(builder, node, dy, (w, bias), attributes)
+        return
     if not integer:
-        check_in_place(builder)
         attributes["weight_decay"] = builder.scheme.weight_decay
     generator = [GENERATOR] if integer else []
     builder.node(
@@ -107,21 +109,6 @@ def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) ->
     )
     if integer and builder.scheme.weight_decay > 0:
         emit_decay(builder, node, w)
-
-
-def check_in_place(builder: Builder) -> None:
-    """Float layers know no buffer.
-
-    Raises:
-        ConfigError: the scheme wants one.
-    """
-    scheme = builder.scheme
-    if not scheme.in_place:
-        raise ConfigError(
-            f'precision "{scheme.precision}" updates float weights in place, so batch '
-            f"{scheme.batch} and momentum {scheme.momentum:g} are not available with it; "
-            'say batch 1 and momentum 0, or precision "uint8"'
-        )
 
 
 def window(attributes: Mapping[str, Any]) -> dict[str, Any]:

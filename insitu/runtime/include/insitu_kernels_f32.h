@@ -59,6 +59,12 @@ typedef struct {
 void insitu_conv_update_f32(const insitu_conv_update_f32_params_t *p, const float *dy,
                             const float *x, const float *rate, void *scratch, float *b, float *w);
 
+/* gradient[ky, kx, i] = sum over positions of dy[.., 0] x, *errors = the sum of dy[.., 0]; dy
+ * points to the row's channel. Returns whether any error is not zero; where none is, gradient is
+ * left alone. */
+int32_t insitu_conv_row_gradient_f32(const insitu_conv_params_t *p, const float *dy, const float *x,
+                                     float *gradient, float *errors);
+
 /* ---- linear_f32.c --------------------------------------------------------------------------- */
 
 typedef struct {
@@ -82,6 +88,36 @@ typedef struct {
 /* w[o, i] = w[o, i] (1 - rate weight_decay) - (rate dy[o]) x[i]; b[o] -= rate dy[o]. */
 void insitu_linear_update_f32(const insitu_linear_update_f32_params_t *p, const float *dy,
                               const float *x, const float *rate, float *b, float *w);
+
+/* ---- buffer_f32.c: mini-batches and momentum ------------------------------------------------- */
+
+typedef struct {
+  insitu_conv_params_t shape;
+  float share; /* 1 / batch */
+} insitu_conv_accumulate_f32_params_t;
+
+/* buffer[o] += share (0 + sum over oy, ox of dy[oy, ox, o] x); bias_buffer likewise. Rows without
+ * an error stay. scratch: float[weights in a row]. */
+void insitu_conv_accumulate_f32(const insitu_conv_accumulate_f32_params_t *p, const float *dy,
+                                const float *x, void *scratch, float *bias_buffer, float *buffer);
+
+typedef struct {
+  insitu_linear_params_t shape;
+  float share;
+} insitu_linear_accumulate_f32_params_t;
+
+/* buffer[o, i] += (share dy[o]) x[i]; bias_buffer[o] += share dy[o]. */
+void insitu_linear_accumulate_f32(const insitu_linear_accumulate_f32_params_t *p, const float *dy,
+                                  const float *x, float *bias_buffer, float *buffer);
+
+typedef struct {
+  int32_t rows, weights; /* weights of all rows together */
+  float momentum, weight_decay;
+} insitu_apply_f32_params_t;
+
+/* v = buffer + weight_decay w; w -= rate v; buffer = momentum v. Biases without decay. */
+void insitu_apply_f32(const insitu_apply_f32_params_t *p, const float *rate, float *bias_buffer,
+                      float *buffer, float *b, float *w);
 
 /* ---- pool_f32.c ----------------------------------------------------------------------------- */
 

@@ -140,10 +140,8 @@ static void insitu_add_line(const insitu_conv_params_t *p, const float *x, int32
   }
 }
 
-/* gradient[ky, kx, i] = sum over positions of dy[.., o] x, *errors = the sum of dy[.., o].
- * Returns whether any error is not zero; where none is, gradient is left alone. */
-static int32_t insitu_row_gradient_f32(const insitu_conv_params_t *p, const float *dy,
-                                       const float *x, float *gradient, float *errors) {
+int32_t insitu_conv_row_gradient_f32(const insitu_conv_params_t *p, const float *dy, const float *x,
+                                     float *gradient, float *errors) {
   int32_t alive = 0;
   insitu_line_t line;
   line.count = 0;
@@ -180,7 +178,7 @@ void insitu_conv_update_f32(const insitu_conv_update_f32_params_t *g, const floa
     insitu_scale_f32(p->out_channels * row, 1.0f - rate[0] * g->weight_decay, w);
   for (int32_t o = 0; o < p->out_channels; o++, w += row) {
     float errors;
-    if (!insitu_row_gradient_f32(p, dy + o, x, gradient, &errors))
+    if (!insitu_conv_row_gradient_f32(p, dy + o, x, gradient, &errors))
       continue;
     for (int32_t k = 0; k < row; k++)
       w[k] = w[k] - rate[0] * gradient[k];
