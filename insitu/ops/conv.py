@@ -301,8 +301,11 @@ conv_update = OpDef(
     float_reference=_float_update,
     integer_reference=exact(_integer_update, conv_f32.update),
     c_call=by_type(_update_c, conv_f32.update_c),
-    scratch_bytes=lambda node, graph: (
-        4 * graph.tensors[node.inputs[2]].size // graph.tensors[node.inputs[2]].shape[0]
+    scratch_bytes=by_type(
+        lambda node, graph: (
+            4 * graph.tensors[node.inputs[2]].size // graph.tensors[node.inputs[2]].shape[0]
+        ),
+        conv_f32.update_scratch,
     ),
     macs=lambda node, graph: (
         graph.tensors[node.inputs[2]].size

@@ -18,6 +18,9 @@ from insitu.ops.sums import decayed, outer_sum, rows_times, sum_of
 
 SOURCE = "conv_f32.c"
 
+BLOCK, SHORT_LINE = 4, 8
+"""INSITU_BLOCK and INSITU_SHORT_LINE in the C."""
+
 
 def _patches(node: Node, x: Array, w: Array) -> Array:
     """x[h, w, i] -> [positions, weights in a row], zeros outside the map."""
@@ -96,6 +99,13 @@ def grad_input_c(node: Node, graph: Graph) -> CCall:
         arguments=(f"${dy}", f"${w}", f"${dx}"),
         source=SOURCE,
     )
+
+
+def update_scratch(node: Node, graph: Graph) -> int:
+    """The gradient of a row, or of all rows and some patches where lines are short."""
+    w = graph.tensors[node.inputs[2]]
+    rows = w.shape[0] + BLOCK if w.shape[2] * w.shape[3] < SHORT_LINE else 1
+    return 4 * rows * (w.size // w.shape[0])
 
 
 def update_c(node: Node, graph: Graph) -> CCall:

@@ -55,7 +55,11 @@ typedef struct {
 } insitu_conv_update_f32_params_t;
 
 /* w[o] = w[o] (1 - rate weight_decay) - rate (0 + sum over oy, ox of dy[oy, ox, o] x);
- * b[o] -= rate (0 + sum of dy[oy, ox, o]). scratch: float[weights in a row]. */
+ * b[o] -= rate (0 + sum of dy[oy, ox, o]). scratch: float[weights in a row]; where
+ * kernel_width in_channels < INSITU_SHORT_LINE, whose lines would be too short to be worked on one
+ * by one, float[out_channels + INSITU_BLOCK][weights in a row]. */
+#define INSITU_SHORT_LINE 8
+
 void insitu_conv_update_f32(const insitu_conv_update_f32_params_t *p, const float *dy,
                             const float *x, const float *rate, void *scratch, float *b, float *w);
 

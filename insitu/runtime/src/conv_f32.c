@@ -169,19 +169,74 @@ int32_t insitu_conv_row_gradient_f32(const insitu_conv_params_t *p, const float 
   return alive;
 }
 
-void insitu_conv_update_f32(const insitu_conv_update_f32_params_t *g, const float *dy,
-                            const float *x, const float *rate, void *scratch, float *b, float *w) {
-  const insitu_conv_params_t *p = &g->shape;
+/* w -= rate (sum over positions of dy x), b -= rate (sum of dy), a row at a time.
+ * gradient: float[weights in a row]. */
+static void insitu_update_by_row(const insitu_conv_params_t *p, const float *dy, const float *x,
+                                 float rate, float *gradient, float *b, float *w) {
   const int32_t row = insitu_row_weights(p);
-  float *gradient = scratch;
-  if (g->weight_decay > 0.0f)
-    insitu_scale_f32(p->out_channels * row, 1.0f - rate[0] * g->weight_decay, w);
   for (int32_t o = 0; o < p->out_channels; o++, w += row) {
     float errors;
     if (!insitu_conv_row_gradient_f32(p, dy + o, x, gradient, &errors))
       continue;
     for (int32_t k = 0; k < row; k++)
-      w[k] = w[k] - rate[0] * gradient[k];
-    b[o] = b[o] - rate[0] * errors;
+      w[k] = w[k] - rate * gradient[k];
+    b[o] = b[o] - rate * errors;
   }
+}
+
+/* gradient[o] += sum over `count` positions of dy[k, o] window[k] */
+static void insitu_add_windows(int32_t rows, int32_t row, int32_t count, const float *dy,
+                               const float *const *window, float *gradient) {
+  float e[INSITU_BLOCK];
+  const float *from[INSITU_BLOCK];
+  for (int32_t o = 0; o < rows; o++) {
+    int32_t alive = 0;
+    for (int32_t k = 0; k < count; k++) {
+      if (dy[k * rows + o] == 0.0f)
+        continue;
+      e[alive] = dy[k * rows + o];
+      from[alive++] = window[k];
+    }
+    if (alive > 0)
+      insitu_add_products_f32(row, alive, e, from, gradient + o * row);
+  }
+}
+
+/* The same, all rows at once. gradient: float[rows + INSITU_BLOCK][weights in a row]. */
+static void insitu_update_at_once(const insitu_conv_params_t *p, const float *dy, const float *x,
+                                  float rate, float *gradient, float *b, float *w) {
+  const int32_t rows = p->out_channels, row = insitu_row_weights(p);
+  const int32_t positions = p->out_height * p->out_width;
+  float *patch = gradient + rows * row;
+  memset(gradient, 0, (size_t)(rows * row) * sizeof *gradient);
+  for (int32_t first = 0; first < positions; first += INSITU_BLOCK) {
+    const int32_t count = insitu_min(positions - first, INSITU_BLOCK);
+    const float *window[INSITU_BLOCK];
+    for (int32_t k = 0; k < count; k++) {
+      const int32_t oy = (first + k) / p->out_width, ox = (first + k) % p->out_width;
+      window[k] = insitu_window_f32(p, x, oy, ox, patch + k * row);
+    }
+    insitu_add_windows(rows, row, count, dy + first * rows, window, gradient);
+  }
+  for (int32_t k = 0; k < rows * row; k++)
+    w[k] = w[k] - rate * gradient[k];
+  for (int32_t o = 0; o < rows; o++) {
+    float errors = 0.0f;
+    for (int32_t position = 0; position < positions; position++)
+      errors = errors + dy[position * rows + o];
+    b[o] = b[o] - rate * errors;
+  }
+}
+
+void insitu_conv_update_f32(const insitu_conv_update_f32_params_t *g, const float *dy,
+                            const float *x, const float *rate, void *scratch, float *b, float *w) {
+  const insitu_conv_params_t *p = &g->shape;
+  if (g->weight_decay > 0.0f) {
+    const int32_t weights = p->out_channels * insitu_row_weights(p);
+    insitu_scale_f32(weights, 1.0f - rate[0] * g->weight_decay, w);
+  }
+  if (p->kernel_width * p->in_channels < INSITU_SHORT_LINE)
+    insitu_update_at_once(p, dy, x, rate[0], scratch, b, w);
+  else
+    insitu_update_by_row(p, dy, x, rate[0], scratch, b, w);
 }

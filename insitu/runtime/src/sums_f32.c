@@ -13,14 +13,14 @@ static void insitu_four_times(int32_t size, const float *w, const float *x, floa
   const float *w1 = w + size, *w2 = w1 + size, *w3 = w2 + size;
   float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
   int32_t left = size;
-  for (; left >= STEPS; left -= STEPS) {
-    for (int32_t i = 0; i < STEPS; i++) {
+  for (; left >= 2 * STEPS; left -= 2 * STEPS) {
+    for (int32_t i = 0; i < 2 * STEPS; i++) {
       s0 = s0 + w[i] * x[i];
       s1 = s1 + w1[i] * x[i];
       s2 = s2 + w2[i] * x[i];
       s3 = s3 + w3[i] * x[i];
     }
-    x += STEPS, w += STEPS, w1 += STEPS, w2 += STEPS, w3 += STEPS;
+    x += 2 * STEPS, w += 2 * STEPS, w1 += 2 * STEPS, w2 += 2 * STEPS, w3 += 2 * STEPS;
   }
   for (int32_t i = 0; i < left; i++) {
     s0 = s0 + w[i] * x[i];
