@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from insitu.errors import FitError
 from insitu.graph.model import Array, Phase
 from insitu.measure import measure, millijoules, milliseconds
 from insitu.network import Network, largest_parts
+from insitu.ops.buffer import count_sample
 from insitu.run import emulator
 from insitu.run.profile import ProfiledResult
 from insitu.run.stream import PREDICT, Stream
@@ -27,7 +29,8 @@ from insitu.twin import Progress, Twin
 PROBE_RATE = 0.01
 
 COUNTED_STEPS = 50
-"""Instructions and cycles of a run are the mean of so many steps from its start."""
+"""Instructions and cycles of a run are the mean of so many steps from its start, or of as many
+whole batches as they hold, at least one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,7 @@ def step_figures(network: Network, m: Measurement, board: Board) -> dict[str, An
     return {
         "instructions_forward": by_phase[Phase.FORWARD],
         "instructions_backward": by_phase[Phase.LOSS] + by_phase[Phase.BACKWARD],
-        "instructions_update": by_phase[Phase.UPDATE],
+        "instructions_update": by_phase[Phase.UPDATE] + by_phase[Phase.APPLY],
         "instructions_per_step": sum(m.instructions.values()),
         "cycles_per_step": cycles,
         "cycle_error_percent": m.cycle_error_percent,
@@ -134,7 +137,27 @@ def measure_network(network: Network, x: Array, *, tools: Tools) -> Measurement:
         firmware = _build(network, board, build_folder, tools, stack_bytes=result.stack_bytes)
     except FitError as error:
         raise FitError(f"{error}; {_largest(network)}", network.figures) from None
-    return _measure(network, board, firmware, result.stack_bytes, probe, build_folder, tools)
+    measurement = _measure(
+        network, board, firmware, result.stack_bytes, probe, build_folder, tools, records=1
+    )
+    return _share_of_a_sample(network, measurement)
+
+
+def _share_of_a_sample(network: Network, measurement: Measurement) -> Measurement:
+    """What the last sample of a batch costs -> what a sample costs in the mean of the batch."""
+    batch = network.training.batch
+
+    def share(counts: Mapping[int, int]) -> dict[int, int]:
+        nodes = network.graph.nodes
+        shared = {i for i in counts if i >= 0 and nodes[i].phase is Phase.APPLY}
+        shared -= {i for i in shared if nodes[i].op is count_sample}
+        return {i: round(n / batch) if i in shared else n for i, n in counts.items()}
+
+    return replace(
+        measurement,
+        instructions=share(measurement.instructions),
+        cycles=share(measurement.cycles),
+    )
 
 
 def _sizes(firmware: Firmware, board: Board, stack_bytes: int) -> Measurement:
@@ -165,13 +188,15 @@ def _largest(network: Network) -> str:
 
 
 def _probe(network: Network, x: Array, build_folder: Path) -> Stream:
-    """A prediction, then a training step towards the class that is least likely."""
+    """A prediction, then a batch of steps towards the class that is least likely."""
     twin = Twin(network, build_folder)
     scores, _ = twin.library.predict(x[None])
+    batch = network.training.batch
     return Stream(
         x=np.stack([x, x]),
-        labels=np.asarray([-1, int(scores[0].argmin())], np.int32),
-        rates=np.full(2, PROBE_RATE, np.float32),
+        labels=np.asarray([PREDICT, int(scores[0].argmin())], np.int32),
+        rates=np.full(1 + batch, PROBE_RATE, np.float32),
+        order=np.minimum(np.arange(1 + batch), 1),
     )
 
 
@@ -189,12 +214,13 @@ def _measure(
     stream: Stream,
     build_folder: Path,
     tools: Tools,
+    *,
+    records: int,
 ) -> Measurement:
-    """Count the training records of a stream, which come last in it."""
+    """Count the last records of a stream; they are training steps."""
     profiled = _build(network, board, build_folder, tools, profile=True, limits=False)
     hook = build_hook(build_folder)
-    trained = int((stream.record_labels != PREDICT).sum())
-    profile = emulator.run(profiled, stream, profile=hook, profiled_records=trained)
+    profile = emulator.run(profiled, stream, profile=hook, profiled_records=records)
     assert isinstance(profile, ProfiledResult)
     result = replace(profile, stack_bytes=stack_bytes)
     return measure(firmware, result, board=board, profiled=profiled, profile=profile)
@@ -233,9 +259,11 @@ def run_on_board(
     n = len(evaluate)
     wanted = y[evaluate]
     during = slice(n, n + steps)
-    counted = _head(training, min(steps, COUNTED_STEPS))
+    batch = network.training.batch
+    counted = _head(training, min(steps, batch * max(COUNTED_STEPS // batch, 1)))
     measurement = _measure(
-        network, board, firmware, result.stack_bytes, counted, build_folder, tools
+        *(network, board, firmware, result.stack_bytes, counted, build_folder, tools),
+        records=len(counted),
     )
     return BoardRun(
         board=board,

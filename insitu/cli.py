@@ -136,9 +136,38 @@ def compile_(
         str | None, typer.Option(metavar="last:N|all|NAMES", help="Layers to train. [all]")
     ] = None,
     precision: Annotated[str | None, typer.Option(help="[uint8]")] = None,
-    update: Annotated[str | None, typer.Option(help="[full]")] = None,
-    batch: Annotated[int | None, typer.Option(help="Samples an update. [1]")] = None,
-    preset: Annotated[str | None, typer.Option(help="[default]")] = None,
+    update: Annotated[
+        str | None,
+        typer.Option(
+            metavar="full|bias|dynamic:MIN:MAX|sampled:MIN:MAX|static:LAYER=ROWS,...",
+            help="What of a trained layer learns from a sample. MIN, MAX: fractions of its rows; "
+            "ROWS: a fraction, or FIRST-END. [full]",
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="A fresh last layer for N classes. [as it is]"),
+    ] = None,
+    skip: Annotated[
+        float | None,
+        typer.Option(help="Errors all smaller than this, in [0, 1), change nothing. [0]"),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Samples an update. [1; with the preset paper 48]")
+    ] = None,
+    buffer: Annotated[
+        str | None, typer.Option(help="Gradient buffer, if there is one: int32 or int16. [int32]")
+    ] = None,
+    momentum: Annotated[float | None, typer.Option(help="In [0, 1). [0]")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Weights lose LR times this part of themselves. [0]")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="default, or paper: the published method. [default]")
+    ] = None,
+    error_range: Annotated[
+        str | None, typer.Option(help="Of the preset paper: fixed or moving. [fixed]")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate. [0.01]")] = None,
     schedule: Annotated[str | None, typer.Option(help="cosine or constant. [cosine]")] = None,
     seed: Annotated[int | None, typer.Option(help="[0]")] = None,
@@ -153,7 +182,13 @@ def compile_(
         "layers": train,
         "precision": precision,
         "update": update,
+        "classes": classes,
+        "skip": skip,
         "batch": batch,
+        "buffer": buffer,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "error_range": error_range,
         "preset": preset,
         "lr": lr,
         "schedule": schedule,

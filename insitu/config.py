@@ -12,8 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from insitu.errors import ConfigError
+from insitu.graph.scheme import PartialUpdate, Rows, Scheme
 
-SCHEDULES = ("cosine", "constant")
+PRECISIONS = ("uint8", "mixed", "float32")
+PRESETS = ("default", "paper")
+UPDATES = ("full", "bias", "dynamic:MIN:MAX", "sampled:MIN:MAX", "static:LAYER=ROWS,...")
+BATCHES = {"default": 1, "paper": 48}
+"""Samples an update where the user does not say."""
+
+SCHEDULES = ("cosine", "step", "constant")
+BUFFERS = ("int32", "int16")
+ERROR_RANGES = ("fixed", "moving")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,37 +31,161 @@ class TrainingConfig:
 
     Attributes:
         layers: "last:N", "all", or comma-separated globs over layer names.
-        precision: "uint8": every stored tensor has 8 bits.
-        update: "full": every row of a trained layer is updated at every step.
-        batch: samples an update; 1 updates in place and needs no gradient buffer.
-        preset: "default", the scheme of docs/arithmetic.md.
+        precision: "uint8": every stored tensor has 8 bits. "mixed": the trained linear layers at
+            the end are float32, what comes before them has 8 bits. "float32": everything.
+        update: what of a trained layer learns from a sample. "full": every row. "bias": the
+            biases alone. "dynamic:MIN:MAX": the rows with the largest error; how many, between
+            the fractions MIN and MAX of the layer's rows, follows the layer's error relative to
+            the largest so far (0 < MIN <= MAX <= 1). "sampled:MIN:MAX": as many in the mean,
+            drawn with a probability that follows their error. "static:LAYER=ROWS,...": always
+            the same rows; LAYER is a glob over the names of trained layers, ROWS a fraction of
+            the rows from the first on ("conv*=0.5"), or FIRST-END, rows FIRST up to but without
+            END ("fc1=0-16"); the first glob that suits a layer holds, layers that none suits
+            stay as they are.
+        batch: samples an update; 0, what the preset has: default 1, which updates in place and
+            needs no gradient buffer; paper 48.
+        preset: "default", or "paper", the published method; both in docs/arithmetic.md.
         lr: learning rate of the first step, in real units, as for float SGD at batch 1.
-        schedule: "cosine" falls to 2 % of `lr` over the steps of a run, "constant" does not.
+        schedule: "cosine" falls to 2 % of `lr` over the steps of a run, "step" to 30 % after
+            half of them and to 10 % after four fifths, "constant" does not.
         seed: of the random generator for stochastic rounding and of the order of the samples.
+        buffer: type of the gradient buffer, where `batch` or `momentum` needs one.
+        momentum: part of the step before that is made again, in [0, 1).
+        weight_decay: a weight loses `lr` times this part of itself at every update; biases lose
+            nothing.
+        skip: a sample whose errors are all smaller than this changes nothing, in [0, 1).
+        error_range: "fixed", or "moving": the range of errors follows them.
+        classes: replace the last linear layer by a fresh one with so many outputs.
     """
 
     layers: str = "all"
     precision: str = "uint8"
     update: str = "full"
-    batch: int = 1
+    batch: int = 0
     preset: str = "default"
     lr: float = 0.01
     schedule: str = "cosine"
     seed: int = 0
+    buffer: str = "int32"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    skip: float = 0.0
+    error_range: str = "fixed"
+    classes: int | None = None
 
     def __post_init__(self) -> None:
-        _known("precision", self.precision, ("uint8",))
-        _known("update", self.update, ("full",))
-        _known("preset", self.preset, ("default",))
+        _known("precision", self.precision, PRECISIONS)
+        _known("preset", self.preset, PRESETS)
         _known("schedule", self.schedule, SCHEDULES)
-        if self.batch != 1:
-            raise ConfigError(f"batch {self.batch} is not available; the in-place update takes 1")
-        if not (math.isfinite(self.lr) and 0 < self.lr <= 1):
-            raise ConfigError(f"lr {self.lr} is outside (0, 1]; 0.01 is a good start")
-        if not 0 <= self.seed < 2**32:
-            raise ConfigError(f"seed {self.seed} is outside [0, 4294967296)")
+        _known("buffer", self.buffer, BUFFERS)
+        _known("error_range", self.error_range, ERROR_RANGES)
+        if self.batch == 0:
+            object.__setattr__(self, "batch", BATCHES[self.preset])
+        _within("batch", self.batch, 1 <= self.batch <= 4096, "[1, 4096]; 1 updates in place")
+        _within("lr", self.lr, 0 < self.lr <= 1, "(0, 1]; 0.01 is a good start")
+        _within("momentum", self.momentum, 0 <= self.momentum < 1, "[0, 1); 0.9 is usual")
+        _within("weight_decay", self.weight_decay, 0 <= self.weight_decay < 1, "[0, 1)")
+        _within("skip", self.skip, 0 <= self.skip < 1, "[0, 1); 0.1 costs little accuracy")
+        _within("seed", self.seed, 0 <= self.seed < 2**32, "[0, 4294967296)")
+        if self.classes is not None:
+            _within("classes", self.classes, 2 <= self.classes <= 4096, "[2, 4096]")
         if not self.layers.strip():
             raise ConfigError('no layers to train; say "last:2", "all" or names')
+        parse_update(self.update)
+        _check_together(self)
+
+    @property
+    def scheme(self) -> Scheme:
+        """What the ops' gradient rules ask about."""
+        return Scheme(
+            preset=self.preset,
+            precision=self.precision,
+            partial=parse_update(self.update),
+            batch=self.batch,
+            buffer=self.buffer,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            skip=self.skip,
+            error_range=self.error_range,
+        )
+
+
+def _check_together(config: TrainingConfig) -> None:
+    """Refuse options that exclude each other."""
+    paper = config.preset == "paper"
+    for option, usual in (("momentum", 0.0), ("weight_decay", 0.0), ("buffer", "int32")):
+        value = getattr(config, option)
+        if paper and value != usual:
+            raise ConfigError(
+                f'{option} {value} is not part of the preset "paper"; leave it at {usual}, or use '
+                "the preset default"
+            )
+    if config.error_range == "moving" and not paper:
+        raise ConfigError('error_range "moving" is part of the preset "paper" alone; use fixed')
+    buffered = paper or config.batch > 1 or config.momentum > 0
+    if config.update == "bias" and buffered:
+        raise ConfigError(
+            f'update "bias" with batch {config.batch} and momentum {config.momentum:g} is not '
+            "available; use the preset default, batch 1 and no momentum"
+        )
+
+
+def parse_update(text: str) -> PartialUpdate:
+    """The choice of `--update`.
+
+    Raises:
+        ConfigError: it is none of the forms.
+    """
+    kind, _, rest = text.partition(":")
+    if text in ("full", "bias"):
+        return PartialUpdate(kind=kind)
+    if kind in ("dynamic", "sampled") and rest:
+        least, most = _fractions(text, rest)
+        return PartialUpdate(kind=kind, least=least, most=most)
+    if kind == "static" and rest:
+        return PartialUpdate(kind=kind, rows=tuple(_rows(text, part) for part in rest.split(",")))
+    raise ConfigError(f'update "{text}" is not available; choose from: {", ".join(UPDATES)}')
+
+
+def _fractions(text: str, rest: str) -> tuple[float, float]:
+    """MIN:MAX."""
+    try:
+        least, most = (float(part) for part in rest.split(":"))
+    except ValueError:
+        raise ConfigError(
+            f'update "{text}" should hold two fractions, as in {text.partition(":")[0]}:0.5:1'
+        ) from None
+    if not 0 < least <= most <= 1:
+        raise ConfigError(
+            f'update "{text}": {least:g} and {most:g} should be 0 < MIN <= MAX <= 1; '
+            "0.5:1 costs little accuracy"
+        )
+    return least, most
+
+
+def _rows(text: str, part: str) -> Rows:
+    """LAYER=FRACTION or LAYER=FIRST-END."""
+    pattern, _, which = (piece.strip() for piece in part.rpartition("="))
+    first, dash, end = which.partition("-")
+    if pattern and dash and first.isdecimal() and end.isdecimal():
+        if int(first) >= int(end):
+            raise ConfigError(f'update "{text}": rows {first}-{end} are none; FIRST < END')
+        return Rows(pattern, None, int(first), int(end))
+    try:
+        fraction = float(which)
+    except ValueError:
+        fraction = math.nan
+    if not pattern or math.isnan(fraction):
+        raise ConfigError(
+            f'update "{text}": "{part}" should be LAYER=FRACTION or LAYER=FIRST-END, '
+            "as in static:conv*=0.5,fc1=0-16"
+        )
+    if not 0 < fraction <= 1:
+        raise ConfigError(
+            f'update "{text}": {fraction:g} of the rows of {pattern} is outside (0, 1]; '
+            "rows by number are FIRST-END"
+        )
+    return Rows(pattern, fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +211,11 @@ def _known(option: str, value: str, values: tuple[str, ...]) -> None:
         raise ConfigError(f'{option} "{value}" is not available; choose from: {", ".join(values)}')
 
 
+def _within(option: str, value: float, holds: bool, interval: str) -> None:
+    if not (math.isfinite(value) and holds):
+        raise ConfigError(f"{option} {value} is outside {interval}")
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The options of a TOML file: keys of `TrainingConfig`, at top level or under [training].
 
@@ -89,11 +227,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}; give a TOML file such as: lr = 0.01") from None
     options = {**{k: v for k, v in table.items() if k != "training"}, **table.get("training", {})}
-    types = {f.name: f.type for f in fields(TrainingConfig)}
+    types = {f.name: str(f.type).removesuffix(" | None") for f in fields(TrainingConfig)}
     for key, value in options.items():
         if key not in types:
             raise ConfigError(f'{path}: unknown key "{key}"; known: {", ".join(types)}')
-        wanted = {"str": str, "int": int, "float": (int, float)}[str(types[key])]
-        if isinstance(value, bool) or not isinstance(value, wanted):  # type: ignore[arg-type]
+        wanted: Any = {"str": str, "int": int, "float": (int, float)}[types[key]]
+        if isinstance(value, bool) or not isinstance(value, wanted):
             raise ConfigError(f"{path}: {key} = {value!r} should be a {types[key]}")
     return options

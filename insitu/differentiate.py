@@ -6,30 +6,37 @@ trained layer stands upstream; frozen layers behind it carry no update.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from insitu.errors import ModelError
 from insitu.fixed_point import seed_generator
 from insitu.graph.builder import Builder
 from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
+from insitu.graph.scheme import Scheme
+from insitu.ops.buffer import emit_batch_count
 from insitu.ops.loss import emit_loss
 from insitu.ops.rows import GENERATOR, LEARNING_RATE
 
 LABEL = "label"
 
 
-def differentiate(graph: Graph, *, rate: float = 0.01, seed: int = 0) -> Graph:
+def differentiate(
+    graph: Graph, scheme: Scheme | None = None, *, rate: float = 0.01, seed: int = 0
+) -> Graph:
     """Append loss, backward pass and updates for all weights that are state.
 
     Works on float and on integer graphs.
 
     Args:
+        scheme: how gradients become steps; by default every sample updates in place.
         rate, seed: of a model that was only initialised.
 
     Raises:
         ModelError: an op on the way has no gradient, or a tensor with a gradient has two readers.
     """
-    builder = Builder(graph.name, graph)
+    builder = Builder(graph.name, graph, scheme=scheme)
     builder.input(LABEL, (1,), dtype="int32")
     for name, value in (
         (LEARNING_RATE, np.asarray([rate], np.float32)),
@@ -37,8 +44,9 @@ def differentiate(graph: Graph, *, rate: float = 0.01, seed: int = 0) -> Graph:
     ):
         builder.add_tensor(Tensor(name, value.shape, str(value.dtype), Kind.STATE, value))
     scores = graph.outputs[0]
-    integer = graph.tensors[graph.inputs[0]].dtype == "int8"
-    dy, loss = emit_loss(builder, scores, LABEL, integer=integer)
+    dy, loss = emit_loss(builder, scores, LABEL, integer=_ends_in_integers(graph))
+    if not builder.scheme.in_place:
+        emit_batch_count(builder)
     errors = {scores: dy}
     needed = _with_gradient(graph)
     for node in reversed(graph.nodes):
@@ -61,7 +69,14 @@ def differentiate(graph: Graph, *, rate: float = 0.01, seed: int = 0) -> Graph:
                     "can only be trained behind the last join"
                 )
             errors[x] = dx
-    return _without_dead_nodes(builder.finish((scores, loss)))
+    graph = builder.finish((scores, loss), keep=(LEARNING_RATE, GENERATOR))
+    return _constant_where_still(_without_dead_nodes(graph))
+
+
+def _ends_in_integers(graph: Graph) -> bool:
+    """Whether the node that makes the scores reads quantized values."""
+    last = graph.producer(graph.outputs[0])
+    return last is not None and graph.tensors[last.inputs[0]].qparams is not None
 
 
 def _with_gradient(graph: Graph) -> set[str]:
@@ -79,7 +94,8 @@ def _with_gradient(graph: Graph) -> set[str]:
 def _without_dead_nodes(graph: Graph) -> Graph:
     """The graph without nodes that change no state and whose outputs nobody reads.
 
-    FORWARD nodes come first, so that a prediction is the beginning of a training step.
+    FORWARD nodes come first, so that a prediction is the beginning of a training step; APPLY nodes
+    last, since they run after samples without an error too.
     """
     nodes: list[Node] = []
     read = set(graph.outputs)
@@ -88,4 +104,18 @@ def _without_dead_nodes(graph: Graph) -> Graph:
             nodes.append(node)
             read.update(node.inputs)
     nodes.reverse()
-    return graph.with_nodes(sorted(nodes, key=lambda node: node.phase is not Phase.FORWARD))
+    order = {Phase.FORWARD: 0, Phase.APPLY: 2}
+    return graph.with_nodes(sorted(nodes, key=lambda node: order.get(node.phase, 1)))
+
+
+def _constant_where_still(graph: Graph) -> Graph:
+    """The graph with state that no node changes as constants, which need no RAM."""
+    changed = {name for node in graph.nodes for name in node.updates}
+    changed |= {LEARNING_RATE, GENERATOR}
+    tensors = {
+        name: replace(tensor, kind=Kind.CONSTANT)
+        if tensor.kind is Kind.STATE and name not in changed
+        else tensor
+        for name, tensor in graph.tensors.items()
+    }
+    return replace(graph, tensors=tensors)

@@ -26,7 +26,7 @@ void example_init(void) {{
 
 /* sample: {shape} floats, channels first; label: -1 where it is not known. Returns the class. */
 int32_t example_sample(const float *sample, int32_t label) {{
-  static int8_t x[{prefix}_input_size];
+  static {prefix}_input_t x[{prefix}_input_size];
   insitu_info_t info;
   {prefix}_quantize_input(sample, x);
   if (label < 0) return {prefix}_predict(&model, x, 0);

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from insitu.errors import ConfigError
 from insitu.graph.model import Graph, Node
+from insitu.graph.scheme import PartialUpdate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,25 @@ def select_layers(graph: Graph, wanted: str) -> frozenset[str]:
             )
         names.update(matching)
     return frozenset(names)
+
+
+def select_learning(
+    graph: Graph, trained: frozenset[str], partial: PartialUpdate
+) -> frozenset[str]:
+    """Those of the trained layers that a partial update lets learn.
+
+    Raises:
+        ConfigError: a glob of a static update suits none of them.
+    """
+    if partial.kind != "static":
+        return trained
+    for part in partial.rows:
+        if not any(fnmatchcase(name, part.pattern) for name in trained):
+            raise ConfigError(
+                f'{graph.name}: rows of "{part.pattern}" are to be trained but the layers that '
+                f"are trained are {', '.join(sorted(trained))}; name one of them"
+            )
+    return frozenset(name for name in trained if partial.static_rows(name) is not None)
 
 
 def _last(layers: Sequence[Node], wanted: str, network: str) -> Sequence[Node]:

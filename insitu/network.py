@@ -26,10 +26,17 @@ from insitu.config import TrainingConfig
 from insitu.errors import InsituError, OutputError
 from insitu.generate import StateLayout, state_layout
 from insitu.graph import text
-from insitu.graph.model import Graph, Kind, Phase, QParams
+from insitu.graph.model import Graph, Kind, Phase, QParams, Tensor
 from insitu.ops import OPS
 
 FORMAT = 1
+BUFFER = "_buffer"
+AUXILIARY = (
+    *(BUFFER, ".range", ".w_range", ".error_range", ".error_ahead", ".largest_error"),
+    ".decay_row",
+)
+"""How the names of a layer's state end that is neither weight nor bias."""
+
 MANIFEST, ARRAYS, PLAN = "insitu.json", "constants.npz", "memory_plan.txt"
 
 
@@ -86,11 +93,9 @@ class Network:
         return self._spare_folder.path
 
     @property
-    def input_qparams(self) -> QParams:
-        """Quantization of the input."""
-        q = self.graph.tensors[self.graph.inputs[0]].qparams
-        assert q is not None
-        return q
+    def input_qparams(self) -> QParams | None:
+        """Quantization of the input; None where it is float32."""
+        return self.graph.tensors[self.graph.inputs[0]].qparams
 
     @property
     def classes(self) -> int:
@@ -115,6 +120,7 @@ class Network:
             "board_flash_bytes": board.flash_bytes,
             "trainable_parameters": self.trainable_parameters,
             "trained_layers": sorted(self.trained),
+            **self.training_state,
             "macs_forward": self.macs(Phase.FORWARD),
             "macs_backward": self.macs(Phase.BACKWARD) + self.macs(Phase.UPDATE),
             "toolchain": m.toolchain,
@@ -124,14 +130,35 @@ class Network:
     @property
     def trainable_parameters(self) -> int:
         """Weights and biases that training changes."""
-        return sum(
-            self.graph.tensors[name].size
+        return sum(tensor.size for tensor in self._changed if not tensor.name.endswith(AUXILIARY))
+
+    @property
+    def training_state(self) -> dict[str, Any]:
+        """Bytes that a trained parameter takes in the state struct, in the mean, and by what."""
+        parts = dict.fromkeys(("weights", "biases", "gradient_buffers", "other_state"), 0)
+        for tensor in self._changed:
+            name = "weights" if len(tensor.shape) > 1 else "biases"
+            if tensor.name.endswith(BUFFER):
+                name = "gradient_buffers"
+            elif tensor.name.endswith(AUXILIARY):
+                name = "other_state"
+            parts[name] += tensor.nbytes
+        count = max(self.trainable_parameters, 1)
+        return {
+            "bytes_per_trained_parameter": round(sum(parts.values()) / count, 3),
+            "training_state_bytes": parts,
+        }
+
+    @property
+    def _changed(self) -> tuple[Tensor, ...]:
+        """State tensors of the trained layers."""
+        names = dict.fromkeys(
+            name
             for node in self.graph.nodes
             for name in node.updates
-            if node.layer in self.trained
-            and name.startswith(f"{node.layer}.")
-            and not name.endswith(".range")
+            if node.layer in self.trained and name.startswith(f"{node.layer}.")
         )
+        return tuple(self.graph.tensors[name] for name in names)
 
     def macs(self, phase: Phase) -> int:
         """Nominal multiply-accumulates of a phase."""

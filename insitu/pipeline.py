@@ -19,9 +19,10 @@ from insitu.errors import ConfigError, ModelError
 from insitu.frontends import onnx
 from insitu.frontends.model import Model
 from insitu.generate import generate
-from insitu.graph.model import Array
+from insitu.graph.model import Array, Graph
 from insitu.graph.verify import verify
-from insitu.layers import select_layers
+from insitu.head import head_of, replace_head
+from insitu.layers import select_layers, select_learning
 from insitu.network import ScratchFolder, write_sources
 from insitu.plan import plan_memory
 from insitu.quantize import calibrate, quantize_graph
@@ -91,11 +92,13 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     x = _calibration_samples(model, calibration, quantization or QuantizationConfig())
 
     graph = simplify(model.graph)
-    trained = select_layers(graph, training.layers)
+    if training.classes is not None:
+        graph = replace_head(graph, training.classes)
+    trained = _layers_that_learn(graph, training)
     shape = graph.tensors[graph.inputs[0]].shape
     ranges = calibrate(graph, channels_last(x, shape))
-    integers = quantize_graph(graph, ranges, trained)
-    step = differentiate(integers, rate=training.lr, seed=training.seed)
+    integers = quantize_graph(graph, ranges, trained, training.scheme)
+    step = differentiate(integers, training.scheme, rate=training.lr, seed=training.seed)
     verify(step)
     plan = plan_memory(step)
     source = generate(step, plan, name, seed=training.seed)
@@ -118,6 +121,20 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     sample = quantize_samples(x[:1], shape, network.input_qparams)[0]
     measurement = measure_network(network, sample, tools=tools or Tools())
     return replace(network, measurement=measurement)
+
+
+def _layers_that_learn(graph: Graph, training: TrainingConfig) -> frozenset[str]:
+    trained = select_learning(graph, select_layers(graph, training.layers), training.scheme.partial)
+    if training.classes is None:
+        return trained
+    head = f'{graph.name}: the head "{head_of(graph).name}" is new, with {training.classes} classes'
+    if head_of(graph).name not in trained:
+        raise ConfigError(
+            f"{head}, but only {', '.join(sorted(trained))} would be trained; train it too"
+        )
+    if training.update == "bias":
+        raise ConfigError(f'{head} and weights of 0; update "bias" would leave them so; say "full"')
+    return trained
 
 
 def _check_name(name: str) -> None:

@@ -159,11 +159,13 @@ def channels_last(x: Array, shape: tuple[int, ...]) -> Array:
     return x.reshape(len(x), channels, height, width).transpose(0, 2, 3, 1)
 
 
-def quantize_samples(x: Array, shape: tuple[int, ...], q: QParams) -> Array:
-    """Float samples, channels first -> int8[n, elements], channels last.
+def quantize_samples(x: Array, shape: tuple[int, ...], q: QParams | None) -> Array:
+    """Float samples, channels first -> int8[n, elements], channels last; float32 without `q`.
 
     Twin: insitu_quantize_input_f32 in runtime/src/layout.c.
     """
+    if q is None:
+        return np.ascontiguousarray(channels_last(x.astype(F32), shape).reshape(len(x), -1))
     zero = q.zero_point
     scaled = channels_last(x.astype(F32), shape) / F32(q.scale)
     grid = zero + round_clamp(scaled, -128 - zero, 127 - zero)

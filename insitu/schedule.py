@@ -22,7 +22,13 @@ def sample_order(samples: int, steps: int, seed: int) -> Array:
 
 def learning_rates(rate: float, steps: int, schedule: str) -> Array:
     """float32[steps]; the schedules are those of `config.SCHEDULES`."""
-    return cosine_rates(rate, steps) if schedule == "cosine" else np.full(steps, rate, F32)
+    if schedule == "cosine":
+        return cosine_rates(rate, steps)
+    rates = np.full(steps, rate, F32)
+    if schedule == "step":
+        rates[steps // 2 :] *= F32(0.3)
+        rates[steps * 4 // 5 :] = F32(rate) * F32(0.1)
+    return rates
 
 
 def training_stream(

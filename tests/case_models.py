@@ -16,10 +16,12 @@ from insitu.differentiate import differentiate
 from insitu.generate import StateLayout, generate, state_layout
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Graph, Kind
+from insitu.graph.scheme import Scheme
 from insitu.graph.verify import verify
 from insitu.layers import select_layers
 from insitu.network import write_sources
 from insitu.ops import OPS
+from insitu.ops.loss import first_largest
 from insitu.plan import plan_memory
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference
@@ -110,6 +112,7 @@ class Compiled:
     """Everything between a case and its C."""
 
     case: Case
+    scheme: Scheme = field(default_factory=Scheme)
 
     @cached_property
     def simple(self) -> Graph:
@@ -120,12 +123,13 @@ class Compiled:
     def forward(self) -> Graph:
         """The forward pass in integers."""
         ranges = calibrate(self.simple, samples(self.case, 40))
-        return quantize_graph(self.simple, ranges, select_layers(self.simple, self.case.trained))
+        trained = select_layers(self.simple, self.case.trained)
+        return quantize_graph(self.simple, ranges, trained, self.scheme)
 
     @cached_property
     def step(self) -> Graph:
         """The training step in integers."""
-        graph = differentiate(self.forward)
+        graph = differentiate(self.forward, self.scheme)
         verify(graph)
         return graph
 
@@ -146,14 +150,15 @@ class Compiled:
     def stream(self, records: int, *, seed: int = 5) -> Stream:
         """Samples such as those of the calibration and noise over all int8, in turn.
 
-        Some are only predicted; the rates go from gentle to far too large.
+        Floats are wider instead. Some are only predicted; rates go from gentle to far too large.
         """
         rng = np.random.default_rng(seed)
         x_q = self.step.tensors[self.step.inputs[0]].qparams
-        assert x_q is not None
-        real = samples(self.case, records, seed).reshape(records, -1)
-        grid = np.clip(np.round(real / x_q.scale) + x_q.zero_point, -128, 127).astype(np.int8)
-        noise = rng.integers(-128, 128, grid.shape).astype(np.int8)
+        grid = real = samples(self.case, records, seed).reshape(records, -1)
+        noise = (real[::-1] * np.float32(3.0)).copy()
+        if x_q is not None:
+            grid = np.clip(np.round(real / x_q.scale) + x_q.zero_point, -128, 127).astype(np.int8)
+            noise = rng.integers(-128, 128, grid.shape).astype(np.int8)
         labels = rng.integers(0, self.step.tensors[self.step.outputs[0]].size, records)
         labels[3::7] = PREDICT
         return Stream(
@@ -186,7 +191,7 @@ def run_reference(step: Graph, stream: Stream) -> Outcome:
     losses, predicted = [], []
     for sample, label, rate in zip(stream.samples, stream.record_labels, stream.rates, strict=True):
         x = stream.x[sample].reshape(shape)
-        predicted.append(int(reference.predict(x).argmax()))
+        predicted.append(first_largest(reference.predict(x).reshape(-1)))
         losses.append(np.nan if label == PREDICT else reference.train_step(x, label, rate))
     state = {**reference.state, "seed": np.asarray([stream.seed], np.uint32)}
     return Outcome(

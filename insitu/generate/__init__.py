@@ -14,12 +14,26 @@ from insitu.generate.network import network
 from insitu.generate.state import StateLayout, state_layout
 from insitu.graph.model import Graph
 
-RUNTIME_HEADERS = ("insitu.h", "insitu_fixed_point.h", "insitu_kernels.h")
+RUNTIME_HEADERS = ("insitu.h", "insitu_fixed_point.h", "insitu_kernels.h", "insitu_span.h")
 RUNTIME_ALWAYS = ("layout.c", "loss.c", "rows.c")
 """Sources that hold what every model calls: the way in, the loss, ranges and rates."""
 
 OF_THE_RUNTIME = ("info", "qparams", "status", "kernels", "fixed_point")
 """Models so called would have types or files of the runtime's names, as would "..._params"."""
+
+FLOAT_HEADER = "insitu_kernels_f32.h"
+"""For models with float layers."""
+
+WAY_IN_OF_FLOATS = "elements_f32.c"
+
+RUNTIME_CALLS = {
+    "buffer.c": ("conv_gradient.c",),
+    "conv.c": ("conv_gradient.c",),
+    "buffer_f32.c": ("conv_f32.c", "sums_f32.c"),
+    "conv_f32.c": ("sums_f32.c",),
+    "linear_f32.c": ("sums_f32.c",),
+}
+"""Sources that call functions of others."""
 
 __all__ = ["StateLayout", "generate", "state_layout"]
 
@@ -28,7 +42,7 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
     """The C of a model.
 
     Args:
-        graph: training-step graph in integers.
+        graph: training-step graph.
         name: of the model; symbols start with "insitu_NAME".
         seed: of a model that was only initialised.
 
@@ -39,6 +53,8 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
     prefix = f"insitu_{name}"
     model = ModelText(graph, plan, prefix, state_layout(graph, seed=seed))
     sources = {model.call(node).source for node in graph.nodes}
+    sources.update({WAY_IN_OF_FLOATS} if model.input.dtype == "float32" else ())
+    sources.update(called for s in tuple(sources) for called in RUNTIME_CALLS.get(s, ()))
     return CSource(
         name=name,
         files={
@@ -47,7 +63,11 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
             f"{prefix}_data.h": data_header(model),
             f"{prefix}_data.c": data(model),
         },
-        runtime=(*RUNTIME_HEADERS, *sorted(sources.union(RUNTIME_ALWAYS))),
+        runtime=(
+            *RUNTIME_HEADERS,
+            *([FLOAT_HEADER] if model.has_float_layers else []),
+            *sorted(sources.union(RUNTIME_ALWAYS)),
+        ),
     )
 
 

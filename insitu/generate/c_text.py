@@ -15,6 +15,7 @@ from insitu.graph.model import Array
 C_TYPES = {
     "float32": "float",
     "int8": "int8_t",
+    "int16": "int16_t",
     "uint16": "uint16_t",
     "int32": "int32_t",
     "uint32": "uint32_t",

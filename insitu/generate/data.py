@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from insitu.generate.c_text import array_initializer, comment, comment_shape, literal
+from insitu.generate.interface import members
 from insitu.generate.model_text import SCALARS, ModelText
 
 
@@ -18,7 +19,12 @@ def data_header(model: ModelText) -> str:
             "",
             f'#include "{model.prefix}.h"',
             "",
-            f"extern const {model.prefix}_state_t {model.prefix}_initial_state;",
+            "/* The beginning of the state; what follows it starts as 0. */",
+            "typedef struct {",
+            members(model, model.state.initial),
+            f"}} {model.prefix}_initial_state_t;",
+            "",
+            f"extern const {model.prefix}_initial_state_t {model.prefix}_initial_state;",
             *lines,
             "",
             "#endif",
@@ -41,8 +47,8 @@ def data(model: ModelText) -> str:
             f"const {model.constant(tensor)} = {array_initializer(tensor.data)};",
             "",
         ]
-    parts.append(f"const {model.prefix}_state_t {model.prefix}_initial_state = {{")
-    for tensor in model.state.tensors:
+    parts.append(f"const {model.prefix}_initial_state_t {model.prefix}_initial_state = {{")
+    for tensor in model.state.initial:
         assert tensor.data is not None
         if tensor.name in SCALARS:
             suffix = "u" if tensor.dtype == "uint32" else ""

@@ -9,9 +9,9 @@ from functools import cached_property
 from insitu.artifacts import MemoryPlan
 from insitu.generate.c_text import C_TYPES, c_names
 from insitu.generate.state import SEED, StateLayout
-from insitu.graph.model import CCall, Graph, Kind, Node, QParams, Tensor
+from insitu.graph.model import DTYPES, CCall, Graph, Kind, Node, QParams, Tensor
 
-SCALARS = (SEED, "learning_rate", "generator")
+SCALARS = (SEED, "learning_rate", "generator", "batch_count")
 """State that is one number and no array."""
 
 
@@ -27,6 +27,22 @@ class ModelText:
     plan: MemoryPlan
     prefix: str
     state: StateLayout
+
+    @property
+    def input(self) -> Tensor:
+        """The sample."""
+        return self.graph.tensors[self.graph.inputs[0]]
+
+    @property
+    def input_type(self) -> str:
+        """C type of the sample's elements."""
+        return C_TYPES[self.input.dtype]
+
+    @property
+    def has_float_layers(self) -> bool:
+        """Whether insitu_kernels_f32.h is wanted."""
+        sources = (self.call(node).source for node in self.graph.nodes)
+        return self.input.dtype == "float32" or any(s.endswith("_f32.c") for s in sources)
 
     @cached_property
     def _calls(self) -> dict[str, CCall]:
@@ -46,10 +62,11 @@ class ModelText:
         return c_names(self.graph.tensors)
 
     def declare(self, tensor: Tensor, name: str) -> str:
-        """`int8_t conv1_w[72]`, `float learning_rate`; int8 arrays are filled up to 4 bytes."""
+        """`int8_t conv1_w[72]`, `float learning_rate`; arrays are filled up to 4 bytes."""
         if tensor.size == 1 and tensor.name in SCALARS:
             return f"{C_TYPES[tensor.dtype]} {name}"
-        size = -(-tensor.size // 4) * 4 if tensor.dtype == "int8" else tensor.size
+        width = DTYPES[tensor.dtype]
+        size = -(-tensor.nbytes // 4) * 4 // width
         return f"{C_TYPES[tensor.dtype]} {name}[{size}]"
 
     def constants(self) -> tuple[Tensor, ...]:

@@ -15,20 +15,31 @@ from insitu.graph.model import DTYPES, Array, Graph, Kind, Tensor
 
 SEED = "seed"
 
+ZEROS = 64
+"""A state tensor of so many bytes that is zero at the start is not kept in flash."""
+
 
 @dataclass(frozen=True, eq=False)
 class StateLayout:
     """Where each state tensor lies.
 
     Attributes:
-        tensors: in order: four-byte elements first, then int8 arrays, each on 4 bytes.
+        tensors: in order: four-byte elements first, then shorter ones, each on 4 bytes; then what
+            is zero at the start.
         offsets: bytes from the start, by name.
         nbytes: size of the struct.
+        initial_nbytes: the part of it whose initial values lie in flash; the rest starts as 0.
     """
 
     tensors: tuple[Tensor, ...]
     offsets: Mapping[str, int]
     nbytes: int
+    initial_nbytes: int
+
+    @property
+    def initial(self) -> tuple[Tensor, ...]:
+        """Tensors whose initial values lie in flash."""
+        return tuple(t for t in self.tensors if self.offsets[t.name] < self.initial_nbytes)
 
     def pack(self, values: Mapping[str, Array]) -> bytes:
         """The struct's bytes for these values."""
@@ -56,12 +67,25 @@ def state_layout(graph: Graph, *, seed: int = 0) -> StateLayout:
     seeded = Tensor(SEED, (1,), "uint32", Kind.STATE, np.asarray([seed], np.uint32))
     tensors = [*graph.of_kind(Kind.STATE), seeded]
     order = {"learning_rate": 0, SEED: 1, "generator": 2}
-    tensors.sort(key=lambda t: (DTYPES[t.dtype] != 4, order.get(t.name, 3), t.dtype != "float32"))
-    offsets, end = {}, 0
+    tensors.sort(
+        key=lambda t: (
+            _starts_as_zero(t),
+            DTYPES[t.dtype] != 4,
+            order.get(t.name, 3),
+            t.dtype != "float32",
+        )
+    )
+    offsets, end, initial = {}, 0, 0
     for tensor in tensors:
         offsets[tensor.name] = end
         end += -(-tensor.nbytes // 4) * 4
-    return StateLayout(tuple(tensors), offsets, end)
+        initial = initial if _starts_as_zero(tensor) else end
+    return StateLayout(tuple(tensors), offsets, end, initial)
+
+
+def _starts_as_zero(tensor: Tensor) -> bool:
+    """Large tensors of zeros, such as gradient buffers, take no flash."""
+    return tensor.nbytes >= ZEROS and tensor.data is not None and not tensor.data.any()
 
 
 def _little(dtype: str) -> np.dtype[np.generic]:

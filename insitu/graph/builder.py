@@ -19,14 +19,18 @@ from insitu.graph.model import (
     QParams,
     Tensor,
 )
+from insitu.graph.scheme import Scheme
 
 
 class Builder:
     """Collects tensors and nodes; `finish` returns the graph."""
 
-    def __init__(self, name: str, graph: Graph | None = None) -> None:
-        """Start empty, or from a graph that is to be extended."""
+    def __init__(
+        self, name: str, graph: Graph | None = None, *, scheme: Scheme | None = None
+    ) -> None:
+        """Start empty, or from a graph that is to be extended by a scheme's training step."""
         self.name = name
+        self.scheme = scheme or Scheme()
         self.tensors: dict[str, Tensor] = dict(graph.tensors) if graph else {}
         self.nodes: list[Node] = list(graph.nodes) if graph else []
         self.inputs: list[str] = list(graph.inputs) if graph else []
@@ -109,10 +113,12 @@ class Builder:
         )
         return tuple(names)
 
-    def finish(self, outputs: Sequence[str]) -> Graph:
-        """The graph, without tensors that no node names."""
-        used = {*self.inputs, *outputs}
+    def finish(self, outputs: Sequence[str], *, keep: Sequence[str] = ()) -> Graph:
+        """The graph, without tensors that no node and no quantization names, `keep` apart."""
+        used = {*self.inputs, *outputs, *keep}
         for node in self.nodes:
             used.update(node.inputs, node.outputs)
+        quantized = [t.qparams for t in self.tensors.values() if t.name in used]
+        used.update(q.range for q in quantized if q is not None and q.range is not None)
         tensors = {name: tensor for name, tensor in self.tensors.items() if name in used}
         return Graph(self.name, tuple(self.nodes), tensors, tuple(self.inputs), tuple(outputs))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-DTYPES = {"float32": 4, "int8": 1, "uint16": 2, "int32": 4, "uint32": 4}
+DTYPES = {"float32": 4, "int8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
 """Element types and their bytes."""
 
 
@@ -38,12 +38,17 @@ class Kind(enum.Enum):
 
 
 class Phase(enum.Enum):
-    """What part of a training step a node belongs to; `predict` runs FORWARD alone."""
+    """What part of a training step a node belongs to.
+
+    `predict` runs FORWARD alone. APPLY runs after every sample, one without an error included; its
+    first node ends it where the batch is not complete.
+    """
 
     FORWARD = "forward"
     LOSS = "loss"
     BACKWARD = "backward"
     UPDATE = "update"
+    APPLY = "apply"
 
 
 @dataclass(frozen=True)
@@ -195,7 +200,8 @@ class CCall:
             named "$tensor", its quantization "?tensor" (pointer), the node's scratch "!scratch".
         source: the runtime file that defines the kernel.
         returns: what the kernel's int32_t result means: "" it has none; "nonzero_errors": where
-            it is 0 the training step ends here; "saturated_rows": to be added to the step's info.
+            it is 0 the sample's backward pass ends here; "saturated_rows": to be added to the
+            step's info; "batch_complete": where it is 0 the training step ends here.
     """
 
     function: str
@@ -243,6 +249,8 @@ class OpDef:
         macs: (node, graph) -> nominal multiply-accumulates.
         bounds: (node, graph) -> claims to check at compile time.
         weights: input indices of trainable tensors; an op with any is a layer.
+        fresh: float node as the last layer -> (node, graph, classes) -> {input index: its value}
+            for a start without knowledge of so many classes; None: it cannot be replaced.
     """
 
     name: str
@@ -259,6 +267,7 @@ class OpDef:
     macs: Callable[[Node, Graph], int] = _nothing
     bounds: Callable[[Node, Graph], Sequence[Bound]] = _no_bounds
     weights: tuple[int, ...] = ()
+    fresh: Callable[[Node, Graph, int], dict[int, Array]] | None = None
 
     def __repr__(self) -> str:
         return f"OpDef({self.name})"

@@ -33,5 +33,5 @@ def _check_bounds(graph: Graph, node: Node) -> None:
         if bound.largest > bound.limit:
             raise ModelError(
                 f"{graph.name}: {bound.what} could reach {bound.largest}, beyond {bound.limit} "
-                "of its 32-bit accumulator; split the layer or pool before it"
+                "of its 32-bit accumulator; split the layer, pool before it or take a smaller batch"
             )

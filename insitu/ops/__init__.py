@@ -2,14 +2,20 @@
 
 from insitu.graph.model import OpDef
 from insitu.ops.batch_norm import batch_norm
+from insitu.ops.bias import bias_update
+from insitu.ops.buffer import accumulate, apply, count_sample, decay
+from insitu.ops.buffer_f32 import accumulate_f32, apply_f32
 from insitu.ops.clip import clip, clip_grad
 from insitu.ops.conv import conv, conv_grad_input, conv_update
 from insitu.ops.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
 from insitu.ops.linear import linear, linear_grad_input, linear_update, logits
-from insitu.ops.loss import dequantize, softmax, softmax_cross_entropy
+from insitu.ops.loss import dequantize, quantize_error, softmax, softmax_cross_entropy
 from insitu.ops.opaque import opaque
+from insitu.ops.paper import affine, affine_grad_input
+from insitu.ops.paper_update import adopt_error, affine_accumulate, affine_apply, average_error
 from insitu.ops.pool import average_pool, average_pool_grad, max_pool, max_pool_grad
 from insitu.ops.rows import follow_range, row_parameters
+from insitu.ops.structures import keep_rows, sample_rows, select_rows
 
 OPS: dict[str, OpDef] = {
     op.name: op
@@ -27,6 +33,22 @@ OPS: dict[str, OpDef] = {
         linear_grad_input,
         linear_update,
         follow_range,
+        select_rows,
+        sample_rows,
+        keep_rows,
+        bias_update,
+        affine,
+        affine_grad_input,
+        affine_accumulate,
+        affine_apply,
+        average_error,
+        adopt_error,
+        count_sample,
+        accumulate,
+        accumulate_f32,
+        apply,
+        apply_f32,
+        decay,
         max_pool,
         max_pool_grad,
         average_pool,
@@ -37,6 +59,7 @@ OPS: dict[str, OpDef] = {
         unflatten_grad,
         softmax,
         dequantize,
+        quantize_error,
         softmax_cross_entropy,
         opaque,
     )

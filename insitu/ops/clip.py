@@ -7,7 +7,7 @@ pooling, say) keeps its input's quantization.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
+from insitu.ops.by_type import by_type, exact, finite, held
 
 
 def clip_error(builder: Builder, node: Node, dy: str) -> str:
@@ -54,6 +55,12 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
     assert q is not None
     low, high = clamp_bounds(node.attributes["min"], node.attributes["max"], q)
     return [np.clip(inputs[0].array, low, high)]
+
+
+def _exact_float(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    return [held(inputs[0].array, (node.attributes["min"], node.attributes["max"]))]
 
 
 def clamp_bounds(clip_min: float, clip_max: float, q: QParams) -> tuple[int, int]:
@@ -110,14 +117,31 @@ def _c_call(node: Node, graph: Graph) -> CCall:
     return CCall(
         function="insitu_clip_s8",
         params_type="insitu_clip_params_t",
-        params={
-            "size": graph.tensors[x].size,
-            "min": float(node.attributes["min"]),
-            "max": float(node.attributes["max"]),
-        },
+        params=_bounds_params(node, graph),
         arguments=(f"?{x}", f"${x}", f"${y}"),
         source="clip.c",
     )
+
+
+def _bounds_params(node: Node, graph: Graph) -> dict[str, int | float]:
+    """Fields of insitu_clip_params_t."""
+    low, high = float(node.attributes["min"]), float(node.attributes["max"])
+    return {"size": graph.tensors[node.inputs[0]].size, "min": low, "max": high}
+
+
+def _float_c(function: str) -> Callable[[Node, Graph], CCall]:
+    """The call of a clip or its gradient in float."""
+
+    def c_call(node: Node, graph: Graph) -> CCall:
+        return CCall(
+            function=function,
+            params_type="insitu_clip_params_t",
+            params=_bounds_params(node, graph),
+            arguments=tuple(f"${name}" for name in (*node.inputs, node.outputs[0])),
+            source="elements_f32.c",
+        )
+
+    return c_call
 
 
 clip = OpDef(
@@ -126,11 +150,11 @@ clip = OpDef(
     float_reference=lambda attributes, inputs: [
         np.clip(inputs[0], attributes["min"], attributes["max"])
     ],
-    integer_reference=_integer,
+    integer_reference=exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=_quantize,
     simplify=_simplify,
-    c_call=_c_call,
+    c_call=by_type(_c_call, _float_c("insitu_clip_f32")),
     in_place=((0, 0),),
 )
 """y = min(max(x, min), max). Attributes min, max: real, possibly infinite."""
@@ -163,6 +187,14 @@ def _integer_grad(
     return [np.where(passes, dy.array, np.int8(0)).astype(np.int8)]
 
 
+def _exact_float_grad(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    dy, y = inputs[0].array, inputs[1].array
+    low, high = finite(node.attributes["min"]), finite(node.attributes["max"])
+    return [np.where((y > low) & (y < high), dy, F32(0.0))]
+
+
 def _grad_c(node: Node, graph: Graph) -> CCall:
     dy, y = node.inputs
     dx = node.outputs[0]
@@ -185,8 +217,8 @@ clip_grad = OpDef(
     name="clip_grad",
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
     float_reference=_float_grad,
-    integer_reference=_integer_grad,
-    c_call=_grad_c,
+    integer_reference=exact(_integer_grad, _exact_float_grad),
+    c_call=by_type(_grad_c, _float_c("insitu_clip_grad_f32")),
     in_place=((0, 0),),
 )
 """dx = dy where the clipped (or, for a clip of its own, the unclipped) value lies inside.

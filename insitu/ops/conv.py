@@ -21,20 +21,18 @@ from insitu.graph.model import (
     Graph,
     Node,
     OpDef,
-    Phase,
     QParams,
     Tensor,
     TensorType,
     Value,
 )
-from insitu.ops.clip import clip_error
+from insitu.ops import conv_f32
+from insitu.ops.by_type import by_type, exact, is_float
 from insitu.ops.geometry import output_size, scatter, windows
+from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp, window
 from insitu.ops.rows import (
-    GENERATOR,
-    LEARNING_RATE,
     UNCLIPPED,
     accumulator_bound,
-    error_rescale,
     expand_error,
     quantize_layer,
     requantize,
@@ -82,84 +80,7 @@ def _centred_patches(node: Node, x: Array, x_q: QParams, kernel: tuple[int, int]
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
-    dy = clip_error(builder, node, dy)
-    gradients = {}
-    if 0 in wanted:
-        gradients[0] = _emit_grad_input(builder, node, dy)
-    if 1 in wanted:
-        emit_update(builder, node, dy, conv_update)
-    return gradients
-
-
-def _emit_grad_input(builder: Builder, node: Node, dy: str) -> str:
-    x, w = builder.tensors[node.inputs[0]], builder.tensors[node.inputs[1]]
-    return emit_grad_input(
-        builder,
-        node,
-        dy,
-        conv_grad_input,
-        terms=w.shape[0] * w.shape[1] * w.shape[2],
-        attributes={
-            "stride": node.attributes["stride"],
-            "padding": node.attributes["padding"],
-            "size": (x.shape[0], x.shape[1]),
-        },
-    )
-
-
-def emit_grad_input(
-    builder: Builder, node: Node, dy: str, op: OpDef, *, terms: int, attributes: Mapping[str, Any]
-) -> str:
-    """Emit dx = (transpose of the layer) dy, for a convolution or linear layer."""
-    w, error = builder.tensors[node.inputs[1]], builder.tensors[dy].qparams
-    inputs: tuple[str, ...] = (dy, node.inputs[1])
-    attributes = dict(attributes)
-    if error is not None:
-        assert w.qparams is not None
-        constants = error_rescale(w.qparams.scale, terms)
-        rel = builder.constant(f"{node.name}.rel", constants.rel)
-        inputs = (*inputs, rel)
-        attributes |= {
-            "drop": constants.drop,
-            "multiplier": constants.multiplier,
-            "shift": constants.shift,
-            "terms": terms,
-        }
-    (dx,) = builder.node(
-        op,
-        inputs,
-        name=f"{node.name}.grad_input",
-        outputs=(f"{node.name}.dx",),
-        attributes=attributes,
-        qparams=(error,),
-        layer=node.layer,
-        phase=Phase.BACKWARD,
-    )
-    return dx
-
-
-def emit_update(builder: Builder, node: Node, dy: str, op: OpDef) -> None:
-    """Emit the weight gradient with its update, for a convolution or linear layer."""
-    x, w = node.inputs[:2]
-    attributes = {
-        name: node.attributes[name] for name in ("stride", "padding") if name in node.attributes
-    }
-    if builder.tensors[dy].qparams is None:
-        inputs: tuple[str, ...] = (dy, x, w, node.inputs[2], LEARNING_RATE)
-        updates: tuple[str, ...] = (w, node.inputs[2])
-    else:
-        bias, scale = node.inputs[-2:]
-        inputs = (dy, x, w, bias, scale, LEARNING_RATE, GENERATOR)
-        updates = (w, bias, GENERATOR)
-    builder.node(
-        op,
-        inputs,
-        name=f"{node.name}.update",
-        attributes=attributes,
-        updates=updates,
-        layer=node.layer,
-        phase=Phase.UPDATE,
-    )
+    return layer_vjp(GRADIENT, builder, node, dy, wanted)
 
 
 def _macs(node: Node, graph: Graph) -> int:
@@ -168,6 +89,8 @@ def _macs(node: Node, graph: Graph) -> int:
 
 
 def _bounds(node: Node, graph: Graph) -> list[Bound]:
+    if is_float(node, graph):
+        return []
     w = graph.tensors[node.inputs[1]]
     return [accumulator_bound(node, w.size // w.shape[0])]
 
@@ -226,7 +149,7 @@ conv: OpDef = OpDef(
     name="conv",
     infer=_infer,
     float_reference=_float,
-    integer_reference=_integer,
+    integer_reference=exact(_integer, conv_f32.forward),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_layer(
         quantizer, node, conv, {name: node.attributes[name] for name in ("stride", "padding")}
@@ -235,8 +158,8 @@ conv: OpDef = OpDef(
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1, 1, 1), b * scale + shift),
     },
-    c_call=_c_call,
-    scratch_bytes=_scratch,
+    c_call=by_type(_c_call, conv_f32.forward_c),
+    scratch_bytes=by_type(_scratch, conv_f32.forward_scratch),
     macs=_macs,
     bounds=_bounds,
     weights=(1,),
@@ -265,15 +188,6 @@ def _integer_grad_input(
     return [np.clip(v, -127, 127).astype(np.int8)]
 
 
-def grad_input_bounds(node: Node, graph: Graph) -> list[Bound]:
-    """|sum of w e'|."""
-    if "terms" not in node.attributes:
-        return []
-    terms, drop = node.attributes["terms"], node.attributes["drop"]
-    largest = 127 * ((127 * 32768 + (1 << (7 + drop))) >> (8 + drop)) * terms
-    return [Bound(f"{node.name}: error of {terms} products", largest)]
-
-
 def _grad_input_c(node: Node, graph: Graph) -> CCall:
     dy, w, rel = node.inputs
     dx = node.outputs[0]
@@ -294,9 +208,11 @@ conv_grad_input = OpDef(
     name="conv_grad_input",
     infer=_infer_grad_input,
     float_reference=lambda attributes, inputs: [_transposed(attributes, *inputs)],
-    integer_reference=_integer_grad_input,
-    c_call=_grad_input_c,
-    scratch_bytes=lambda node, graph: 4 * graph.tensors[node.outputs[0]].shape[2],
+    integer_reference=exact(_integer_grad_input, conv_f32.grad_input),
+    c_call=by_type(_grad_input_c, conv_f32.grad_input_c),
+    scratch_bytes=by_type(
+        lambda node, graph: 4 * graph.tensors[node.outputs[0]].shape[2], lambda node, graph: 0
+    ),
     macs=lambda node, graph: (
         graph.tensors[node.inputs[1]].size
         * graph.tensors[node.inputs[0]].size
@@ -317,7 +233,8 @@ def conv_grad_weight(attributes: Mapping[str, Any], dy: Array, x: Array, shape: 
 def _float_update(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
     dy, x, w, b, rate = inputs
     dw = conv_grad_weight(attributes, dy, x, w.shape)
-    return [w - rate * dw, b - rate * dy.sum(axis=(0, 1, 2))]
+    kept = w * (1 - rate * attributes.get("weight_decay", 0.0))
+    return [kept - rate * dw, b - rate * dy.sum(axis=(0, 1, 2))]
 
 
 def _integer_update(
@@ -347,6 +264,8 @@ def _integer_update(
 
 
 def _update_bounds(node: Node, graph: Graph) -> list[Bound]:
+    if is_float(node, graph):
+        return []
     dy = graph.tensors[node.inputs[0]]
     positions = dy.shape[0] * dy.shape[1]
     return [Bound(f"{node.name}: gradient over {positions} positions", 127 * 255 * positions)]
@@ -380,10 +299,13 @@ conv_update = OpDef(
     name="conv_update",
     infer=lambda attributes, inputs: [],
     float_reference=_float_update,
-    integer_reference=_integer_update,
-    c_call=_update_c,
-    scratch_bytes=lambda node, graph: (
-        4 * graph.tensors[node.inputs[2]].size // graph.tensors[node.inputs[2]].shape[0]
+    integer_reference=exact(_integer_update, conv_f32.update),
+    c_call=by_type(_update_c, conv_f32.update_c),
+    scratch_bytes=by_type(
+        lambda node, graph: (
+            4 * graph.tensors[node.inputs[2]].size // graph.tensors[node.inputs[2]].shape[0]
+        ),
+        conv_f32.update_scratch,
     ),
     macs=lambda node, graph: (
         graph.tensors[node.inputs[2]].size
@@ -392,4 +314,19 @@ conv_update = OpDef(
     ),
     bounds=_update_bounds,
 )
-"""w -= rate dy x, in place. Inputs: dy, x, w, bias [, row scale], rate [, generator]."""
+"""w -= rate dy x, in place. Inputs: dy, x, w, bias [, row scale], rate [, generator].
+
+Attribute weight_decay, in float: w (1 - rate weight_decay) before."""
+
+
+GRADIENT = LayerGradient(
+    grad_input=conv_grad_input,
+    update=conv_update,
+    terms=lambda node, builder: (
+        builder.tensors[node.inputs[1]].size // builder.tensors[node.inputs[1]].shape[3]
+    ),
+    attributes=lambda node, builder: {
+        **window(node.attributes),
+        "size": builder.tensors[node.inputs[0]].shape[:2],
+    },
+)

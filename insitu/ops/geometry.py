@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from insitu.errors import ModelError
-from insitu.graph.model import Array
+from insitu.graph.model import Array, Tensor
 
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
@@ -69,3 +70,17 @@ def scatter(patches: Array, size: Pair, stride: Pair, padding: Padding) -> Array
     for ky, kx, rows, columns in taps((kernel_h, kernel_w), stride, (out_h, out_w)):
         padded[:, rows, columns] += patches[:, :, :, ky, kx]
     return padded[:, top : top + size[0], left : left + size[1]]
+
+
+def conv_params(attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor) -> dict[str, int]:
+    """Fields of insitu_conv_params_t; a linear layer is a convolution of one position."""
+    names = (
+        *("in_height", "in_width", "in_channels", "out_height", "out_width", "out_channels"),
+        *("kernel_height", "kernel_width", "stride_height", "stride_width", "pad_top", "pad_left"),
+    )
+    if len(w.shape) == 2:
+        values = (1, 1, w.shape[1], 1, 1, w.shape[0], 1, 1, 1, 1, 0, 0)
+    else:
+        stride, padding = attributes["stride"], attributes["padding"]
+        values = (*x.shape, *y.shape, w.shape[1], w.shape[2], *stride, padding[0], padding[1])
+    return dict(zip(names, values, strict=True))

@@ -27,6 +27,7 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
+from insitu.ops.by_type import is_float, suffix
 
 
 def channels_first(x: Array) -> Array:
@@ -124,18 +125,18 @@ def _simplify_identity(rewriter: Any, node: Node) -> bool:
     return True
 
 
-def _c_call(function: str) -> Any:
+def _c_call(stem: str) -> Any:
     """Both directions walk the map [h, w, c]; which of x and y is the map differs."""
 
     def c_call(node: Node, graph: Graph) -> CCall:
         x, y = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
         height, width, channels = (*(x if len(x.shape) == 3 else y).shape, 1, 1)[:3]
         return CCall(
-            function=function,
+            function=f"{stem}_{suffix(node, graph)}",
             params_type="insitu_layout_params_t",
             params={"height": height, "width": width, "channels": channels},
             arguments=(f"${x.name}", f"${y.name}"),
-            source="layout.c",
+            source="elements_f32.c" if is_float(node, graph) else "layout.c",
         )
 
     return c_call
@@ -149,7 +150,7 @@ flatten = OpDef(
     vjp=_vjp("flatten_grad"),
     quantize=_quantize,
     simplify=_simplify_flatten,
-    c_call=_c_call("insitu_flatten_s8"),
+    c_call=_c_call("insitu_flatten"),
 )
 """x[h, w, c] -> y[c * h * w], channels first."""
 
@@ -160,7 +161,7 @@ unflatten = OpDef(
     integer_reference=_unflatten_integer,
     vjp=_vjp("unflatten_grad"),
     quantize=_quantize,
-    c_call=_c_call("insitu_unflatten_s8"),
+    c_call=_c_call("insitu_unflatten"),
 )
 """x[c * h * w] -> y[h, w, c], reading channels first. Attribute shape = (h, w, c)."""
 
@@ -169,7 +170,7 @@ flatten_grad = OpDef(
     infer=_infer_unflatten,
     float_reference=_unflatten_float,
     integer_reference=_unflatten_integer,
-    c_call=_c_call("insitu_unflatten_s8"),
+    c_call=_c_call("insitu_unflatten"),
 )
 """The gradient of flatten. Attribute shape: that of the map."""
 
@@ -178,7 +179,7 @@ unflatten_grad = OpDef(
     infer=lambda attributes, inputs: [TensorType((inputs[0].size,), inputs[0].dtype)],
     float_reference=_flatten_float,
     integer_reference=_flatten_integer,
-    c_call=_c_call("insitu_flatten_s8"),
+    c_call=_c_call("insitu_flatten"),
 )
 """The gradient of unflatten."""
 

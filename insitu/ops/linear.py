@@ -26,8 +26,9 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
-from insitu.ops.clip import clip_error
-from insitu.ops.conv import emit_grad_input, emit_update, grad_input_bounds
+from insitu.ops import linear_f32
+from insitu.ops.by_type import by_type, exact, is_float
+from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp
 from insitu.ops.rows import (
     UNCLIPPED,
     accumulator_bound,
@@ -69,21 +70,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
-    dy = clip_error(builder, node, dy)
-    gradients = {}
-    if 0 in wanted:
-        x, w = builder.tensors[node.inputs[0]], builder.tensors[node.inputs[1]]
-        gradients[0] = emit_grad_input(
-            builder,
-            node,
-            dy,
-            linear_grad_input,
-            terms=w.shape[0],
-            attributes={"shape": x.shape},
-        )
-    if 1 in wanted:
-        emit_update(builder, node, dy, linear_update)
-    return gradients
+    return layer_vjp(GRADIENT, builder, node, dy, wanted)
 
 
 def _quantize(quantizer: Any, node: Node) -> None:
@@ -104,11 +91,19 @@ def _permute(w: Array, order: Array) -> Array:
     return np.ascontiguousarray(w[:, order])
 
 
+def _fresh(node: Node, graph: Graph, classes: int) -> dict[int, Array]:
+    """Zeros; `quantize_weights` gives them their range."""
+    features = graph.tensors[node.inputs[1]].shape[1]
+    return {1: np.zeros((classes, features), F32), 2: np.zeros(classes, F32)}
+
+
 def _macs(node: Node, graph: Graph) -> int:
     return graph.tensors[node.inputs[1]].size
 
 
 def _bounds(node: Node, graph: Graph) -> list[Bound]:
+    if is_float(node, graph):
+        return []
     return [accumulator_bound(node, graph.tensors[node.inputs[1]].shape[1])]
 
 
@@ -144,7 +139,7 @@ linear = OpDef(
     name="linear",
     infer=_infer,
     float_reference=_float,
-    integer_reference=_integer,
+    integer_reference=exact(_integer, linear_f32.forward),
     vjp=_vjp,
     quantize=_quantize,
     absorb={
@@ -152,10 +147,11 @@ linear = OpDef(
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1), b * scale + shift),
         "permute": _permute,
     },
-    c_call=_c_call,
+    c_call=by_type(_c_call, linear_f32.forward_c),
     macs=_macs,
     bounds=_bounds,
     weights=(1,),
+    fresh=_fresh,
 )
 """Inputs float: x, w, b. Integer: x, w, bias, multiplier, shift [, trained bias, row scale]."""
 
@@ -236,9 +232,9 @@ linear_grad_input = OpDef(
     float_reference=lambda attributes, inputs: [
         (inputs[0] @ inputs[1]).reshape(-1, *attributes["shape"])
     ],
-    integer_reference=_integer_grad_input,
-    c_call=_grad_input_c,
-    scratch_bytes=lambda node, graph: 4 * COLUMNS,
+    integer_reference=exact(_integer_grad_input, linear_f32.grad_input),
+    c_call=by_type(_grad_input_c, linear_f32.grad_input_c),
+    scratch_bytes=by_type(lambda node, graph: 4 * COLUMNS, lambda node, graph: 0),
     macs=_macs,
     bounds=grad_input_bounds,
 )
@@ -249,7 +245,8 @@ Attribute shape: that of x."""
 
 def _float_update(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
     dy, x, w, b, rate = inputs
-    return [w - rate * (dy.T @ x.reshape(len(x), -1)), b - rate * dy.sum(axis=0)]
+    kept = w * (1 - rate * attributes.get("weight_decay", 0.0))
+    return [kept - rate * (dy.T @ x.reshape(len(x), -1)), b - rate * dy.sum(axis=0)]
 
 
 def _integer_update(
@@ -296,8 +293,18 @@ linear_update = OpDef(
     name="linear_update",
     infer=lambda attributes, inputs: [],
     float_reference=_float_update,
-    integer_reference=_integer_update,
-    c_call=_update_c,
+    integer_reference=exact(_integer_update, linear_f32.update),
+    c_call=by_type(_update_c, linear_f32.update_c),
     macs=lambda node, graph: graph.tensors[node.inputs[2]].size,
 )
-"""w -= rate dy x, in place. Inputs: dy, x, w, bias [, row scale], rate [, generator]."""
+"""w -= rate dy x, in place. Inputs: dy, x, w, bias [, row scale], rate [, generator].
+
+Attribute weight_decay, in float: w (1 - rate weight_decay) before."""
+
+
+GRADIENT = LayerGradient(
+    grad_input=linear_grad_input,
+    update=linear_update,
+    terms=lambda node, builder: builder.tensors[node.inputs[1]].shape[0],
+    attributes=lambda node, builder: {"shape": builder.tensors[node.inputs[0]].shape},
+)

@@ -1,4 +1,7 @@
-"""Scores and loss: dequantize, softmax cross-entropy with its error. Twin: runtime/src/loss.c."""
+"""Scores and the loss: softmax cross-entropy with its error; the border of integers and floats.
+
+Twin: runtime/src/loss.c.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,12 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
+from insitu.ops.by_type import NO_BOUND
 
 ERROR_SCALE = F32(1.0 / 127.0)
 """Scale of the loss's error: [-1, 1] on [-127, 127]."""
+
+ERROR_QPARAMS = QParams(scale=np.asarray(ERROR_SCALE), clamp_min=-127)
 
 
 def _dequantize(
@@ -46,14 +52,60 @@ def _dequantize_c(node: Node, graph: Graph) -> CCall:
     )
 
 
+def _dequantize_vjp(
+    builder: Builder, node: Node, dy: str, wanted: frozenset[int]
+) -> dict[int, str]:
+    """An error that is int8 already belongs to the scores and stays as it is."""
+    if builder.tensors[dy].dtype != "float32":
+        return {0: dy}
+    (dx,) = builder.node(
+        quantize_error,
+        (dy,),
+        name=f"{node.name}.grad",
+        outputs=(f"{node.name}.dx",),
+        qparams=(ERROR_QPARAMS,),
+        layer=node.layer,
+        phase=Phase.BACKWARD,
+    )
+    return {0: dx}
+
+
 dequantize = OpDef(
     name="dequantize",
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, "float32")],
     integer_reference=_dequantize,
-    vjp=lambda builder, node, dy, wanted: {0: dy},
+    vjp=_dequantize_vjp,
     c_call=_dequantize_c,
 )
-"""Scores of a network whose last op is not a linear layer: int8 -> float32."""
+"""int8 -> float32: at the end of a network that puts out int8, and before its float layers."""
+
+
+def _quantize_error(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    with np.errstate(all="ignore"):
+        scaled = inputs[0].array * F32(127.0)
+        number = np.where(np.isnan(scaled), F32(0.0), scaled)
+        return [round_clamp(number, -127, 127).astype(np.int8)]
+
+
+def _quantize_error_c(node: Node, graph: Graph) -> CCall:
+    return CCall(
+        function="insitu_quantize_error_f32",
+        params_type="insitu_size_params_t",
+        params={"size": graph.tensors[node.inputs[0]].size},
+        arguments=(f"${node.inputs[0]}", f"${node.outputs[0]}"),
+        source="elements_f32.c",
+    )
+
+
+quantize_error = OpDef(
+    name="quantize_error",
+    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, "int8")],
+    integer_reference=_quantize_error,
+    c_call=_quantize_error_c,
+)
+"""Error of float layers -> int8 for the integer layers before them: round(127 e), saturating."""
 
 
 def _softmax_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
@@ -92,6 +144,7 @@ def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array
     chosen = np.arange(len(flat)), label.astype(np.int64).reshape(-1)
     dy = _softmax_float({}, [flat])[0]
     dy[chosen] -= 1
+    dy[np.abs(dy).max(axis=1) < attributes.get("skip", 0.0)] = 0
     below = flat - flat.max(axis=1, keepdims=True)
     loss = np.log(np.exp(below).sum(axis=1)) - below[chosen]
     return [dy.reshape(scores.shape), loss]
@@ -100,6 +153,9 @@ def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array
 def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
     """One sum in order of the classes; every operation rounds once."""
     scores, label = inputs[0].array.astype(F32).reshape(-1), int(inputs[1].array[0])
+    if not node.attributes["integer"]:
+        dy, value = _exact_float(scores, label, node.attributes.get("skip", 0.0))
+        return [dy.reshape(inputs[0].array.shape), value]
     largest = F32(scores.max())
     exponentials = [exp_negative(F32(score - largest)) for score in scores]
     total = F32(0.0)
@@ -110,17 +166,54 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
         p = F32(e / total)
         error = F32(p - F32(1.0)) if index == label else p
         dy[index] = int(round_clamp(F32(error * F32(127.0)), -127, 127))
+    if np.abs(dy).max() < _least_error(node):
+        dy[:] = 0
     loss = F32(log_positive(total) - F32(scores[label] - largest))
     return [dy.reshape(inputs[0].array.shape), np.asarray([loss], F32)]
+
+
+def _exact_float(scores: Array, label: int, skip: float) -> list[Array]:
+    """The same without rounding the error; scores that are not finite teach nothing."""
+    largest = scores[first_largest(scores)]
+    with np.errstate(all="ignore"):
+        finite = bool(np.all(largest - scores <= NO_BOUND))
+    if not finite:
+        return [np.zeros_like(scores), np.asarray([NO_BOUND], F32)]
+    exponentials = [exp_negative(F32(score - largest)) for score in scores]
+    total = F32(0.0)
+    for e in exponentials:
+        total = F32(total + e)
+    dy = np.asarray([F32(e / total) for e in exponentials], F32)
+    dy[label] = dy[label] - F32(1.0)
+    if np.abs(dy).max() < F32(skip):
+        dy[:] = 0
+    loss = F32(log_positive(total) - F32(scores[label] - largest))
+    return [dy, np.asarray([loss], F32)]
+
+
+def first_largest(scores: Array) -> int:
+    """insitu_argmax_f32, which looks past what is no number."""
+    best = 0
+    for index in range(1, len(scores)):
+        if scores[index] > scores[best]:
+            best = index
+    return best
+
+
+def _least_error(node: Node) -> int:
+    """The threshold of skipping on the grid of the errors."""
+    return int(round_clamp(F32(node.attributes.get("skip", 0.0)) * F32(127.0), 0, 127))
 
 
 def _c_call(node: Node, graph: Graph) -> CCall:
     scores, label = node.inputs
     dy, loss = node.outputs
+    integer = node.attributes["integer"]
+    least = _least_error(node) if integer else float(node.attributes.get("skip", 0.0))
     return CCall(
-        function="insitu_softmax_cross_entropy_s8",
-        params_type="insitu_size_params_t",
-        params={"size": graph.tensors[scores].size},
+        function=f"insitu_softmax_cross_entropy_{'s8' if integer else 'f32'}",
+        params_type="insitu_loss_params_t" if integer else "insitu_loss_f32_params_t",
+        params={"size": graph.tensors[scores].size, "least": least},
         arguments=(f"${scores}", f"${label}", f"${dy}", f"${loss}"),
         source="loss.c",
         returns="nonzero_errors",
@@ -129,13 +222,13 @@ def _c_call(node: Node, graph: Graph) -> CCall:
 
 def emit_loss(builder: Builder, scores: str, label: str, *, integer: bool) -> tuple[str, str]:
     """Append the loss; returns the names of its error and its value."""
-    q = QParams(scale=np.asarray(ERROR_SCALE), clamp_min=-127) if integer else None
+    q = ERROR_QPARAMS if integer else None
     dy, loss = builder.node(
         softmax_cross_entropy,
         (scores, label),
         name="loss",
         outputs=("loss.dy", "loss.value"),
-        attributes={"integer": integer},
+        attributes={"integer": integer, "skip": builder.scheme.skip},
         qparams=(q,),
         phase=Phase.LOSS,
     )
@@ -149,4 +242,6 @@ softmax_cross_entropy = OpDef(
     integer_reference=_integer,
     c_call=_c_call,
 )
-"""Scores, label -> error softmax - onehot (int8: round(127 e)), loss -log softmax[label]."""
+"""Scores, label -> error softmax - onehot (int8: round(127 e)), loss -log softmax[label].
+
+Attribute skip: errors that are all smaller than this become 0."""

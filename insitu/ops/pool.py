@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from insitu.errors import ModelError
+from insitu.errors import ConfigError, ModelError
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
 from insitu.graph.model import (
@@ -27,7 +27,9 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
-from insitu.ops.geometry import output_size, scatter, windows
+from insitu.ops.by_type import exact, is_float, suffix
+from insitu.ops.geometry import output_size, scatter, taps, windows
+from insitu.ops.sums import sum_of
 
 
 def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
@@ -96,12 +98,46 @@ def _max_grad_integer(
     return [dx.astype(np.int8)]
 
 
+def _max_exact_float(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    return [_max_float(node.attributes, [inputs[0].array[None]])[0][0]]
+
+
+def _max_grad_exact_float(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    dy, x = inputs[0].array, inputs[1].array
+    patches = _max_windows(node.attributes, x[None], -np.inf)
+    routed = np.arange(patches.shape[3])[:, None] == patches.argmax(axis=3)[:, :, :, None, :]
+    spread = np.where(routed[0], dy[:, :, None, :], F32(0.0))
+    return [_scatter_in_order(node.attributes, spread, x.shape)]
+
+
+def _scatter_in_order(attributes: Mapping[str, Any], spread: Array, shape: Any) -> Array:
+    """[out_h, out_w, window, c] -> [h, w, c], each sum in the order of the windows, from 0 on.
+
+    The first window that holds a place holds it with its last tap.
+    """
+    kernel, stride, (top, left, bottom, right) = _geometry(attributes)
+    padded = np.zeros((shape[0] + top + bottom, shape[1] + left + right, shape[2]), F32)
+    out = (spread.shape[0], spread.shape[1])
+    for ky, kx, rows, columns in reversed(list(taps(kernel, stride, out))):
+        padded[rows, columns] += spread[:, :, ky * kernel[1] + kx]
+    return padded[top : top + shape[0], left : left + shape[1]].copy()
+
+
 def _pool_vjp(gradient: Any, *, with_x: bool) -> Any:
     def vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
         x = builder.tensors[node.inputs[0]]
         attributes = {**node.attributes, "shape": x.shape}
         error = builder.tensors[dy].qparams
         if error is not None and not with_x:
+            if error.range is not None:
+                raise ConfigError(
+                    f'{node.op.name} "{node.name}": errors with a range that moves cannot pass '
+                    "average pools; use the error range fixed"
+                )
             error = replace(error, scale=error.scale / F32(_window(node.attributes)))
         (dx,) = builder.node(
             gradient(),
@@ -149,29 +185,34 @@ def _params(node: Node, x: tuple[int, ...], y: tuple[int, ...]) -> dict[str, int
     }
 
 
-def _forward_c(function: str) -> Any:
+def _source(node: Node, graph: Graph) -> str:
+    return "pool_f32.c" if is_float(node, graph) else "pool.c"
+
+
+def _forward_c(stem: str) -> Any:
     def c_call(node: Node, graph: Graph) -> CCall:
         x, y = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
+        quantization = () if is_float(node, graph) else (f"?{x.name}",)
         return CCall(
-            function=function,
+            function=f"{stem}_{suffix(node, graph)}",
             params_type="insitu_pool_params_t",
             params=_params(node, x.shape, y.shape),
-            arguments=(f"?{x.name}", f"${x.name}", f"${y.name}"),
-            source="pool.c",
+            arguments=(*quantization, f"${x.name}", f"${y.name}"),
+            source=_source(node, graph),
         )
 
     return c_call
 
 
-def _backward_c(function: str) -> Any:
+def _backward_c(stem: str) -> Any:
     def c_call(node: Node, graph: Graph) -> CCall:
         dy, dx = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
         return CCall(
-            function=function,
+            function=f"{stem}_{suffix(node, graph)}",
             params_type="insitu_pool_params_t",
             params=_params(node, dx.shape, dy.shape),
             arguments=tuple(f"${name}" for name in (*node.inputs, dx.name)),
-            source="pool.c",
+            source=_source(node, graph),
         )
 
     return c_call
@@ -181,10 +222,10 @@ max_pool = OpDef(
     name="max_pool",
     infer=_infer,
     float_reference=_max_float,
-    integer_reference=_max_integer,
+    integer_reference=exact(_max_integer, _max_exact_float),
     vjp=_pool_vjp(lambda: max_pool_grad, with_x=True),
     quantize=_quantize,
-    c_call=_forward_c("insitu_max_pool_s8"),
+    c_call=_forward_c("insitu_max_pool"),
 )
 """Attributes kernel, stride, padding; padding never wins."""
 
@@ -194,8 +235,8 @@ max_pool_grad: OpDef = OpDef(
     float_reference=lambda attributes, inputs: [
         _max_scatter(attributes, inputs[0], inputs[1], -np.inf)
     ],
-    integer_reference=_max_grad_integer,
-    c_call=_backward_c("insitu_max_pool_grad_s8"),
+    integer_reference=exact(_max_grad_integer, _max_grad_exact_float),
+    c_call=_backward_c("insitu_max_pool_grad"),
 )
 """Inputs: dy, x. Attribute shape: that of x."""
 
@@ -269,14 +310,35 @@ def _average_grad_integer(
     return [np.clip(dx, -127, 127).astype(np.int8)]
 
 
+def _average_exact_float(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    """(0 + sum in order of the window) / count."""
+    x = inputs[0].array
+    patches = windows(x[None], *_geometry(node.attributes))[0]
+    terms = patches.reshape(*patches.shape[:2], -1, x.shape[2])
+    total = sum_of(np.moveaxis(terms, 2, 0))
+    return [total / _counts(node.attributes, (x.shape[0], x.shape[1])).astype(F32)]
+
+
+def _average_grad_exact_float(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    shape = node.attributes["shape"]
+    counts = _counts(node.attributes, (shape[0], shape[1])).astype(F32)
+    share = (inputs[0].array / counts)[:, :, None, :]
+    spread = np.broadcast_to(share, (*share.shape[:2], _window(node.attributes), share.shape[3]))
+    return [_scatter_in_order(node.attributes, spread, shape)]
+
+
 average_pool = OpDef(
     name="average_pool",
     infer=_infer,
     float_reference=_average_float,
-    integer_reference=_average_integer,
+    integer_reference=exact(_average_integer, _average_exact_float),
     vjp=_pool_vjp(lambda: average_pool_grad, with_x=False),
     quantize=_quantize,
-    c_call=_forward_c("insitu_average_pool_s8"),
+    c_call=_forward_c("insitu_average_pool"),
 )
 """Attributes kernel, stride, padding, count_include_pad."""
 
@@ -284,7 +346,7 @@ average_pool_grad: OpDef = OpDef(
     name="average_pool_grad",
     infer=_infer_grad,
     float_reference=_average_grad_float,
-    integer_reference=_average_grad_integer,
-    c_call=_backward_c("insitu_average_pool_grad_s8"),
+    integer_reference=exact(_average_grad_integer, _average_grad_exact_float),
+    c_call=_backward_c("insitu_average_pool_grad"),
 )
 """Inputs: dy. Attribute shape: that of x."""

@@ -1,55 +1,100 @@
-"""float graph, ranges -> integer graph: every op puts itself in integers.
+"""float graph, ranges -> graph in the precision wanted: every op puts itself in integers.
 
-Invariant: the integer graph's nodes are FORWARD or keep its ranges; weights of trained layers are
-state, all others constants.
+Invariant: integer nodes come first, then float ones, and either may be absent. All are FORWARD or
+keep ranges; weights of trained layers are state, all others constants.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
-from insitu.errors import ModelError
+import numpy as np
+
+from insitu.errors import ConfigError, ModelError
 from insitu.fixed_point import range_qparams
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, Graph, Node
-from insitu.ops import OPS
+from insitu.graph.model import Array, Graph, Kind, Node
+from insitu.graph.scheme import Scheme
+from insitu.ops import OPS, paper
 
 
 def quantize_graph(
-    graph: Graph, ranges: Mapping[str, tuple[float, float]], trained: Set[str]
+    graph: Graph,
+    ranges: Mapping[str, tuple[float, float]],
+    trained: Set[str],
+    scheme: Scheme | None = None,
 ) -> Graph:
-    """The forward pass in integers, from int8 input to float32 scores.
+    """The forward pass from int8 input (float32 with precision "float32") to float32 scores.
 
     Args:
         ranges: of every activation, see `calibrate`.
         trained: names of the layers whose weights are to be trained.
+        scheme: its precision says which layers are quantized, its preset how.
 
     Raises:
         ModelError: an op has no integer form.
+        ConfigError: the precision does not suit the layers that are trained.
     """
-    quantizer = Quantizer(graph, ranges, trained)
-    for node in graph.nodes:
-        if node.op.quantize is None:
+    border = first_float(graph, trained, "uint8" if scheme is None else scheme.precision)
+    quantizer = Quantizer(graph, ranges, trained, floats=border == 0)
+    own = paper.QUANTIZE if scheme is not None and scheme.preset == "paper" else {}
+    for index, node in enumerate(graph.nodes):
+        rule = own.get(node.op.name, node.op.quantize)
+        if rule is None:
             raise ModelError(
                 f'{graph.name}: {node.op.name} "{node.name}" cannot be quantized where it '
                 "stands; remove it or place it at the end of the network"
             )
-        node.op.quantize(quantizer, node)
+        if index < border:
+            rule(quantizer, node)
+        else:
+            quantizer.keep(node)
     return quantizer.finish()
+
+
+def first_float(graph: Graph, trained: Set[str], precision: str) -> int:
+    """Index of the first node that stays in float32; the number of nodes where none does.
+
+    With precision "mixed" it is the first trained layer of features (not maps) behind the last
+    layer of maps: what comes before, trained or not, has 8 bits.
+
+    Raises:
+        ConfigError: no such layer is trained.
+    """
+    if precision != "mixed":
+        return 0 if precision == "float32" else len(graph.nodes)
+    border = len(graph.nodes)
+    for index, node in enumerate(graph.nodes):
+        if node.op.weights and len(graph.tensors[node.outputs[0]].shape) > 1:
+            border = len(graph.nodes)
+        elif node.op.weights and node.name in trained:
+            border = min(border, index)
+    if border == len(graph.nodes):
+        raise ConfigError(
+            f'{graph.name}: precision "mixed" keeps trained linear layers at the end in float, but '
+            f'of {", ".join(sorted(trained))} none is one; train the last layer or say "uint8"'
+        )
+    return border
 
 
 class Quantizer:
     """What an op's quantize rule may ask; it emits nodes into `builder`."""
 
     def __init__(
-        self, graph: Graph, ranges: Mapping[str, tuple[float, float]], trained: Set[str]
+        self,
+        graph: Graph,
+        ranges: Mapping[str, tuple[float, float]],
+        trained: Set[str],
+        *,
+        floats: bool = False,
     ) -> None:
-        """Start with the input, quantized to its range."""
+        """Start with the input, quantized to its range, or as `floats`."""
         self.graph, self._ranges, self._trained = graph, ranges, trained
         self.builder = Builder(graph.name)
         x = graph.tensors[graph.inputs[0]]
-        q = range_qparams(*ranges[x.name], float("-inf"), float("inf"))
-        self._names = {x.name: self.builder.input("x", x.shape, dtype="int8", qparams=q)}
+        q = None if floats else range_qparams(*ranges[x.name], float("-inf"), float("inf"))
+        dtype = "float32" if floats else "int8"
+        self._names = {x.name: self.builder.input("x", x.shape, dtype=dtype, qparams=q)}
 
     def quantized(self, tensor: str) -> str:
         """The integer graph's name for a float tensor."""
@@ -58,6 +103,27 @@ class Quantizer:
     def set(self, tensor: str, name: str) -> None:
         """Say what stands for a float tensor in the integer graph."""
         self._names[tensor] = name
+
+    def keep(self, node: Node) -> None:
+        """Emit a node as it is, in float32."""
+        kind = Kind.STATE if self.is_trained(node) else Kind.CONSTANT
+        constants = [
+            self.builder.constant(f"{node.name}.{key}", _positive_zero(self.data(t)), kind=kind)
+            for key, t in zip(("w", "bias"), node.inputs[1:], strict=False)
+        ]
+        inputs = (self._floating(node), *constants)
+        (y,) = self.builder.node(node.op, inputs, name=node.name, attributes=node.attributes)
+        self.set(node.outputs[0], y)
+
+    def _floating(self, node: Node) -> str:
+        """The node's input in float32."""
+        x = self._names[node.inputs[0]]
+        if self.builder.tensors[x].dtype == "float32":
+            return x
+        (y,) = self.builder.node(
+            OPS["dequantize"], (x,), name=f"{node.name}.dequantize", layer=node.name
+        )
+        return y
 
     def data(self, tensor: str) -> Array:
         """The value of a constant."""
@@ -83,3 +149,8 @@ class Quantizer:
         if self.builder.tensors[scores].dtype != "float32":
             (scores,) = self.builder.node(OPS["dequantize"], (scores,), name="scores")
         return self.builder.finish((scores,))
+
+
+def _positive_zero(data: Array) -> Array:
+    """float32 without -0, so that passing over a product of 0 changes no bit."""
+    return data.astype(np.float32) + np.float32(0.0)

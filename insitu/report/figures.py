@@ -18,7 +18,7 @@ from insitu.network import Network
 DIRECTIONS = {
     "forward": (Phase.FORWARD,),
     "backward": (Phase.LOSS, Phase.BACKWARD),
-    "update": (Phase.UPDATE,),
+    "update": (Phase.UPDATE, Phase.APPLY),
 }
 """What people ask for -> the phases it is made of."""
 
@@ -41,6 +41,7 @@ def layer_rows(network: Network) -> list[dict[str, Any]]:
         nodes = [(i, n) for i, n in enumerate(network.graph.nodes) if n.layer == layer]
         kept = [t for t in network.graph.tensors.values() if owners.get(t.name) == layer]
         state = _bytes(kept, Kind.STATE)
+        initial = _bytes([t for t in kept if t in network.state.initial], Kind.STATE)
         rows.append(
             {
                 "name": layer,
@@ -48,7 +49,7 @@ def layer_rows(network: Network) -> list[dict[str, Any]]:
                 "parameters": sizes.get(layer, 0),
                 "trained": layer in network.trained,
                 "state_bytes": state,
-                "flash_bytes": _bytes(kept, Kind.CONSTANT) + state,
+                "flash_bytes": _bytes(kept, Kind.CONSTANT) + initial,
                 **_costs(network, nodes),
             }
         )
@@ -129,7 +130,8 @@ def tensor_rows(network: Network) -> list[dict[str, Any]]:
     graph, owners = network.graph, tensor_layers(network.graph)
     state = [_row(t, owners, "state", "RAM") for t in network.state.tensors]
     constants = [_row(t, owners, "constant", "flash") for t in graph.of_kind(Kind.CONSTANT)]
-    initial = [_row(t, owners, "initial value", "flash") for t in graph.of_kind(Kind.STATE)]
+    kept = network.state.initial
+    initial = [_row(t, owners, "initial value", "flash") for t in kept if t.name in graph.tensors]
     return [*state, *_arena_rows(network, owners), *constants, *initial]
 
 
@@ -176,7 +178,7 @@ def memory_parts(network: Network) -> dict[str, dict[str, int]]:
     """{"RAM": parts, "flash": parts}: bytes by part; each sums to what was measured."""
     m, graph = network.measurement, network.graph
     state, constants = network.state.nbytes, _bytes(graph.tensors.values(), Kind.CONSTANT)
-    initial = _bytes(graph.tensors.values(), Kind.STATE)
+    initial = _bytes(network.state.initial, Kind.STATE)
     ram = {"state": state, "arena": network.plan.arena_bytes, "stack": m.stack_bytes}
     flash = {"constants": constants, "initial values": initial}
     return {

@@ -66,8 +66,11 @@ def print_compile(console: Console, network: Network) -> None:
     _title(console, f"insitu_{network.name}", _board_line(network.board))
     facts = _facts()
     parameters = network.figures["trainable_parameters"]
+    each = network.figures["bytes_per_trained_parameter"]
     _fact(
-        facts, "trains", f"{trained_names(network)}: {parameters:,} parameters, one byte a weight"
+        facts,
+        "trains",
+        f"{trained_names(network)}: {parameters:,} parameters, {each:.2f} bytes each in all",
     )
     _memory_facts(console, facts, network)
     figures = step_figures(network, network.measurement, network.board)

@@ -27,7 +27,7 @@ from insitu.toolchains import EmulatorTool, find_emulator
 Progress = Callable[[int], None]
 """Called now and then with the number of records done."""
 
-HEADER_BYTES = 12
+HEADER_BYTES = 16
 RESULT = np.dtype(
     [
         ("status", "<i4"),
@@ -37,7 +37,7 @@ RESULT = np.dtype(
         ("saturated", "<i4"),
     ]
 )
-WRONG_INPUT_SIZE = -1  # a status of firmware.c
+WRONG_INPUT = -1  # a status of firmware.c
 
 
 def run(
@@ -112,13 +112,13 @@ def _choose(firmware: Firmware, image: Image, prefer: str | None) -> EmulatorToo
 
 def _records(stream: Stream) -> bytes:
     """records.bin, as firmware.c reads it."""
-    size = stream.x.shape[1]
-    layout = [("label", "<i4"), ("rate", "<f4"), ("x", "i1", (-(-size // 4) * 4,))]
+    size, element = stream.x.shape[1], stream.x.dtype.newbyteorder("<")
+    layout = [("label", "<i4"), ("rate", "<f4"), ("x", element, (-(-size // 4) * 4,))]
     records = np.zeros(len(stream), np.dtype(layout))
     records["label"] = stream.record_labels
     records["rate"] = stream.rates
     records["x"][:, :size] = stream.x[stream.samples]
-    header = np.array([stream.seed, len(stream), size], "<u4")
+    header = np.array([stream.seed, len(stream), size, element.itemsize], "<u4")
     return header.tobytes() + records.tobytes()
 
 
@@ -210,11 +210,8 @@ def _parse(
     refused = np.flatnonzero(results["status"])
     if len(refused):
         record = int(refused[0])
-        if results["status"][record] == WRONG_INPUT_SIZE:
-            raise DataError(
-                f"{firmware.elf.name}: x{list(stream.x.shape)} has {stream.x.shape[1]} values a "
-                f"sample but the model takes {results['predicted'][record]}; check the data's shape"
-            )
+        if results["status"][record] == WRONG_INPUT:
+            raise _wrong_input(firmware, stream, results[record])
         raise failure(int(results["status"][record]), record, stream)
     if code != 0:
         said = " ".join(console.split()) or "no message"
@@ -223,6 +220,19 @@ def _parse(
             f"records: {said[:200]}; run it with a debugger or report it"
         )
     return raw[end + 4 :], int.from_bytes(raw[end : end + 4], "little"), results
+
+
+def _wrong_input(firmware: Firmware, stream: Stream, result: Array) -> DataError:
+    taken = "int8" if result["skipped"] == 1 else "float32"
+    if stream.x.dtype != taken:
+        return DataError(
+            f"{firmware.elf.name}: x is {stream.x.dtype} but the model takes {taken}; make it with "
+            "the model's quantize_input"
+        )
+    return DataError(
+        f"{firmware.elf.name}: x{list(stream.x.shape)} has {stream.x.shape[1]} values a "
+        f"sample but the model takes {result['predicted']}; check the data's shape"
+    )
 
 
 def _check_stack(firmware: Firmware, image: Image, stack_bytes: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from insitu.fixed_point import F32, range_qparams, seed_generator
 from insitu.graph.model import Array, Graph, Kind, Node, Phase, QParams, Value
+from insitu.ops.buffer import count_sample
 
 LEARNING_RATE, GENERATOR, LABEL = "learning_rate", "generator", "label"
 
@@ -31,7 +32,7 @@ class Reference:
         self.state[GENERATOR] = np.asarray([seed_generator(seed)], np.uint32)
 
     def predict(self, x: Array) -> Array:
-        """x int8 in the graph's own layout -> scores[classes] float32."""
+        """x in the graph's own layout and type -> scores[classes] float32."""
         values = self._execute({self.graph.inputs[0]: x}, lambda node: node.phase is Phase.FORWARD)
         return values[self.graph.outputs[0]]
 
@@ -49,8 +50,9 @@ class Reference:
         quantization = self._qparams_in_force()
         values = {t.name: t.data for t in self.graph.of_kind(Kind.CONSTANT) if t.data is not None}
         values.update(inputs)
+        skipped = False
         for node in self.graph.nodes:
-            if not runs(node):
+            if not runs(node) or (skipped and node.phase is not Phase.APPLY):
                 continue
             assert node.op.integer_reference is not None, node.op.name
             arguments = [
@@ -64,6 +66,8 @@ class Reference:
             for name, result in zip((*node.outputs, *node.updates), results, strict=True):
                 (self.state if name in self.state else values)[name] = result
             if node.phase is Phase.LOSS and not values[node.outputs[0]].any():
+                skipped = True
+            if node.op is count_sample and self.state[node.updates[0]][0] != 0:
                 break
         return values
 

@@ -23,7 +23,8 @@ class Stream:
     """Records.
 
     Attributes:
-        x: int8[samples, input_size], quantized, channels last.
+        x: [samples, input_size], channels last, as the model takes it: int8 where its input is
+            quantized, else float32.
         labels: int32[samples]; `PREDICT`: predict, do not train.
         rates: float32[records], the learning rate of each record.
         seed: of the model's random generator.
@@ -38,12 +39,12 @@ class Stream:
 
     def __post_init__(self) -> None:
         for name, dtype, axes in (
-            ("x", "int8", 2),
+            ("x", "int8 or float32", 2),
             ("labels", "int32", 1),
             ("rates", "float32", 1),
         ):
             array: Array = getattr(self, name)
-            if array.dtype != dtype or array.ndim != axes:
+            if str(array.dtype) not in dtype.split(" or ") or array.ndim != axes:
                 raise DataError(
                     f"{name} is {array.dtype} with {array.ndim} axes but a stream takes {dtype} "
                     f"with {axes}; convert it"

@@ -21,7 +21,7 @@ from insitu.run.stream import PREDICT, Stream, failure
 class _Sizes(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_int32)
-        for name in ("model", "state", "arena", "input_size", "classes", "nodes")
+        for name in ("model", "state", "arena", "input_size", "classes", "nodes", "element")
     ]
 
 
@@ -34,6 +34,7 @@ class TwinLibrary:
 
     Attributes:
         input_size, classes, nodes, state_bytes, arena_bytes: of the model.
+        input_dtype: of the elements of a sample, int8 or float32.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -51,6 +52,7 @@ class TwinLibrary:
             raise ToolError(f"{path}: {error}; build the twin again") from None
         self.input_size, self.classes, self.nodes = sizes.input_size, sizes.classes, sizes.nodes
         self.state_bytes, self.arena_bytes = sizes.state, sizes.arena
+        self.input_dtype = np.dtype(np.int8 if sizes.element == 1 else np.float32)
         # uint64: the alignment that the model's struct and its arena ask for
         self._model = np.zeros(-(-sizes.model // 8), np.uint64)
         self._arena = np.zeros(max(1, -(-sizes.arena // 8)), np.uint64)
@@ -82,23 +84,25 @@ class TwinLibrary:
         self._library.insitu_host_set_state(_pointer(self._model), _pointer(copied))
 
     def quantize_input(self, x: Array) -> Array:
-        """q int8[n, input_size], channels last, of float x[n, ...], channels first."""
+        """q[n, input_size], channels last, as the model takes it, of float x[n, ...]."""
         values = np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
         self._check_size(values)
-        q = np.empty(values.shape, np.int8)
+        q = np.empty(values.shape, self.input_dtype)
         self._library.insitu_host_quantize_input(_pointer(values), len(values), _pointer(q))
         return q
 
     def predict(self, x: Array) -> tuple[Array, Array]:
-        """(scores float32[n, classes], class int32[n]) of quantized x int8[n, input_size].
+        """(scores float32[n, classes], class int32[n]) of x[n, input_size].
+
+        Args:
+            x: as from `quantize_input`.
 
         Raises:
             DataError: x has another size or type.
         """
         q = np.ascontiguousarray(x)
-        if q.dtype != np.int8:
-            raise DataError(f"{self.name}: x is {q.dtype} but predict takes int8; quantize it")
         self._check_size(q)
+        self._check_type(q)
         scores = np.empty((len(q), self.classes), np.float32)
         classes = np.empty(len(q), np.int32)
         self._library.insitu_host_predict(
@@ -113,9 +117,11 @@ class TwinLibrary:
             seed: set the stream's seed first; False goes on with the generator as it stands.
 
         Raises:
-            DataError: x has another size, a label is outside the classes, or a rate is too high.
+            DataError: x has another size or type, a label is outside the classes, or a rate is
+                too high.
         """
         self._check_size(stream.x)
+        self._check_type(stream.x)
         n = len(stream)
         x, labels, order = (
             np.ascontiguousarray(a) for a in (stream.x, stream.labels, stream.samples)
@@ -146,6 +152,13 @@ class TwinLibrary:
             info={"skipped": skipped, "saturated": saturated},
             seconds=seconds,
         )
+
+    def _check_type(self, x: Array) -> None:
+        if x.dtype != self.input_dtype:
+            raise DataError(
+                f"{self.name}: x is {x.dtype} but the model takes {self.input_dtype}; make it with "
+                "quantize_input"
+            )
 
     def _check_size(self, x: Array) -> None:
         if x.ndim != 2 or x.shape[1] != self.input_size:

@@ -12,6 +12,8 @@ enum {
   insitu_fake_nodes = 3
 };
 
+typedef int8_t insitu_fake_input_t;
+
 typedef struct {
   float learning_rate;
   uint32_t seed;

@@ -23,7 +23,7 @@ typedef enum {
 typedef struct {
   float loss;        /* cross-entropy before the update, natural logarithm */
   int32_t predicted; /* class before the update */
-  int32_t skipped;   /* 1: the error rounded to zero everywhere, no weight was changed */
+  int32_t skipped;   /* 1: the error was zero everywhere, or skipped: no weight changed */
   int32_t saturated; /* rows whose step was too large for its multiplier and was held */
 } insitu_info_t;
 

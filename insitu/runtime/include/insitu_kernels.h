@@ -76,6 +76,11 @@ int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparam
                               const float *row_scale, const float *rate, void *scratch,
                               uint32_t *generator, int32_t *bias, int8_t *w);
 
+/* gradient[k] = sum over positions of dy[.., o] (x - zero), *errors = the sum of dy[.., o].
+ * Returns whether any error is not zero; where none is, gradient is left alone. */
+int32_t insitu_conv_row_gradient(const insitu_conv_params_t *p, int32_t zero, const int8_t *dy,
+                                 const int8_t *x, int32_t o, int32_t *gradient, int32_t *errors);
+
 /* ---- linear.c ------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -111,6 +116,108 @@ int32_t insitu_linear_update_s8(const insitu_linear_params_t *p, const insitu_qp
                                 const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
                                 const float *row_scale, const float *rate, uint32_t *generator,
                                 int32_t *bias, int8_t *w);
+
+/* ---- buffer.c: mini-batches and momentum ----------------------------------------------------- */
+
+typedef struct {
+  int32_t batch;
+} insitu_batch_params_t;
+
+/* count[1] = (count + 1) mod batch; returns whether the batch is complete. */
+int32_t insitu_count_sample(const insitu_batch_params_t *p, int32_t *count);
+
+typedef struct {
+  insitu_conv_params_t shape; /* of the forward pass */
+  float gain;                 /* 2^32 / batch */
+  int32_t wide;               /* buffer: 1: int32, units of row_scale / 2^16; 0: int16, 2^8 */
+} insitu_conv_accumulate_params_t;
+
+/* buffer[o] += G M, G as for insitu_conv_update_s8, M = round(gain rate dy_scale x_scale /
+ * row_scale[o]): int32 rounded to nearest, int16 stochastically with 8 bits; both saturate.
+ * bias_buffer in units of 2^-26, held to +-2^30. Rows without an error draw nothing and stay.
+ * scratch: int32[weights in a row]. Returns how many rows had M held. */
+int32_t insitu_conv_accumulate_s8(const insitu_conv_accumulate_params_t *p,
+                                  const insitu_qparams_t *dy_q, const insitu_qparams_t *x_q,
+                                  const int8_t *dy, const int8_t *x, const float *row_scale,
+                                  const float *rate, void *scratch, uint32_t *generator,
+                                  int32_t *bias_buffer, void *buffer);
+
+typedef struct {
+  insitu_linear_params_t shape;
+  float gain;
+  int32_t wide;
+} insitu_linear_accumulate_params_t;
+
+/* The same for a linear layer: G = x - zero, M = round(dy[o] gain rate ...). */
+int32_t insitu_linear_accumulate_s8(const insitu_linear_accumulate_params_t *p,
+                                    const insitu_qparams_t *dy_q, const insitu_qparams_t *x_q,
+                                    const int8_t *dy, const int8_t *x, const float *row_scale,
+                                    const float *rate, uint32_t *generator, int32_t *bias_buffer,
+                                    void *buffer);
+
+typedef struct {
+  int32_t rows, weights; /* weights of all rows together */
+  int32_t momentum;      /* times 2^16 */
+  float weight_decay;
+  int32_t wide;
+} insitu_apply_params_t;
+
+/* buffer += rate weight_decay w; w -= round(buffer). Without momentum what was rounded away stays
+ * in the buffer; with it rounding is stochastic and buffer *= momentum. Biases likewise, without
+ * decay and rounded to nearest. */
+void insitu_apply_s8(const insitu_apply_params_t *p, const float *rate, uint32_t *generator,
+                     int32_t *bias_buffer, void *buffer, int32_t *bias, int8_t *w);
+
+typedef struct {
+  int32_t rows, weights; /* weights of one row */
+  float weight_decay;    /* times rows */
+} insitu_decay_params_t;
+
+/* w[row] -= rate weight_decay w[row], rounded stochastically with 32 bits; row[1] goes on. */
+void insitu_decay_s8(const insitu_decay_params_t *p, const float *rate, uint32_t *generator,
+                     int32_t *row, int8_t *w);
+
+/* ---- paper.c: the preset paper, affine weights in [-128, 127] -------------------------------- */
+
+/* y = clamp(zero + round((sum of (w - w_zero)(x - zero) + b) x_scale w_scale / y_scale)), b the
+ * bias in the accumulator's unit; a linear layer is a convolution of one position. scratch:
+ * int16[weights in a row]. |sum| < 2^31 while a row has fewer than 16,500 weights. */
+void insitu_affine_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
+                      const insitu_qparams_t *w_q, const insitu_qparams_t *y_q, const int8_t *x,
+                      const int8_t *w, const int32_t *bias, void *scratch, int8_t *y);
+
+/* y = (sum of (w - w_zero)(x - zero)) x_scale w_scale + bias 2^-20, float. */
+void insitu_affine_logits_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
+                             const insitu_qparams_t *w_q, const int8_t *x, const int8_t *w,
+                             const int32_t *bias, void *scratch, float *y);
+
+/* dx = sat127(round((sum of (w - w_zero) dy) dy_scale w_scale / dx_scale)); largest (or 0): the
+ * largest real |dx| before it saturates. */
+void insitu_affine_grad_input_s8(const insitu_conv_params_t *p, const insitu_qparams_t *dy_q,
+                                 const insitu_qparams_t *w_q, const insitu_qparams_t *dx_q,
+                                 const int8_t *dy, const int8_t *w, int8_t *dx, float *largest);
+
+/* buffer += sum over positions of dy (x - zero), bias_buffer += sum of dy, exactly. scratch:
+ * int16[weights in a row]. */
+void insitu_affine_accumulate_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
+                                 const int8_t *dy, const int8_t *x, void *scratch,
+                                 int32_t *bias_buffer, int32_t *buffer);
+
+/* ---- paper_update.c -------------------------------------------------------------------------- */
+
+/* w = round((real - rate (g - mean of the row) / sd of the row) / scale') + zero', real = (w -
+ * zero) scale; scale' and zero' are those of range[2], the new weights' smallest and largest. The
+ * biases likewise, all rows' as one structure, in units of 2^-20. Clears the buffers. scratch:
+ * 8 bytes a row. */
+void insitu_affine_apply_s8(const insitu_linear_params_t *p, const insitu_qparams_t *w_q,
+                            const float *rate, void *scratch, int32_t *bias_buffer, int32_t *buffer,
+                            int32_t *bias, float *range, int8_t *w);
+
+/* average[1] += 0.01 (largest - average) */
+void insitu_average_error(const float *largest, float *average);
+
+/* range[2] of errors whose largest is average[1]: zero point 0, scale average / 127. */
+void insitu_adopt_error(const float *average, float *range);
 
 /* ---- pool.c -------------------------------------------------------------------------------- */
 
@@ -160,6 +267,54 @@ void insitu_clip_grad_s8(const insitu_clip_params_t *p, const insitu_qparams_t *
 void insitu_layer_clip_grad_s8(const insitu_size_params_t *p, const insitu_qparams_t *y_q,
                                const int8_t *dy, const int8_t *y, int8_t *dx);
 
+/* ---- structures.c: which rows learn from a sample ------------------------------------------- */
+
+typedef struct {
+  int32_t positions, rows; /* of dy[positions, rows] */
+  int32_t least, most;     /* fractions of the rows, times 2^16 */
+} insitu_select_rows_params_t;
+
+/* selected = dy in the k rows with the largest sum of |dy| (of equal ones the first), else 0;
+ * k = max(floor((least + total / largest (most - least)) rows), 1), total the sum over all rows,
+ * largest[1] the largest total so far, this one included. scratch: 4 bytes a row. selected may
+ * be dy. Sums < 2^31 while dy has fewer than 2^24 elements; rows < 2^16. */
+void insitu_select_rows_s8(const insitu_select_rows_params_t *p, const int8_t *dy, void *scratch,
+                           int32_t *largest, int8_t *selected);
+void insitu_select_rows_f32(const insitu_select_rows_params_t *p, const float *dy, void *scratch,
+                            float *largest, float *selected);
+
+/* selected = dy in rows whose sum of |dy| is at least unit = ceil(total / k), k as above. Of the
+ * others a row stays with probability sum / unit, and is then round(dy unit / sum), held to
+ * [-127, 127]; else it is 0. One draw of the generator where there is an error. selected may be
+ * dy. |dy unit| < 2^31 while dy has fewer than 132,000 elements. */
+void insitu_sample_rows_s8(const insitu_select_rows_params_t *p, const int8_t *dy, void *scratch,
+                           int32_t *largest, uint32_t *generator, int8_t *selected);
+void insitu_sample_rows_f32(const insitu_select_rows_params_t *p, const float *dy, void *scratch,
+                            float *largest, uint32_t *generator, float *selected);
+
+typedef struct {
+  int32_t positions, rows; /* of dy[positions, rows] */
+  int32_t first, end;
+} insitu_keep_rows_params_t;
+
+/* kept = dy in rows [first, end), else 0; kept may be dy. */
+void insitu_keep_rows_s8(const insitu_keep_rows_params_t *p, const int8_t *dy, int8_t *kept);
+void insitu_keep_rows_f32(const insitu_keep_rows_params_t *p, const float *dy, float *kept);
+
+/* ---- bias.c: update of biases alone --------------------------------------------------------- */
+
+typedef struct {
+  int32_t positions, rows; /* of dy[positions, rows] */
+} insitu_bias_update_params_t;
+
+/* bias[row] -= round(rate dy_scale 2^20 (sum over positions of dy)). */
+void insitu_bias_update_s8(const insitu_bias_update_params_t *p, const insitu_qparams_t *dy_q,
+                           const int8_t *dy, const float *rate, int32_t *bias);
+
+/* bias[row] -= rate (sum over positions of dy), in order. */
+void insitu_bias_update_f32(const insitu_bias_update_params_t *p, const float *dy,
+                            const float *rate, float *bias);
+
 /* ---- layout.c ------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -182,10 +337,25 @@ void insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qpa
 void insitu_dequantize_s8(const insitu_size_params_t *p, const insitu_qparams_t *x_q,
                           const int8_t *x, float *y);
 
+typedef struct {
+  int32_t size;
+  int32_t least; /* an error that nowhere reaches this, in [0, 127], becomes 0 everywhere */
+} insitu_loss_params_t;
+
 /* dy = round(127 (softmax(scores) - onehot(label))), loss = -log softmax(scores)[label].
  * Returns the number of errors that are not zero. */
-int32_t insitu_softmax_cross_entropy_s8(const insitu_size_params_t *p, const float *scores,
+int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const float *scores,
                                         const int32_t *label, int8_t *dy, float *loss);
+
+typedef struct {
+  int32_t size;
+  float least; /* an error that nowhere reaches this becomes 0 everywhere */
+} insitu_loss_f32_params_t;
+
+/* The same with dy = softmax(scores) - onehot(label). Scores that are no longer finite teach
+ * nothing: errors 0, loss INSITU_NO_BOUND. */
+int32_t insitu_softmax_cross_entropy_f32(const insitu_loss_f32_params_t *p, const float *scores,
+                                         const int32_t *label, float *dy, float *loss);
 
 /* The first of the largest scores. */
 int32_t insitu_argmax_f32(int32_t size, const float *scores);

@@ -12,7 +12,7 @@
 enum { ARENA_POISON = 0xA5 }; /* no model may count on what its arena holds at the start */
 
 /* One record: train where label >= 0, else only predict. The loss of a prediction is 0. */
-static inline insitu_status_t run_record(MODEL(t) * model, const int8_t *x, int32_t label,
+static inline insitu_status_t run_record(MODEL(t) * model, const MODEL(input_t) * x, int32_t label,
                                          float rate, float *scores, insitu_info_t *info) {
   insitu_status_t status = INSITU_OK;
   info->loss = 0.0F;

@@ -4,20 +4,7 @@
 
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"
-
-/* The kernel columns [first, end) that lie on the map when the window starts at column `start`. */
-typedef struct {
-  int32_t first, end;
-} insitu_span_t;
-
-static inline insitu_span_t insitu_span(int32_t start, int32_t kernel, int32_t size) {
-  insitu_span_t span = {insitu_max(0, -start), insitu_min(kernel, size - start)};
-  return span;
-}
-
-static inline int32_t insitu_row_size(const insitu_conv_params_t *p) {
-  return p->kernel_height * p->kernel_width * p->in_channels;
-}
+#include "insitu_span.h"
 
 /* patch[ky, kx, i] = x[iy, ix, i] - zero, 0 outside the map. */
 static void insitu_gather_patch(const insitu_conv_params_t *p, int32_t zero, const int8_t *x,
@@ -124,53 +111,6 @@ void insitu_conv_grad_input_s8(const insitu_conv_grad_input_params_t *g, const i
   }
 }
 
-/* gradient[k] += e (x[k] - zero) */
-static void insitu_add_outer(int32_t size, int32_t e, int32_t zero, const int8_t *restrict x,
-                             int32_t *restrict gradient) {
-  for (int32_t k = 0; k < size; k++)
-    gradient[k] += e * (x[k] - zero);
-}
-
-/* gradient[ky, kx, i] += e (x[iy, ix, i] - zero) over the part of the window on the map. */
-static void insitu_add_position(const insitu_conv_params_t *p, int32_t zero, const int8_t *x,
-                                int32_t oy, int32_t ox, int32_t e, int32_t *gradient) {
-  const int32_t channels = p->in_channels;
-  const int32_t start_x = ox * p->stride_width - p->pad_left;
-  const int32_t start_y = oy * p->stride_height - p->pad_top;
-  const insitu_span_t columns = insitu_span(start_x, p->kernel_width, p->in_width);
-  const insitu_span_t lines = insitu_span(start_y, p->kernel_height, p->in_height);
-  if (columns.first >= columns.end)
-    return;
-  for (int32_t ky = lines.first; ky < lines.end; ky++) {
-    const int32_t from = (start_y + ky) * p->in_width + start_x + columns.first;
-    const int32_t to = ky * p->kernel_width + columns.first;
-    insitu_add_outer((columns.end - columns.first) * channels, e, zero, x + from * channels,
-                     gradient + to * channels);
-  }
-}
-
-/* gradient = sum over positions of dy[.., o] (x - zero); *errors = the sum of dy[.., o].
- * Returns whether any error is not zero. */
-static int32_t insitu_gather_gradient(const insitu_conv_params_t *p, int32_t zero, const int8_t *dy,
-                                      const int8_t *x, int32_t o, int32_t *gradient,
-                                      int32_t *errors) {
-  int32_t alive = 0;
-  *errors = 0;
-  dy += o;
-  for (int32_t oy = 0; oy < p->out_height; oy++) {
-    for (int32_t ox = 0; ox < p->out_width; ox++, dy += p->out_channels) {
-      if (*dy == 0)
-        continue;
-      if (!alive)
-        memset(gradient, 0, (size_t)insitu_row_size(p) * sizeof *gradient);
-      alive = 1;
-      *errors += *dy;
-      insitu_add_position(p, zero, x, oy, ox, *dy, gradient);
-    }
-  }
-  return alive;
-}
-
 int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparams_t *dy_q,
                               const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
                               const float *row_scale, const float *rate, void *scratch,
@@ -182,7 +122,7 @@ int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparam
   uint32_t state = *generator;
   for (int32_t o = 0; o < p->out_channels; o++, w += row) {
     int32_t errors;
-    if (!insitu_gather_gradient(p, x_q->zero_point, dy, x, o, gradient, &errors))
+    if (!insitu_conv_row_gradient(p, x_q->zero_point, dy, x, o, gradient, &errors))
       continue;
     const int32_t multiplier = insitu_round_clamp(factor / row_scale[o], 0, INT32_MAX);
     saturated += multiplier == INT32_MAX;

@@ -12,21 +12,22 @@
 typedef struct {
   uint32_t seed;
   int32_t records;
-  int32_t input_size;
+  int32_t input_size, element_bytes;
 } header_t;
 
 typedef struct {
   int32_t label;
   float rate;
-  int8_t x[(MODEL(input_size) + 3) / 4 * 4];
+  MODEL(input_t) x[(MODEL(input_size) + 3) / 4 * 4];
 } record_t;
 
 typedef struct {
-  int32_t status; /* insitu_status_t or WRONG_INPUT_SIZE, then `predicted` is the right one */
+  int32_t status; /* insitu_status_t or WRONG_INPUT, then `predicted` is the right size and
+                   * `skipped` the bytes of an element */
   insitu_info_t info;
 } result_t;
 
-enum { WRONG_INPUT_SIZE = -1 };
+enum { WRONG_INPUT = -1 };
 
 static MODEL(t) model __attribute__((section(".bss.insitu_state")));
 static uint8_t arena[MODEL(arena_bytes)] __attribute__((section(".bss.insitu_arena"), aligned(8)));
@@ -54,14 +55,15 @@ static uint32_t stack_high_water_bytes(void) {
 }
 
 int main(void) {
-  header_t header = {0, 0, 0};
+  header_t header = {0, 0, 0, 0};
   const uintptr_t in = open_file("records.bin", 11, MODE_READ_BINARY);
   const uintptr_t out = open_file("results.bin", 11, MODE_WRITE_BINARY);
   if (transfer(SYS_READ, in, &header, sizeof header) != 0U) {
     return 2;
   }
-  if (header.input_size != MODEL(input_size)) {
-    const result_t refusal = {WRONG_INPUT_SIZE, {0.0F, MODEL(input_size), 0, 0}};
+  const int32_t element_bytes = (int32_t)sizeof(MODEL(input_t));
+  if (header.input_size != MODEL(input_size) || header.element_bytes != element_bytes) {
+    const result_t refusal = {WRONG_INPUT, {0.0F, MODEL(input_size), element_bytes, 0}};
     transfer(SYS_WRITE, out, &refusal, sizeof refusal);
     return 3;
   }

@@ -11,7 +11,7 @@
 #endif
 
 typedef struct {
-  int32_t model_bytes, state_bytes, arena_bytes, input_size, classes, nodes;
+  int32_t model_bytes, state_bytes, arena_bytes, input_size, classes, nodes, element_bytes;
 } insitu_host_sizes_t;
 
 /* What happened to each record; every pointer has one element a record. */
@@ -27,10 +27,10 @@ EXPORT void insitu_host_init(MODEL(t) * model, void *arena);
 EXPORT void insitu_host_set_seed(MODEL(t) * model, uint32_t seed);
 EXPORT void insitu_host_get_state(const MODEL(t) * model, uint8_t *state);
 EXPORT void insitu_host_set_state(MODEL(t) * model, const uint8_t *state);
-EXPORT void insitu_host_quantize_input(const float *x, int32_t n, int8_t *q);
-EXPORT void insitu_host_predict(MODEL(t) * model, const int8_t *x, int32_t n, float *scores,
-                                int32_t *classes);
-EXPORT int32_t insitu_host_run(MODEL(t) * model, const int8_t *x, const int32_t *labels,
+EXPORT void insitu_host_quantize_input(const float *x, int32_t n, MODEL(input_t) * q);
+EXPORT void insitu_host_predict(MODEL(t) * model, const MODEL(input_t) * x, int32_t n,
+                                float *scores, int32_t *classes);
+EXPORT int32_t insitu_host_run(MODEL(t) * model, const MODEL(input_t) * x, const int32_t *labels,
                                const int32_t *order, const float *rates, int32_t n,
                                const insitu_host_results_t *results, int32_t *failed);
 
@@ -41,6 +41,7 @@ void insitu_host_sizes(insitu_host_sizes_t *sizes) {
   sizes->input_size = MODEL(input_size);
   sizes->classes = MODEL(classes);
   sizes->nodes = MODEL(nodes);
+  sizes->element_bytes = (int32_t)sizeof(MODEL(input_t));
 }
 
 void insitu_host_init(MODEL(t) * model, void *arena) {
@@ -59,7 +60,7 @@ void insitu_host_set_state(MODEL(t) * model, const uint8_t *state) {
 }
 
 /* q[n, input_size] from x[n, input_size], channels first -> channels last */
-void insitu_host_quantize_input(const float *x, int32_t n, int8_t *q) {
+void insitu_host_quantize_input(const float *x, int32_t n, MODEL(input_t) * q) {
   for (int32_t i = 0; i < n; ++i) {
     MODEL(quantize_input)(x, q);
     x += MODEL(input_size);
@@ -68,7 +69,7 @@ void insitu_host_quantize_input(const float *x, int32_t n, int8_t *q) {
 }
 
 /* scores[n, classes], classes[n] */
-void insitu_host_predict(MODEL(t) * model, const int8_t *x, int32_t n, float *scores,
+void insitu_host_predict(MODEL(t) * model, const MODEL(input_t) * x, int32_t n, float *scores,
                          int32_t *classes) {
   for (int32_t i = 0; i < n; ++i) {
     classes[i] = MODEL(predict)(model, x, scores);
@@ -79,7 +80,7 @@ void insitu_host_predict(MODEL(t) * model, const int8_t *x, int32_t n, float *sc
 
 /* Record i is sample order[i] of x[., input_size] and labels[.]. Returns the first status that is
  * not INSITU_OK, with its record in `failed`, else INSITU_OK. */
-int32_t insitu_host_run(MODEL(t) * model, const int8_t *x, const int32_t *labels,
+int32_t insitu_host_run(MODEL(t) * model, const MODEL(input_t) * x, const int32_t *labels,
                         const int32_t *order, const float *rates, int32_t n,
                         const insitu_host_results_t *results, int32_t *failed) {
   float scores[MODEL(classes)];

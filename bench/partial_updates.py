@@ -1,0 +1,266 @@
+"""Partial updates -> instructions of the backward pass on an emulated Cortex-M4, accuracy.
+
+    python bench/partial_updates.py [--epochs 8] [--seeds 3] [--json FILE]
+
+A network is trained on the twin, all rows at every step. At four points of this training (1, 3, 5
+and 7 eighths of it) the C is generated anew with the state there, and the board goes on
+from it for the steps that are counted: all updates are counted on the same weights and samples. The
+largest error so far is that of a training with the update itself. The first row, "dense", is the
+update of all rows by kernels that do not pass over errors that are 0, which is what the published
+figures are relative to; all others pass over them, so that less is left to be saved.
+With --seeds the accuracy of each update is measured too, from scratch (Fashion-MNIST) or after the
+sensor was turned (digits).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from learning.fashion_mnist import build, standardized
+from rich.console import Console
+from rich.table import Table
+
+import insitu
+from insitu.boards import find_board
+from insitu.build import build_firmware, build_hook, build_host
+from insitu.datasets import Array, turned_digits
+from insitu.demo import EPOCHS, LAYERS, RATE
+from insitu.differentiate import differentiate
+from insitu.generate import generate, state_layout
+from insitu.graph.model import Graph, Phase
+from insitu.graph.verify import verify
+from insitu.layers import select_layers
+from insitu.network import write_sources
+from insitu.plan import plan_memory
+from insitu.quantize import calibrate, quantize_graph
+from insitu.run import emulator
+from insitu.run.profile import ProfiledResult
+from insitu.run.stream import Stream
+from insitu.run.twin_library import TwinLibrary
+from insitu.samples import channels_last
+from insitu.schedule import training_stream
+from insitu.simplify import simplify
+
+BOARD, NAME = "nrf52840", "model"
+POINTS, COUNTED = (1, 3, 5, 7), 20
+"""Eighths of the training, and steps that are counted at each."""
+UPDATES = (
+    "full",
+    "dynamic:0.5:1",
+    "dynamic:0.1:1",
+    "sampled:0.5:1",
+    "sampled:0.1:1",
+    "bias",
+)
+PUBLISHED = {"0.5": "1.4-1.9", "0.1": "4.0-8.7"}
+"""Speed-up of the backward pass by MIN. Source: Deutel et al. 2025, seven data sets."""
+
+SKIPS = re.compile(r"^ *if \(\*?dy(\[o\])? == 0\) continue;\n", re.MULTILINE)
+"""Where convolution and linear layers pass over errors that are 0."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A network, what it is trained on and what it is scored on; y are int32."""
+
+    title: str
+    graph: Graph
+    layers: str
+    rate: float
+    epochs: int
+    calibration: Array
+    train: tuple[Array, Array]
+    test: tuple[Array, Array]
+
+
+def fashion(samples: int, epochs: int) -> Task:
+    """All layers from scratch."""
+    (x, y), test = standardized("train", samples), standardized("test", None)
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(build(0), Path(folder) / "fashion_cnn.onnx")
+        graph = simplify(insitu.load(Path(folder) / "fashion_cnn.onnx").graph)
+    return Task("Fashion-MNIST CNN, all layers", graph, "all", 0.01, epochs, x[:1024], (x, y), test)
+
+
+def digits(*_: int) -> Task:
+    """The demo: what its last layers learn after the sensor was turned."""
+    world = turned_digits()
+    path = Path(insitu.__file__).parent / "demo_data" / "digits_cnn.onnx"
+    train, test = ((d.x, d.y) for d in (world.adapt, world.test_after))
+    graph = simplify(insitu.load(path).graph)
+    return Task(f"digits, {LAYERS}", graph, LAYERS, RATE, EPOCHS, world.train.x, train, test)
+
+
+def training_step(task: Task, update: str) -> Graph:
+    """The network's training step in integers."""
+    shape = task.graph.tensors[task.graph.inputs[0]].shape
+    ranges = calibrate(task.graph, channels_last(task.calibration, shape))
+    trained = select_layers(task.graph, task.layers)
+    scheme = insitu.TrainingConfig(update=update).scheme
+    step = differentiate(quantize_graph(task.graph, ranges, trained), scheme)
+    verify(step)
+    return step
+
+
+def with_values(step: Graph, values: Mapping[str, Array]) -> Graph:
+    """The training step with these initial values, those of trained tensors as they were."""
+    tensors = {
+        name: replace(t, data=values[name]) if name in values else t
+        for name, t in step.tensors.items()
+    }
+    return replace(step, tensors=tensors)
+
+
+def write(step: Graph, folder: Path, *, dense: bool = False) -> None:
+    """The C, if `dense` with kernels that multiply by 0 as by any number."""
+    write_sources(generate(step, plan_memory(step), NAME), folder)
+    if dense:
+        found = 0
+        for kernel in ("conv.c", "linear.c"):
+            path = folder / "runtime" / kernel
+            if path.exists():
+                text, count = SKIPS.subn("", path.read_text())
+                path.write_text(text)
+                found += count
+        assert found >= 2, f"{found} places where kernels pass over errors of 0; adjust SKIPS"
+
+
+def backward_instructions(step: Graph, stream: Stream, folder: Path, *, dense: bool) -> int:
+    """Mean over the stream of what a step executes from its loss on."""
+    write(step, folder, dense=dense)
+    build_folder = folder / "build"
+    board = find_board(BOARD)
+    firmware = build_firmware(folder, NAME, board, build_folder, profile=True, limits=False)
+    hook = build_hook(build_folder)
+    result = emulator.run(firmware, stream, profile=hook, profiled_records=len(stream))
+    assert isinstance(result, ProfiledResult)
+    return sum(
+        result.instructions.get(index, 0)
+        for index, node in enumerate(step.nodes)
+        if node.phase is not Phase.FORWARD
+    )
+
+
+class Trained:
+    """A task's training step under one update, and its twin."""
+
+    def __init__(self, task: Task, update: str, folder: Path) -> None:
+        self.task, self.step = task, training_step(task, update)
+        write(self.step, folder)
+        self.library = TwinLibrary(build_host(folder, NAME, folder / "build"), NAME)
+        self.x, self.y = self.library.quantize_input(task.train[0]), task.train[1].astype(np.int32)
+
+    def training(self, seed: int) -> Stream:
+        """All passes over the task's samples."""
+        steps, rate = self.task.epochs * len(self.y), self.task.rate
+        return training_stream(self.x, self.y, steps=steps, rate=rate, schedule="cosine", seed=seed)
+
+    def values_on_the_way(self, training: Stream) -> list[dict[str, Array]]:
+        """The state at each point of a training."""
+        self.library.reset()
+        values, done = [], 0
+        for point in POINTS:
+            step = point * len(training) // 8
+            self.library.run(part(training, slice(done, step)), seed=done == 0)
+            values.append(state_layout(self.step).unpack(self.library.state))
+            done = step
+        return values
+
+    def accuracy_after(self, seed: int) -> float:
+        """In per cent of the test samples, after a training from the initial state."""
+        self.library.reset()
+        self.library.run(self.training(seed))
+        x, y = self.task.test
+        return float(100 * (self.library.predict(self.library.quantize_input(x))[1] == y).mean())
+
+
+@dataclass
+class Row:
+    """One update on one task."""
+
+    task: str
+    update: str
+    instructions: list[int]
+    accuracy: list[float]
+
+    @property
+    def mean(self) -> float:
+        """Instructions of a backward pass over the whole training."""
+        return float(np.mean(self.instructions))
+
+
+def measure(task: Task, updates: list[str], *, seeds: int) -> list[Row]:
+    """The rows of a task, "dense" first."""
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        full = Trained(task, "full", folder / "full")
+        training = full.training(seed=0)
+        weights = full.values_on_the_way(training)
+        for index, update in enumerate(["dense", *updates]):
+            dense = update == "dense"
+            mine = Trained(task, "full" if dense else update, folder / f"{index}")
+            accuracy = [] if dense else [mine.accuracy_after(seed) for seed in range(seeds)]
+            counts = []
+            own = mine.values_on_the_way(training)
+            for point, values, taken in zip(POINTS, own, weights, strict=True):
+                step = with_values(mine.step, {**values, **taken})
+                first = point * len(training) // 8
+                stream = part(training, slice(first, first + COUNTED))
+                source = folder / f"{index}-{point}"
+                counts.append(backward_instructions(step, stream, source, dense=dense))
+            rows.append(Row(task.title, update, counts, accuracy))
+    return rows
+
+
+def part(stream: Stream, records: slice) -> Stream:
+    """Some records of a stream."""
+    return replace(stream, rates=stream.rates[records], order=stream.samples[records])
+
+
+def show(rows: list[Row]) -> None:
+    """One table a task."""
+    console = Console(width=110)
+    for task in dict.fromkeys(row.task for row in rows):
+        mine = {row.update: row for row in rows if row.task == task}
+        table = Table(title=task)
+        for column in ("update", "backward, instructions", "of dense", "of full", "published"):
+            table.add_column(column, justify="left" if column == "update" else "right")
+        table.add_column("accuracy %", justify="right")
+        for row in mine.values():
+            speedups = (f"{mine[k].mean / row.mean:.2f}" for k in ("dense", "full"))
+            published = PUBLISHED.get(row.update.split(":")[1], "") if ":" in row.update else ""
+            mean = f"{np.mean(row.accuracy):.2f}" if row.accuracy else ""
+            table.add_row(row.update, f"{row.mean:,.0f}", *speedups, published, mean)
+        console.print(table)
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--tasks", default="fashion,digits")
+    parser.add_argument("--updates", default=",".join(UPDATES))
+    parser.add_argument("--samples", type=int, default=12_000, help="of Fashion-MNIST")
+    parser.add_argument("--epochs", type=int, default=8, help="of Fashion-MNIST")
+    parser.add_argument("--seeds", type=int, default=0, help="trainings to be scored")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args()
+    rows: list[Row] = []
+    for name in options.tasks.split(","):
+        task = {"fashion": fashion, "digits": digits}[name](options.samples, options.epochs)
+        rows += measure(task, options.updates.split(","), seeds=options.seeds)
+    show(rows)
+    if options.json:
+        options.json.write_text(json.dumps([vars(row) for row in rows], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The part of a training configuration that the ops' gradient rules ask about.
+
+Invariant: a value, checked where users make it (`config.TrainingConfig`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Part of a layer's rows: a fraction of them from the first on, or [first, end).
+
+    Attributes:
+        pattern: glob over layer names.
+        fraction: in (0, 1], or None where `first` and `end` say which.
+    """
+
+    pattern: str
+    fraction: float | None
+    first: int = 0
+    end: int = 0
+
+    def of(self, rows: int) -> tuple[int, int]:
+        """The part [first, end) of a layer with so many rows; at least one."""
+        if self.fraction is None:
+            return self.first, self.end
+        return 0, max(rows * fixed_fraction(self.fraction) >> 16, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartialUpdate:
+    """Which structures (rows of weights) of a trained layer learn from a sample.
+
+    Attributes:
+        kind: "full": all; "bias": no weights, only biases; "dynamic": those with the largest
+            error, their number between `least` and `most` of the layer; "sampled": so many in
+            the mean, drawn by the size of their error; "static": those of `rows`, no others.
+        least, most: fractions of the layer's rows, 0 < least <= most <= 1.
+        rows: the first whose pattern suits a layer holds for it.
+    """
+
+    kind: str = "full"
+    least: float = 1.0
+    most: float = 1.0
+    rows: tuple[Rows, ...] = ()
+
+    def static_rows(self, layer: str) -> Rows | None:
+        """Which rows of a layer learn in a static update; None: none."""
+        return next((part for part in self.rows if fnmatchcase(layer, part.pattern)), None)
+
+
+def fixed_fraction(fraction: float) -> int:
+    """A fraction in (0, 1] times 2^16, rounded up, so that 0.7 of 10 rows are 7."""
+    return math.ceil(fraction * 65536)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """How gradients become steps.
+
+    Attributes:
+        preset: "default" or "paper", see docs/arithmetic.md.
+        precision: "uint8", "mixed" or "float32".
+        partial: which rows learn.
+        batch: samples an update; with 1, no momentum and the default preset weights are updated
+            in place.
+        buffer: type of the gradient buffer where there is one: "int32" or "int16".
+        momentum: of the step before, in [0, 1).
+        weight_decay: part of a weight that is lost at rate 1.
+        skip: errors that are all smaller than this (in [0, 1)) change nothing.
+        error_range: "fixed" or "moving".
+    """
+
+    preset: str = "default"
+    precision: str = "uint8"
+    partial: PartialUpdate = PartialUpdate()
+    batch: int = 1
+    buffer: str = "int32"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    skip: float = 0.0
+    error_range: str = "fixed"
+
+    @property
+    def in_place(self) -> bool:
+        """Whether a sample's gradient changes the weights at once, without a buffer."""
+        return self.preset == "default" and self.batch == 1 and self.momentum == 0.0

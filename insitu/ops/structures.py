@@ -1,0 +1,338 @@
+"""Which rows of a layer learn from a sample: those with the largest error, or always the same.
+
+The error of the other rows becomes 0; kernels pass over errors that are 0, so neither what these
+rows add to the error before the layer nor their gradient is computed. Twin:
+runtime/src/structures.c, structures_f32.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from insitu.errors import ConfigError
+from insitu.fixed_point import draw_bytes
+from insitu.graph.builder import Builder
+from insitu.graph.model import (
+    Array,
+    Bound,
+    CCall,
+    FloatReference,
+    Graph,
+    Kind,
+    Node,
+    OpDef,
+    Phase,
+    QParams,
+    TensorType,
+    Value,
+)
+from insitu.graph.scheme import fixed_fraction
+from insitu.ops.rows import GENERATOR
+
+
+def select_error(builder: Builder, node: Node, dy: str) -> str:
+    """dy[..., rows] as a dynamic or sampled update leaves it; dy itself for the others."""
+    partial = builder.scheme.partial
+    op = {"dynamic": select_rows, "sampled": sample_rows}.get(partial.kind)
+    if op is None:
+        return dy
+    error = builder.tensors[dy]
+    dtype = np.float32 if error.qparams is None else np.int32
+    largest = builder.constant(f"{node.name}.largest_error", np.zeros(1, dtype), kind=Kind.STATE)
+    state = (largest, GENERATOR) if op is sample_rows else (largest,)
+    (selected,) = builder.node(
+        op,
+        (dy, *state),
+        name=f"{node.name}.{op.name}",
+        outputs=(f"{node.name}.selected",),
+        attributes={
+            "least": fixed_fraction(partial.least),
+            "most": fixed_fraction(partial.most),
+        },
+        qparams=(error.qparams,),
+        updates=state,
+        layer=node.layer,
+        phase=Phase.BACKWARD,
+    )
+    return selected
+
+
+def keep_error(builder: Builder, node: Node, dy: str) -> str | None:
+    """dy[..., rows] with only the rows that a static update trains; None where it trains none.
+
+    Raises:
+        ConfigError: the layer has fewer rows than the update names.
+    """
+    partial = builder.scheme.partial
+    if partial.kind != "static":
+        return dy
+    part = partial.static_rows(node.layer)
+    if part is None:
+        return None
+    error = builder.tensors[dy]
+    rows = error.shape[-1]
+    first, end = part.of(rows)
+    if end > rows:
+        raise ConfigError(
+            f'{node.op.name} "{node.layer}": rows {first}-{end} are to be trained but it has '
+            f"{rows}; say {part.pattern}={min(first, rows - 1)}-{rows} or less"
+        )
+    if (first, end) == (0, rows):
+        return dy
+    (kept,) = builder.node(
+        keep_rows,
+        (dy,),
+        name=f"{node.name}.keep_rows",
+        outputs=(f"{node.name}.kept",),
+        attributes={"first": first, "end": end},
+        qparams=(error.qparams,),
+        layer=node.layer,
+        phase=Phase.BACKWARD,
+    )
+    return kept
+
+
+def rows_to_keep(total: int, largest: int, rows: int, least: int, most: int) -> int:
+    """k = max(floor((least + total / largest (most - least)) rows), 1), exactly.
+
+    Args:
+        total, largest: sum of |error| over the layer, now and at its largest; total <= largest.
+        least, most: fractions of the rows, times 2^16.
+
+    Source: Deutel et al. 2025, dynamic partial updates; the mean error is the sum over the
+    number of elements, which does not change.
+    """
+    share = least * largest + (most - least) * total
+    return max(rows * share // (largest << 16), 1)
+
+
+def largest_rows(sums: Array, k: int) -> Array:
+    """Which k of sums[rows] are the largest, bool[rows]; of equal ones the first."""
+    kept = np.zeros(len(sums), bool)
+    kept[np.argsort(-sums, kind="stable")[:k]] = True
+    return kept
+
+
+@dataclass(frozen=True)
+class RowErrors:
+    """What both rules ask of dy[..., rows]: sums of |error|, and how many rows may stay.
+
+    Attributes:
+        sums: of each row; int64, or float32 summed in memory order.
+        total: of all rows. largest: the largest total so far, this one included.
+        k: 0 where there is no error at all.
+    """
+
+    sums: Array
+    total: Any
+    largest: Any
+    k: int
+
+
+def row_errors(dy: Array, seen: Array, attributes: Mapping[str, Any]) -> RowErrors:
+    """In integers exactly; in float in memory order, one rounding an operation."""
+    rows = dy.shape[-1]
+    least, most = attributes["least"], attributes["most"]
+    if not np.issubdtype(dy.dtype, np.floating):
+        sums = np.abs(dy.reshape(-1, rows).astype(np.int64)).sum(axis=0)
+        total = int(sums.sum())
+        largest = max(total, int(seen[0]))
+        k = rows_to_keep(total, largest, rows, least, most) if total else 0
+        return RowErrors(sums, total, largest, k)
+    kind = dy.dtype.type
+    sums, sum_of_all = np.zeros(rows, dy.dtype), kind(0)
+    for position in dy.reshape(-1, rows):
+        sums = sums + np.abs(position)
+    for value in sums:
+        sum_of_all = sum_of_all + value
+    highest = max(sum_of_all, kind(seen[0]))
+    if not sum_of_all > 0:
+        return RowErrors(sums, sum_of_all, highest, 0)
+    share = sum_of_all / highest * kind((most - least) / 65536) + kind(least / 65536)
+    k = min(max(int(share * kind(rows)), 1), rows)
+    return RowErrors(sums, sum_of_all, highest, k)
+
+
+def _select(attributes: Mapping[str, Any], dy: Array, seen: Array) -> list[Array]:
+    errors = row_errors(dy, seen, attributes)
+    if errors.k == 0:
+        return [dy, seen]
+    kept = largest_rows(errors.sums, errors.k)
+    return [np.where(kept, dy, dy.dtype.type(0)), np.asarray([errors.largest], seen.dtype)]
+
+
+def _sample(attributes: Mapping[str, Any], dy: Array, seen: Array, generator: Array) -> list[Array]:
+    """Rows whose sum is below the unit stay with probability sum / unit, then with sum = unit.
+
+    One random number a layer: the sums are laid end to end, and a row stays where a multiple of
+    the unit, moved by the random number, falls on it.
+    """
+    errors = row_errors(dy, seen, attributes)
+    if errors.k == 0:
+        return [dy, seen, generator]
+    _, state = draw_bytes(int(generator[0]), 4)
+    integer = not np.issubdtype(dy.dtype, np.floating)
+    if integer:
+        unit: Any = -(-errors.total // errors.k)
+        place: Any = state * unit >> 32
+    else:
+        kind = dy.dtype.type
+        unit = errors.total / kind(errors.k)
+        place = kind(state >> 8) * kind(2.0**-24) * unit
+    selected = dy.copy()
+    for row, total in enumerate(errors.sums):
+        if total == 0 or total >= unit:
+            continue
+        place = place + total
+        if place < unit:
+            selected[..., row] = 0
+            continue
+        place = place - unit
+        selected[..., row] = (_enlarge if integer else _scale)(dy[..., row], unit, total)
+    largest = np.asarray([errors.largest], seen.dtype)
+    return [selected, largest, np.asarray([state], np.uint32)]
+
+
+def _enlarge(errors: Array, unit: int, total: int) -> Array:
+    """round(errors unit / total), halves away from zero, held to [-127, 127]."""
+    wide = np.abs(errors.astype(np.int64))
+    enlarged = np.minimum((wide * unit + total // 2) // total, 127)
+    return np.asarray(np.sign(errors) * enlarged, np.int8)
+
+
+def _scale(errors: Array, unit: Any, total: Any) -> Array:
+    return np.asarray(errors * (unit / total))
+
+
+def _integer_select(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    return _select(node.attributes, *(value.array for value in inputs))
+
+
+def _integer_sample(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    return _sample(node.attributes, *(value.array for value in inputs))
+
+
+def _sample_by_sample(rule: Callable[..., list[Array]]) -> FloatReference:
+    """The rule for dy[batch, ..., rows], one sample after the other."""
+
+    def reference(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+        dy, *state = inputs
+        selected = np.empty_like(dy)
+        for index, sample in enumerate(dy):
+            selected[index], *state = rule(attributes, sample, *state)
+        return [selected, *state]
+
+    return reference
+
+
+def _suffix(dtype: str) -> str:
+    return "f32" if dtype == "float32" else "s8"
+
+
+def _source(dtype: str) -> str:
+    return "structures_f32.c" if dtype == "float32" else "structures.c"
+
+
+def _select_c(node: Node, graph: Graph) -> CCall:
+    dy, *state = node.inputs
+    error = graph.tensors[dy]
+    rows = error.shape[-1]
+    return CCall(
+        function=f"insitu_{node.op.name}_{_suffix(error.dtype)}",
+        params_type="insitu_select_rows_params_t",
+        params={
+            "positions": error.size // rows,
+            "rows": rows,
+            "least": node.attributes["least"],
+            "most": node.attributes["most"],
+        },
+        arguments=(f"${dy}", "!", *(f"${name}" for name in state), f"${node.outputs[0]}"),
+        source=_source(error.dtype),
+    )
+
+
+def _select_bounds(node: Node, graph: Graph) -> list[Bound]:
+    error = graph.tensors[node.inputs[0]]
+    return [
+        Bound(f"{node.name}: sum of {error.size} errors", 127 * error.size),
+        Bound(f"{node.name}: rows", error.shape[-1], 2**16 - 1),
+    ]
+
+
+select_rows = OpDef(
+    name="select_rows",
+    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    float_reference=_sample_by_sample(_select),
+    integer_reference=_integer_select,
+    c_call=_select_c,
+    scratch_bytes=lambda node, graph: 4 * graph.tensors[node.inputs[0]].shape[-1],
+    in_place=((0, 0),),
+    bounds=_select_bounds,
+)
+"""The k rows with the largest sum of |error| keep their error. Inputs: dy[..., rows], largest[1].
+
+Attributes least, most: fractions of the rows, times 2^16."""
+
+
+def _sample_bounds(node: Node, graph: Graph) -> list[Bound]:
+    size = graph.tensors[node.inputs[0]].size
+    enlarged = Bound(f"{node.name}: an error times the sum of {size}", 127 * 127 * size + 64 * size)
+    return [*_select_bounds(node, graph), enlarged]
+
+
+sample_rows = OpDef(
+    name="sample_rows",
+    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    float_reference=_sample_by_sample(_sample),
+    integer_reference=_integer_sample,
+    c_call=_select_c,
+    scratch_bytes=lambda node, graph: 4 * graph.tensors[node.inputs[0]].shape[-1],
+    in_place=((0, 0),),
+    bounds=_sample_bounds,
+)
+"""At most k rows in the mean, drawn by their sum of |error|; what stays is enlarged, so that the
+error's expectation is what it was. Inputs: dy[..., rows], largest[1], generator[1].
+
+Attributes as for select_rows."""
+
+
+def _keep(attributes: Mapping[str, Any], dy: Array) -> Array:
+    row = np.arange(dy.shape[-1])
+    kept = (row >= attributes["first"]) & (row < attributes["end"])
+    return np.where(kept, dy, dy.dtype.type(0))
+
+
+def _keep_c(node: Node, graph: Graph) -> CCall:
+    error = graph.tensors[node.inputs[0]]
+    rows = error.shape[-1]
+    return CCall(
+        function=f"insitu_keep_rows_{_suffix(error.dtype)}",
+        params_type="insitu_keep_rows_params_t",
+        params={
+            "positions": error.size // rows,
+            "rows": rows,
+            "first": node.attributes["first"],
+            "end": node.attributes["end"],
+        },
+        arguments=(f"${node.inputs[0]}", f"${node.outputs[0]}"),
+        source=_source(error.dtype),
+    )
+
+
+keep_rows = OpDef(
+    name="keep_rows",
+    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    float_reference=lambda attributes, inputs: [_keep(attributes, inputs[0])],
+    integer_reference=lambda node, inputs, outputs: [_keep(node.attributes, inputs[0].array)],
+    c_call=_keep_c,
+    in_place=((0, 0),),
+)
+"""Rows [first, end) keep their error. Input: dy[..., rows]."""
