@@ -231,6 +231,19 @@ def test_twin_and_cores_equal_the_reference_on_digits(
         assert_same(compiled.step, stream, emulator.run(firmware, stream))
 
 
+@pytest.mark.toolchain
+@pytest.mark.parametrize("update", ["bias", "dynamic:0.1:1", "sampled:0.1:1", "static:fc1=0.5"])
+@pytest.mark.parametrize("precision", ["float32", "mixed"])
+def test_float_executions_are_equal_too(precision: str, update: str) -> None:
+    world = turned_digits().adapt
+    config = TrainingConfig(layers="last:3", lr=0.03, precision=precision, update=update)
+    net = insitu.compile(insitu.load(DEMO_ONNX), calibration=world.x, training=config)
+    twin = net.twin()
+    stream = twin.stream(twin.quantize(world.x), world.y.astype(np.int32), steps=20)
+    assert_same(net.graph, stream, twin.library.run(stream))
+    assert net.run(world.x, world.y, steps=10).twin_equal
+
+
 class Selection(ctypes.Structure):
     """insitu_select_rows_params_t, and insitu_keep_rows_params_t, which has the same types."""
 
@@ -254,12 +267,18 @@ def test_float_kernels_equal_the_reference(op: str, floats: ctypes.CDLL) -> None
     seen, state = np.zeros(1, np.float32), np.asarray([77], np.uint32)
     for least in (1, 6554, 32768, 65536):
         dy = (rng.normal(size=(7, 13)) * (rng.random((7, 13)) < 0.6)).astype(np.float32)
-        before = {"select_rows": [seen], "sample_rows": [seen, state], "keep_rows": []}[op]
+        dy[1, 2] = np.inf if least == 32768 else dy[1, 2]
+        states: dict[str, list[Array]] = {
+            "select_rows": [seen],
+            "sample_rows": [seen, state],
+            "keep_rows": [],
+        }
+        kept = states[op]
         extra = {"first": 2, "end": 9} if op == "keep_rows" else {"least": least, "most": 65536}
         node = Node(op, OPS[op], (), (), extra)
         assert node.op.integer_reference is not None
-        wanted = node.op.integer_reference(node, [Value(a) for a in (dy, *before)], [])
-        got, scratch = [np.empty_like(dy), *(a.copy() for a in before)], np.empty(13, np.float32)
+        wanted = node.op.integer_reference(node, [Value(a) for a in (dy, *kept)], [])
+        got, scratch = [np.empty_like(dy), *(a.copy() for a in kept)], np.empty(13, np.float32)
         work = [] if op == "keep_rows" else [scratch]
         params = Selection(7, 13, *extra.values())
         pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in (dy, *work, *got[1:], got[0])]

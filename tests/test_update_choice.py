@@ -85,10 +85,11 @@ def test_rows_are_chosen_as_the_page_says(op: str, page: dict[str, Any]) -> None
         dy = rng.normal(0, 10.0 ** rng.uniform(-1, 1.5), (rng.integers(1, 9), rng.integers(1, 30)))
         dy = np.clip(np.round(dy), -127, 127).astype(np.int8)
         node = Node(op, OPS[op], (), (), {"least": least, "most": most})
-        state = [np.asarray([largest], np.int32), np.asarray([generator], np.uint32)]
-        given = state[: 1 if op == "select_rows" else 2]
+        values = [Value(dy), Value(np.asarray([largest], np.int32))]
+        if op == "sample_rows":
+            values.append(Value(np.asarray([generator], np.uint32)))
         assert node.op.integer_reference is not None
-        selected, *after = node.op.integer_reference(node, [Value(a) for a in (dy, *given)], [])
+        selected, *after = node.op.integer_reference(node, values, [])
         columns = dy.T.astype(int).tolist()
         if op == "select_rows":
             sums = [sum(map(abs, column)) for column in columns]

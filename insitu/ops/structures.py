@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from insitu.errors import ConfigError
-from insitu.fixed_point import draw_bytes
+from insitu.fixed_point import F32, draw_bytes
 from insitu.graph.builder import Builder
 from insitu.graph.model import (
     Array,
@@ -124,7 +124,7 @@ class RowErrors:
     Attributes:
         sums: of each row; int64, or float32 summed in memory order.
         total: of all rows. largest: the largest total so far, this one included.
-        k: 0 where there is no error at all.
+        k: 0 where there is no error at all, or one that is not finite.
     """
 
     sums: Array
@@ -150,7 +150,7 @@ def row_errors(dy: Array, seen: Array, attributes: Mapping[str, Any]) -> RowErro
     for value in sums:
         sum_of_all = sum_of_all + value
     highest = max(sum_of_all, kind(seen[0]))
-    if not sum_of_all > 0:
+    if not 0 < sum_of_all <= np.finfo(F32).max:
         return RowErrors(sums, sum_of_all, highest, 0)
     share = sum_of_all / highest * kind((most - least) / 65536) + kind(least / 65536)
     k = min(max(int(share * kind(rows)), 1), rows)

@@ -49,7 +49,7 @@ void insitu_select_rows_f32(const insitu_select_rows_params_t *p, const float *d
   if (selected != dy) {
     memcpy(selected, dy, (size_t)(p->positions * p->rows) * sizeof *dy);
   }
-  if (!(total > 0.0f)) {
+  if (!(total > 0.0f && total <= INSITU_NO_BOUND)) {
     return;
   }
   *largest = total > *largest ? total : *largest;
@@ -68,7 +68,7 @@ void insitu_sample_rows_f32(const insitu_select_rows_params_t *p, const float *d
   if (selected != dy) {
     memcpy(selected, dy, (size_t)(p->positions * p->rows) * sizeof *dy);
   }
-  if (!(total > 0.0f)) {
+  if (!(total > 0.0f && total <= INSITU_NO_BOUND)) {
     return;
   }
   *largest = total > *largest ? total : *largest;
