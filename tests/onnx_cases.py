@@ -137,10 +137,23 @@ NORM = {
 
 ELEMENTWISE = {
     "norm": model(
-        ["n", 3, 4, 5], [node("BatchNormalization", "x gamma beta mean var", epsilon=0.1)], NORM
+        ["n", 2, 4, 5],
+        [
+            node("Conv", "x w", "c"),
+            node("BatchNormalization", "c gamma beta mean var", epsilon=0.1),
+        ],
+        {**NORM, "w": normal(3, 2, 1, 1)},
     ),
-    "norm-1d": model(["n", 3, 9], [node("BatchNormalization", "x gamma beta mean var")], NORM),
-    "norm-vector": model(["n", 3], [node("BatchNormalization", "x gamma beta mean var")], NORM),
+    "norm-1d": model(
+        ["n", 2, 9],
+        [node("Conv", "x w", "c"), node("BatchNormalization", "c gamma beta mean var")],
+        {**NORM, "w": normal(3, 2, 3)},
+    ),
+    "norm-vector": model(
+        ["n", 4],
+        [node("Gemm", "x w", "c"), node("BatchNormalization", "c gamma beta mean var")],
+        {**NORM, "w": normal(4, 3)},
+    ),
     "relu": model(["n", 3, 4, 5], [node("Relu", "x")]),
     "clip": model(["n", 7], [node("Clip", "x a b")], {"a": np.float32(-1), "b": np.float32(0.5)}),
     "clip-no-minimum": model(["n", 7], [node("Clip", "x - b")], {"b": np.float32(0.5)}),

@@ -227,10 +227,9 @@ def test_pools_of_any_geometry(
 
 def networks() -> Path:
     data = os.environ.get("INSITU_DATA")
-    folder = Path(data).parent / "models" if data else Path("/nonexistent")
-    if not folder.is_dir():
+    if data is None or not (Path(data).parent / "models").is_dir():
         pytest.skip("INSITU_DATA names no folder with models beside it")
-    return folder
+    return Path(data).parent / "models"
 
 
 NETWORKS = {

@@ -155,3 +155,18 @@ def test_what_is_not_supported_gives_its_reason(case: str, tmp_path: Path) -> No
     first = read(saved(proto, tmp_path)).unsupported[0]
     assert expected in first.reason
     assert first.advice
+
+
+def test_a_normalization_that_cannot_be_folded_is_named(tmp_path: Path) -> None:
+    nodes = [
+        node("BatchNormalization", "x g b m v", "n", "first"),
+        node("Conv", "n w", "c", "conv"),
+        node("Relu", "c", "r", "relu"),
+        node("BatchNormalization", "r g b m v", "o", "behind-relu"),
+        node("GlobalAveragePool", "o", "p", "gap"),
+        node("Flatten", "p", "y", "flatten"),
+    ]
+    statistics = {letter: np.ones(2, np.float32) for letter in "gbmv"}
+    weights = {**statistics, "w": normal(2, 2, 3, 3)}
+    result = read(saved(model(["n", 2, 9, 8], nodes, weights), tmp_path))
+    assert [name for _, name, _ in unsupported(result)] == ["first", "behind-relu"]

@@ -109,6 +109,10 @@ def _linear(scope: Scope, op: Operation, w: Array, b: Array, result: Shape) -> N
     scope.emit(op, "linear", inputs, result)
 
 
+FOLDING = ("conv", "linear", "batch_norm", "opaque")
+"""Ops that take a batch normalization behind them, or stand in the way themselves."""
+
+
 def batch_norm(scope: Scope, op: Operation) -> None:
     """BatchNormalization as it infers."""
     if op.flag("training_mode"):
@@ -116,7 +120,7 @@ def batch_norm(scope: Scope, op: Operation) -> None:
             "training_mode 1 changes its statistics", "export the model in eval mode"
         )
     op.one_output()
-    _, shape = scope.value(op)
+    value, shape = scope.value(op)
     channels = shape[1] if len(shape) > 1 else 1
     inputs = [scope.in_form(op)]
     epsilon = float(op.attributes.get("epsilon", 1e-5))
@@ -132,6 +136,12 @@ def batch_norm(scope: Scope, op: Operation) -> None:
         if letter == "variance" and not float(data.min()) + epsilon > 0:
             raise op.error(f"its variance reaches {data.min()} and epsilon is {epsilon}")
         inputs.append(scope.weight(op, letter, data))
+    before = next((n for n in scope.builder.nodes if value.tensor in n.outputs), None)
+    if before is None or before.op.name not in FOLDING:
+        raise NotSupportedError(
+            "it does not follow a convolution or linear layer that it could be folded into",
+            "place it behind a layer, or fold it into the layer after it before the export",
+        )
     scope.emit(op, "batch_norm", inputs, shape, epsilon=epsilon)
 
 

@@ -43,7 +43,7 @@ def quantize_graph(
         if rule is None:
             raise ModelError(
                 f'{graph.name}: {node.op.name} "{node.name}" cannot be quantized where it '
-                "stands; remove it or place it at the end of the network"
+                "stands; only one reader may follow a layer that a normalization is folded into"
             )
         if index < border:
             rule(quantizer, node)
