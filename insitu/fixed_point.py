@@ -21,6 +21,9 @@ LFSR_POLYNOMIAL = 0xA3000000
 BIAS_SCALE = F32(2.0**-20)
 """Unit of the biases of layers whose scales move."""
 
+BIAS_STEP_LIMIT = 2**30 - 1
+"""Of one step of a bias. A bias of 2^30 and such a step make 2^31 - 1, which int32 holds."""
+
 MULTIPLIER_SHIFT_LIMIT = 13
 """A ratio of scales is at most 2^12, where an accumulator of 1 saturates 8 bits already."""
 

@@ -360,7 +360,7 @@ def test_a_bias_steps_by_its_gradient(bias: int, errors: int, rate: float) -> No
     scale = F32(1 / 127)
     got = int(update_bias(np.asarray([bias]), np.asarray([errors]), F32(rate), scale)[0])
     step = Fraction(errors) * Fraction(rate) * Fraction(float(scale)) * 2**20
-    step = min(max(step, Fraction(-(2**30))), Fraction(2**30))
+    step = min(max(step, Fraction(1 - 2**30)), Fraction(2**30 - 1))
     exact = min(max(bias - step, Fraction(-(2**30))), Fraction(2**30))
     assert abs(got - exact) <= Fraction(1, 2) + abs(step) * Fraction(3.1 * HALF_ULP)
 
@@ -373,3 +373,15 @@ def test_a_bias_steps_in_c_the_same(c: Harness) -> None:
         out = np.empty(n, np.int32)
         c("update_bias", n, bias, errors, np.full(n, rate, F32), np.full(n, scale, F32), out)
         np.testing.assert_array_equal(out, update_bias(bias, errors, F32(rate), F32(scale)))
+
+
+def test_the_largest_bias_takes_the_largest_step(c: Harness) -> None:
+    """2^30 + 2^30 would not fit int32 and wrap to the other end."""
+    bias = np.asarray([2**30, 2**30, -(2**30), -(2**30), 0, 0], np.int32)
+    errors = np.asarray([-1, 1, -1, 1, -1, 1], np.int32)
+    expected = [2**30, 1, -1, -(2**30), 2**30 - 1, 1 - 2**30]
+    for rate in (1024.0, 1e30, np.inf):
+        out = np.empty(bias.size, np.int32)
+        c("update_bias", bias.size, bias, errors, np.full(6, rate, F32), np.ones(6, F32), out)
+        assert out.tolist() == expected
+        assert update_bias(bias, errors, F32(rate), F32(1.0)).tolist() == expected

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from insitu.errors import ConfigError
-from insitu.fixed_point import F32, LFSR_POLYNOMIAL, draw_bytes, round_clamp
+from insitu.fixed_point import BIAS_STEP_LIMIT, F32, LFSR_POLYNOMIAL, draw_bytes, round_clamp
 from insitu.graph.builder import Builder
 from insitu.graph.model import (
     Array,
@@ -152,7 +152,7 @@ def _accumulate(
         rows[row], state = _add_row(rows[row], gradient[row], multiplier, state, buffer.dtype.name)
     bias_factor = share * (gain(node.attributes["batch"]) * F32(2.0**-6))
     sums = errors.sum(axis=0).astype(F32)
-    step = round_clamp(sums * bias_factor, -BIAS_LIMIT, BIAS_LIMIT)
+    step = round_clamp(sums * bias_factor, -BIAS_STEP_LIMIT, BIAS_STEP_LIMIT)
     biases = np.clip(bias_buffer.astype(np.int64) + step, -BIAS_LIMIT, BIAS_LIMIT)
     return [
         np.asarray([state], np.uint32),

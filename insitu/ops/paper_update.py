@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from insitu.fixed_point import F32, range_qparams, round_clamp, square_root
+from insitu.fixed_point import BIAS_STEP_LIMIT, F32, range_qparams, round_clamp, square_root
 from insitu.graph.builder import Builder
 from insitu.graph.model import (
     Array,
@@ -180,7 +180,7 @@ def _apply(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None
         new_w = (zero + round_clamp(scaled, -128 - zero, 127 - zero)).astype(np.int8)
     mean, factor = standardize(bias_buffer, F32(rate[0]))
     move = (bias_buffer.astype(F32) - mean) * factor * F32(2.0**20)
-    new_bias = bias.astype(np.int64) - round_clamp(move, -(2**30), 2**30)
+    new_bias = bias.astype(np.int64) - round_clamp(move, -BIAS_STEP_LIMIT, BIAS_STEP_LIMIT)
     return [
         np.zeros_like(bias_buffer),
         np.zeros_like(buffer),

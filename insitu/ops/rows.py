@@ -14,6 +14,7 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.fixed_point import (
     BIAS_SCALE,
+    BIAS_STEP_LIMIT,
     F32,
     accumulator_bias,
     range_qparams,
@@ -248,7 +249,7 @@ def expand_error(dy: Array, rel: Array, drop: int) -> Array:
 def update_bias(bias: Array, row_errors: Array, rate: np.float32, dy_scale: np.float32) -> Array:
     """bias[out] int32 minus the step of its gradient, rounded to nearest, saturating."""
     factor = F32(F32(rate) * F32(dy_scale)) * F32(2.0**20)
-    step = round_clamp(row_errors.astype(F32) * factor, -(2**30), 2**30)
+    step = round_clamp(row_errors.astype(F32) * factor, -BIAS_STEP_LIMIT, BIAS_STEP_LIMIT)
     return np.clip(bias.astype(np.int64) - step, -(2**30), 2**30).astype(np.int32)
 
 

@@ -9,6 +9,7 @@
 
 #define INSITU_RATIO_LIMIT 13 /* a ratio of scales is split with at most this pre-shift */
 #define INSITU_BIAS_SCALE 9.5367431640625e-7f /* 2^-20 */
+#define INSITU_BIAS_STEP ((1 << 30) - 1)      /* the largest step: a bias less it fits int32 */
 
 static inline int32_t insitu_min(int32_t a, int32_t b) { return a < b ? a : b; }
 

@@ -38,7 +38,8 @@ static void insitu_add_row_s32(int32_t size, int32_t multiplier, const int32_t *
 }
 
 static inline int32_t insitu_add_bias(int32_t buffer, int32_t errors, float factor) {
-  const int32_t step = insitu_round_clamp((float)errors * factor, -BIAS_LIMIT, BIAS_LIMIT);
+  const int32_t step =
+      insitu_round_clamp((float)errors * factor, -INSITU_BIAS_STEP, INSITU_BIAS_STEP);
   return insitu_clamp(buffer + step, -BIAS_LIMIT, BIAS_LIMIT);
 }
 

@@ -67,7 +67,8 @@ int32_t insitu_quantize_bound(float bound, const insitu_qparams_t *q) {
 
 int32_t insitu_update_bias(int32_t bias, int32_t errors, float rate, float dy_scale) {
   const float factor = rate * dy_scale * 1048576.0f;
-  const int32_t step = insitu_round_clamp((float)errors * factor, -(1 << 30), 1 << 30);
+  const int32_t step =
+      insitu_round_clamp((float)errors * factor, -INSITU_BIAS_STEP, INSITU_BIAS_STEP);
   return insitu_clamp(bias - step, -(1 << 30), 1 << 30);
 }
 
