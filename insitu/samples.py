@@ -6,8 +6,6 @@ Users' data has N and the channels first, the network's feature maps have the ch
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,15 +50,18 @@ def read_samples(path: Path, *, labels: bool) -> Samples:
         DataError: unreadable, or `x` or `y` is missing.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: is a single array; save it as npz with x and y")
+        found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            raise DataError(f"{path}: is a single array; save it as npz with x and y")
+        with found as archive:
             arrays = {name: archive[name] for name in ("x", "y") if name in archive.files}
             names = ", ".join(archive.files) or "nothing"
+    except DataError:
+        raise
     except OSError as error:
         reason = error.strerror or "cannot be read"
         raise DataError(f"{path}: {reason}; give an npz archive with x and y") from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+    except Exception:  # noqa: BLE001 - a damaged archive raises almost anything
         raise DataError(
             f"{path}: is not an npz archive, or damaged; save it with numpy.savez(path, x=x, y=y)"
         ) from None
