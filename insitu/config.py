@@ -223,10 +223,15 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: unreadable, or a key we do not know.
     """
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}; give a TOML file such as: lr = 0.01") from None
-    options = {**{k: v for k, v in table.items() if k != "training"}, **table.get("training", {})}
+    training = table.pop("training", {})
+    if not isinstance(training, dict):
+        raise ConfigError(
+            f"{path}: training = {training!r} should be a table; write [training], then lr = 0.01"
+        )
+    options = {**table, **training}
     types = {f.name: str(f.type).removesuffix(" | None") for f in fields(TrainingConfig)}
     for key, value in options.items():
         if key not in types:
