@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from insitu.errors import ConfigError
+from insitu.errors import ConfigError, ModelError
 from insitu.graph.model import Graph, Node
 from insitu.graph.scheme import PartialUpdate
 
@@ -49,9 +49,15 @@ def select_layers(graph: Graph, wanted: str) -> frozenset[str]:
     """Names of the layers that "last:N", "all" or comma-separated globs mean.
 
     Raises:
+        ModelError: there is no layer with weights.
         ConfigError: N is not a number of layers there are, or a glob matches none.
     """
     layers = [node for node in graph.nodes if node.op.weights]
+    if not layers:
+        raise ModelError(
+            f"{graph.name}: {len(graph.nodes)} nodes but 0 layers with weights, so nothing "
+            "can be trained; give a network with a convolution or a linear layer"
+        )
     if wanted == "all":
         return frozenset(node.name for node in layers)
     if wanted.startswith("last:"):
