@@ -5,7 +5,6 @@ Only this module knows the order of the stages.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from insitu.differentiate import differentiate
 from insitu.errors import ConfigError, ModelError
 from insitu.frontends import onnx
 from insitu.frontends.model import Model
-from insitu.generate import generate
+from insitu.generate import check_name, generate
 from insitu.graph.model import Array, Graph
 from insitu.graph.verify import verify
 from insitu.head import head_of, replace_head
@@ -87,13 +86,14 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     """
     training = training or TrainingConfig()
     target = board if isinstance(board, Board) else find_board(board)
-    _check_name(name)
+    check_name(name)
     _check_supported(model)
     x = _calibration_samples(model, calibration, quantization or QuantizationConfig())
 
     graph = simplify(model.graph)
     if training.classes is not None:
         graph = replace_head(graph, training.classes)
+    _check_classes(graph)
     trained = _layers_that_learn(graph, training)
     shape = graph.tensors[graph.inputs[0]].shape
     ranges = calibrate(graph, channels_last(x, shape))
@@ -137,11 +137,12 @@ def _layers_that_learn(graph: Graph, training: TrainingConfig) -> frozenset[str]
     return trained
 
 
-def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-        raise ConfigError(
-            f'name "{name}" cannot begin a C symbol of at most 40 characters; '
-            "use lower-case letters, digits and _"
+def _check_classes(graph: Graph) -> None:
+    scores = graph.tensors[graph.outputs[0]].size
+    if scores < 2:
+        raise ModelError(
+            f"{graph.name}: {scores} score; cross-entropy needs 2 classes or more; end the network "
+            "with a score for each class, or replace its last layer with --classes"
         )
 
 

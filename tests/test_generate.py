@@ -137,7 +137,11 @@ def test_a_comment_cannot_be_left() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "1a", "a-b", "a b", "größe", "info", "status", "qparams", "kernels", "conv_params"]
+    "name",
+    [
+        *("", "1a", "a-b", "a b", "größe", "Big", "a" * 41),
+        *("info", "status", "qparams", "kernels", "conv_params", "host", "kernels_f32", "a_data"),
+    ],
 )
 def test_a_model_name_that_makes_no_symbols_of_its_own_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f'model name "{name}"'):

@@ -18,8 +18,20 @@ RUNTIME_HEADERS = ("insitu.h", "insitu_fixed_point.h", "insitu_kernels.h", "insi
 RUNTIME_ALWAYS = ("layout.c", "loss.c", "rows.c")
 """Sources that hold what every model calls: the way in, the loss, ranges and rates."""
 
-OF_THE_RUNTIME = ("info", "qparams", "status", "kernels", "fixed_point")
-"""Models so called would have types or files of the runtime's names, as would "..._params"."""
+OF_THE_RUNTIME = (
+    "info",
+    "qparams",
+    "status",
+    "kernels",
+    "kernels_f32",
+    "fixed_point",
+    "span",
+    "host",
+)
+"""Models so called would have types, files or functions of the runtime's names."""
+
+TAKEN_ENDS = ("_params", "_data")
+"""Models with names that end so would have those of the runtime's types, or another's files."""
 
 FLOAT_HEADER = "insitu_kernels_f32.h"
 """For models with float layers."""
@@ -35,7 +47,7 @@ RUNTIME_CALLS = {
 }
 """Sources that call functions of others."""
 
-__all__ = ["StateLayout", "generate", "state_layout"]
+__all__ = ["StateLayout", "check_name", "generate", "state_layout"]
 
 
 def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSource:
@@ -49,7 +61,7 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
     Raises:
         ConfigError: the name makes no C symbols, or those of the runtime.
     """
-    _check_name(name)
+    check_name(name)
     prefix = f"insitu_{name}"
     model = ModelText(graph, plan, prefix, state_layout(graph, seed=seed))
     sources = {model.call(node).source for node in graph.nodes}
@@ -71,12 +83,18 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
     )
 
 
-def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+def check_name(name: str) -> None:
+    """Refuse a name of a model that makes no C symbols of its own.
+
+    Raises:
+        ConfigError: it makes none, or those of the runtime.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
         raise ConfigError(
-            f'model name "{name}" makes no C symbol; take letters, digits and _, a letter first'
+            f'model name "{name}" cannot begin a C symbol of at most 40 characters; '
+            "use lower-case letters, digits and _"
         )
-    if name in OF_THE_RUNTIME or name.endswith("_params"):
+    if name in OF_THE_RUNTIME or name.endswith(TAKEN_ENDS):
         raise ConfigError(
             f'model name "{name}": insitu_{name} is a name of the runtime; take another'
         )
