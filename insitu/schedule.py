@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from insitu.errors import ConfigError
 from insitu.fixed_point import F32, cosine_rates
 from insitu.graph.model import Array
 from insitu.run.stream import PREDICT, Stream
+
+MOST_STEPS = 100_000_000
+"""Of a run: its order and rates are held in memory, some bytes a step."""
 
 
 def sample_order(samples: int, steps: int, seed: int) -> Array:
     """int32[steps]: the samples shuffled anew for each pass, the last pass cut where it ends."""
     generator = np.random.Generator(np.random.PCG64(seed))
-    passes = -(-steps // samples)
-    order = [generator.permutation(samples) for _ in range(passes)]
-    return np.concatenate([*order, np.empty(0, np.int64)])[:steps].astype(np.int32)
+    order = np.empty(steps, np.int32)
+    for first in range(0, steps, samples):
+        order[first : first + samples] = generator.permutation(samples)[: steps - first]
+    return order
 
 
 def learning_rates(rate: float, steps: int, schedule: str) -> Array:
@@ -34,7 +39,16 @@ def learning_rates(rate: float, steps: int, schedule: str) -> Array:
 def training_stream(
     x: Array, y: Array, *, steps: int, rate: float, schedule: str, seed: int
 ) -> Stream:
-    """A training run over x int8[n, elements], y int32[n]."""
+    """A training run over x int8[n, elements], y int32[n].
+
+    Raises:
+        ConfigError: more steps than `MOST_STEPS`.
+    """
+    if steps > MOST_STEPS:
+        raise ConfigError(
+            f"{steps} steps over {len(x)} samples, but a run has at most {MOST_STEPS}; take fewer "
+            "epochs or steps"
+        )
     return Stream(
         x=x,
         labels=y,
