@@ -98,7 +98,7 @@ def _host_kernels(source_dir: Path) -> dict[Path, Path]:
     package = ports().parent
     written = {p.name: p for d in ("include", "src") for p in (package / d).glob("*.[ch]")}
     found = sorted((source_dir / "runtime").glob("*.[ch]"))
-    same = {p for p in found if p.name in written and p.read_text() == written[p.name].read_text()}
+    same = {p for p in found if p.name in written and _read(p) == _read(written[p.name])}
     if not all(path in same for path in found if path.suffix == ".h"):
         return {}
     fast = {path.name: path for path in (ports() / "host/x86").glob("*.c")}
@@ -271,7 +271,7 @@ def _script(layout: _Layout) -> str:
         )
         symbols.append(f"insitu_region_{region.name}_origin = {region.origin:#x};")
         symbols.append(f"insitu_region_{region.name}_bytes = {region.length_bytes};")
-    template = Template((ports() / "cortex_m/cortex_m.ld").read_text())
+    template = Template((ports() / "cortex_m/cortex_m.ld").read_text(encoding="utf-8"))
     return template.substitute(
         memories="\n".join(lines),
         regions="\n".join(symbols),
@@ -325,12 +325,12 @@ def _compile(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: {error.strerror}; choose a folder you can write") from None
-    texts = (path.read_text() for path in sorted(headers))
+    texts = (_read(path) for path in sorted(headers))
     shared = _digest(toolchain.title, toolchain.processor(), *texts)
 
     def build(job: tuple[Path, tuple[str, ...]]) -> Path:
         source, flags = job
-        digest = _digest(shared, source.name, source.read_text(), *flags)
+        digest = _digest(shared, source.name, _read(source), *flags)
         compiled = folder / f"{source.stem}-{digest}.o"
         if not compiled.exists():
             _produce(toolchain, compiled, *flags, "-c", source)
@@ -353,9 +353,18 @@ def _produce(toolchain: Toolchain, output: Path, *arguments: str | Path) -> str:
         partial.unlink(missing_ok=True)
 
 
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}; compile it again") from None
+    except UnicodeDecodeError as error:
+        raise OutputError(f"{path}: is damaged ({error}); compile it again") from None
+
+
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror}; choose a folder you can write") from None
 
