@@ -176,17 +176,17 @@ class Network:
             OutputError: the folder holds something else or cannot be written; it is as before.
         """
         check_replaceable(folder)
+        place = folder.resolve()
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".insitu-") as made:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=place.parent, prefix=".insitu-") as made:
                 fresh = Path(made) / "result"
                 _copy_sources(self.folder, fresh)
-                (fresh / MANIFEST).write_text(json.dumps(self._manifest(), indent=1) + "\n")
+                manifest = json.dumps(self._manifest(), indent=1) + "\n"
+                (fresh / MANIFEST).write_text(manifest, encoding="utf-8")
                 _save_arrays(fresh / ARRAYS, self)
-                (fresh / PLAN).write_text(plan_text(self.plan))
-                if folder.exists():
-                    folder.rename(Path(made) / "before")
-                fresh.rename(folder)
+                (fresh / PLAN).write_text(plan_text(self.plan), encoding="utf-8")
+                _put_in_place(fresh, place, before=Path(made) / "before")
         except OSError as error:
             raise _cannot_write(folder, error) from None
         return replace(self, folder=folder, temporary=None)
@@ -262,6 +262,19 @@ def _fields(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -
     }
 
 
+def _put_in_place(fresh: Path, place: Path, *, before: Path) -> None:
+    """Replace the folder `place`; what was there comes back where that fails."""
+    if not place.exists():
+        fresh.rename(place)
+        return
+    place.rename(before)
+    try:
+        fresh.rename(place)
+    except BaseException:
+        before.rename(place)
+        raise
+
+
 def _copy_sources(source: Path, target: Path) -> None:
     """Copy the C files; the copies have the user's own permissions, not a temporary folder's."""
     for path in (*source.glob("*.[ch]"), *source.glob("runtime/*.[ch]")):
@@ -279,7 +292,7 @@ def _save_arrays(path: Path, network: Network) -> None:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise OutputError(f"{folder}: has no {MANIFEST}; run insitu compile first") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -297,21 +310,36 @@ def check_replaceable(folder: Path) -> None:
     Raises:
         OutputError: it holds something else, is a file, or cannot be written.
     """
-    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not os.access(parent, os.W_OK | os.X_OK) or (parent != folder and not parent.is_dir()):
-        raise OutputError(f"{folder}: {parent} cannot be written; name another folder")
-    if folder.is_dir():
-        try:
-            names = {entry.name for entry in folder.iterdir()}
-        except OSError as error:
-            raise _cannot_write(folder, error) from None
-        if names and MANIFEST not in names:
-            raise OutputError(
-                f"{folder}: holds {len(names)} files but no {MANIFEST} of an earlier result, so it "
-                "is not replaced; name a new folder"
-            )
-    elif folder.exists():
+    place = _resolved(folder)
+    if place.exists() and not place.is_dir():
         raise OutputError(f"{folder}: is a file, not a folder; name a new folder")
+    above = next(path for path in place.parents if path.exists())
+    for path in (above, place):
+        if path.exists() and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
+            raise OutputError(f"{folder}: {path} cannot be written; name another folder")
+    if not place.exists():
+        return
+    if os.path.ismount(place) or Path.cwd().is_relative_to(place):
+        raise OutputError(
+            f"{folder}: is a mounted disk or where you are, and the folder is replaced as a whole; "
+            "name a folder inside it"
+        )
+    try:
+        names = {entry.name for entry in place.iterdir()}
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+    if names and MANIFEST not in names:
+        raise OutputError(
+            f"{folder}: holds {len(names)} files but no {MANIFEST} of an earlier result, so it "
+            "is not replaced; name a new folder"
+        )
+
+
+def _resolved(folder: Path) -> Path:
+    try:
+        return folder.resolve()
+    except (OSError, RuntimeError) as error:  # links that lead in a circle
+        raise OutputError(f"{folder}: {error}; name another folder") from None
 
 
 def _cannot_write(folder: Path, error: OSError) -> OutputError:
@@ -323,12 +351,12 @@ def write_sources(source: CSource, folder: Path) -> None:
     """The C of a model into a folder: its own files, and the runtime beside them."""
     (folder / "runtime").mkdir(parents=True, exist_ok=True)
     for name, content in source.files.items():
-        (folder / name).write_text(content)
+        (folder / name).write_text(content, encoding="utf-8")
     runtime = resources.files("insitu").joinpath("runtime")
     for name in source.runtime:
         place = "include" if name.endswith(".h") else "src"
-        content = runtime.joinpath(place, name).read_text()
-        (folder / "runtime" / name).write_text(content)
+        content = runtime.joinpath(place, name).read_text(encoding="utf-8")
+        (folder / "runtime" / name).write_text(content, encoding="utf-8")
 
 
 def plan_text(plan: MemoryPlan) -> str:
