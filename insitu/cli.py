@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import typer
@@ -22,10 +22,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from insitu import config, layers, pipeline
 from insitu.api import TrainableNetwork
 from insitu.boards import all_boards
-from insitu.errors import FitError, InsituError
+from insitu.errors import FitError, InsituError, ToolError
 from insitu.network import check_replaceable
 from insitu.samples import Samples, checked, read_samples
 from insitu.twin import Progress as Tell
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="insitu",
@@ -46,15 +48,27 @@ def main() -> None:
     try:
         app()
     except InsituError as error:
-        print(f"insitu: {error}", file=sys.stderr)
-        sys.exit(1)
+        _stop(str(error))
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt, without a word
+            _stop("interrupted", INTERRUPTED)
+        raise
     except KeyboardInterrupt:
-        print("insitu: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _stop("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # whoever read our output has closed it; nothing is left to be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _stop(f"{where}{error.strerror or error}; is the disk full or the file being used?")
+    except MemoryError as error:
+        _stop(f"out of memory ({str(error) or 'no more to be had'}); take fewer samples or steps")
+
+
+def _stop(message: str, status: int = 1) -> NoReturn:
+    print(f"insitu: {message}", file=sys.stderr)
+    sys.exit(status)
 
 
 def _print_json(value: Any) -> None:
@@ -96,6 +110,16 @@ def demo(
     figures = run_demo(out, console=console)
     if as_json:
         _print_json(figures)
+    _require_equal(figures)
+
+
+def _require_equal(figures: Mapping[str, Any]) -> None:
+    """Fail, after the figures were printed, where the board did something else than the twin."""
+    if not figures["twin_equal"]:
+        raise ToolError(
+            f"{figures['board']}: differs from the twin after {figures['steps']} steps; this is a "
+            "mistake of insitu or of the compiler, please report it with the network"
+        )
 
 
 @app.command()
@@ -286,6 +310,7 @@ def run(
         _print_json(result.figures)
     else:
         text.print_run(Console(), result.figures, board=result.board)
+    _require_equal(result.figures)
 
 
 @app.command()
