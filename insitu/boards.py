@@ -94,7 +94,9 @@ def all_boards() -> dict[str, Board]:
     for entry in sorted(resources.files("insitu").joinpath("boards").iterdir(), key=str):
         if entry.name.endswith(".toml"):
             name = entry.name.removesuffix(".toml")
-            found[name] = _parse(name, entry.read_text(), where=f"boards/{entry.name}")
+            found[name] = _parse(
+                name, entry.read_text(encoding="utf-8"), where=f"boards/{entry.name}"
+            )
     return found
 
 
@@ -120,7 +122,7 @@ def read_board(path: Path) -> Board:
         BoardError: unreadable, or a key is missing, unknown or wrong; names the key.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BoardError(f"{path}: {error}; give a TOML file as in boards/nrf52840.toml") from None
     return _parse(path.stem, text, where=str(path))

@@ -111,16 +111,16 @@ def _cmake(network: Network, out: Path) -> None:
     sources = _copy(network, out / "include", out / "src")
     listed = "\n  ".join(str(path.relative_to(out)) for path in sources)
     text = CMAKE.format(prefix=f"insitu_{network.name}", sources=listed)
-    (out / "CMakeLists.txt").write_text(text)
-    (out / "example.c").write_text(_example(network))
+    (out / "CMakeLists.txt").write_text(text, encoding="utf-8")
+    (out / "example.c").write_text(_example(network), encoding="utf-8")
 
 
 def _arduino(network: Network, out: Path) -> None:
     _copy(network, out / "src", out / "src")
     text = ARDUINO.format(prefix=f"insitu_{network.name}", network=network.graph.name)
-    (out / "library.properties").write_text(text)
+    (out / "library.properties").write_text(text, encoding="utf-8")
     (out / "extras").mkdir()
-    (out / "extras" / "example.c").write_text(_example(network))
+    (out / "extras" / "example.c").write_text(_example(network), encoding="utf-8")
 
 
 FORMATS: dict[str, Callable[[Network, Path], None]] = {"cmake": _cmake, "arduino": _arduino}

@@ -82,7 +82,7 @@ def write_html(
 
 
 def _page(network: Network, sections: Iterable[str]) -> str:
-    style = resources.files("insitu").joinpath("report", "page.css").read_text()
+    style = resources.files("insitu").joinpath("report", "page.css").read_text(encoding="utf-8")
     board = network.board
     title = f"insitu_{escape(network.name)} on {escape(board.name)}"
     where = f"{escape(board.title)}, {board.core} at {board.clock_hz / 1e6:g} MHz"
