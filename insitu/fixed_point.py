@@ -31,14 +31,15 @@ MULTIPLIER_SHIFT_LIMIT = 13
 def round_clamp(value: Array | np.float32, low: int, high: int) -> Array:
     """Nearest integer, halves away from zero, held to [low, high] before the conversion.
 
-    NaN does not occur: ranges are finite and positive.
+    NaN gives `low`: what is not above it, is it.
     """
     value = np.asarray(value, F32)
-    inside = np.clip(value, F32(low), F32(high))
+    above = value > F32(low)
+    inside = np.where(above, np.minimum(value, F32(high)), F32(low))
     whole = np.trunc(inside)
     rest = inside - whole  # exact, where adding 0.5 to the value would round a second time
     rounded = whole.astype(np.int64) + (rest >= F32(0.5)) - (rest <= F32(-0.5))
-    at_low = np.where(value <= F32(low), low, rounded)
+    at_low = np.where(above, rounded, low)
     return np.asarray(np.clip(np.where(value >= F32(high), high, at_low), low, high), np.int64)
 
 

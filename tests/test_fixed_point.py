@@ -74,6 +74,14 @@ def test_rounding_is_exact_and_held(value: float, low: int, span: int) -> None:
     assert int(round_clamp(F32(value), low, high)) == expected
 
 
+def test_rounding_nan_gives_the_lower_bound(c: Harness) -> None:
+    out, bounds = np.empty(2, np.int32), [np.asarray(b, np.int32) for b in ((-127, 0), (127, 9))]
+    value = np.full(2, np.nan, F32)
+    c("round_clamp", 2, value, *bounds, out)
+    assert out.tolist() == [-127, 0]
+    assert [int(round_clamp(value[0], int(low), 9)) for low in bounds[0]] == [-127, 0]
+
+
 def test_rounding_in_c_is_the_same(c: Harness) -> None:
     rng = np.random.default_rng(1)
     n = 2_000_000

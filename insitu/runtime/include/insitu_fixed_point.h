@@ -19,9 +19,9 @@ static inline int32_t insitu_clamp(int32_t v, int32_t low, int32_t high) {
   return insitu_min(insitu_max(v, low), high);
 }
 
-/* Nearest integer, halves away from zero, held to [low, high]. */
+/* Nearest integer, halves away from zero, held to [low, high]; NaN gives low. */
 static inline int32_t insitu_round_clamp(float v, int32_t low, int32_t high) {
-  if (v <= (float)low)
+  if (!(v > (float)low))
     return low;
   if (v >= (float)high)
     return high;
