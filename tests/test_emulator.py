@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -185,6 +190,39 @@ def test_a_run_without_end_is_ended(emulated_by: str, tmp_path: Path) -> None:
     with pytest.raises(ToolError, match=r"not finished after 1 s and 1 records"):
         emulator.run(firmware, stream(10), prefer=emulated_by, timeout_s=1)
     assert time.monotonic() - start < 10
+
+
+LONG_RUN = """
+import pickle, signal, sys
+from fakes import stream
+from insitu.run import emulator
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+firmware = pickle.loads(open(sys.argv[1], "rb").read())
+emulator.run(firmware, stream(20_000), prefer="unicorn", progress=lambda n: print(n, flush=True))
+"""
+
+
+def test_ctrl_c_ends_a_run_on_unicorn(model_dir: Path, out_dir: Path, tmp_path: Path) -> None:
+    pickled = tmp_path / "firmware.pickle"
+    pickled.write_bytes(pickle.dumps(_build(model_dir, out_dir, "cortex-m4")))
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, "-c", LONG_RUN, pickled],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    ) as running:
+        assert running.stdout is not None
+        try:
+            assert running.stdout.readline()  # it has begun
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=10)
+        finally:
+            running.kill()
+    assert running.returncode == -signal.SIGINT
+    assert said.rstrip().endswith("KeyboardInterrupt")
 
 
 @pytest.mark.parametrize("emulated_by", EMULATORS)

@@ -6,8 +6,12 @@ block; an access anywhere else ends the run. Plain runs carry one hook, for semi
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Protocol
 
 from unicorn import (
@@ -74,6 +78,7 @@ class UnicornMachine:
         self._progress: Callable[[int], None] | None = None
         self._reported = 0.0
         self._fault = ""
+        self._interrupted = False
 
     def run(
         self,
@@ -111,9 +116,12 @@ class UnicornMachine:
         pc = self._engine.reg_read(arm_const.UC_ARM_REG_PC)
         left_us = max(1, int((end - time.monotonic()) * 1e6))
         try:
-            self._engine.emu_start(pc | 1, NEVER, timeout=left_us)
+            with self._stopped_by_sigint():
+                self._engine.emu_start(pc | 1, NEVER, timeout=left_us)
         except UcError as error:
             self._fault = str(error)
+        if self._interrupted:
+            raise KeyboardInterrupt
         pc = self._engine.reg_read(arm_const.UC_ARM_REG_PC)
         if self._fault:
             raise ToolError(
@@ -125,6 +133,27 @@ class UnicornMachine:
                 f"{len(self._output) // self._result_bytes} records; "
                 f"give fewer steps or a longer time"
             )
+
+    @contextlib.contextmanager
+    def _stopped_by_sigint(self) -> Iterator[None]:
+        """Ctrl-C ends the emulation; ctypes would swallow a KeyboardInterrupt in a hook.
+
+        Only the main thread can set handlers. A signal that is ignored stays so.
+        """
+        before = signal.getsignal(signal.SIGINT)
+        is_main = threading.current_thread() is threading.main_thread()
+        if not is_main or before in (None, signal.SIG_IGN):
+            yield
+            return
+        signal.signal(signal.SIGINT, self._stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _stop(self, _: int, __: FrameType | None) -> None:
+        self._interrupted = True
+        self._engine.emu_stop()
 
     def _map(self, image: Image) -> None:
         prefix, suffix = "insitu_region_", "_bytes"
@@ -140,6 +169,9 @@ class UnicornMachine:
             self._engine.mem_write(segment.address, segment.data)
 
     def _interrupt(self, engine: Uc, number: int, _: object) -> None:
+        if self._interrupted:
+            engine.emu_stop()  # the signal came before the engine had started
+            return
         pc = engine.reg_read(arm_const.UC_ARM_REG_PC)
         if number != BREAKPOINT:
             self._fault = f"exception {number}"
