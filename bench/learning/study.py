@@ -1,12 +1,13 @@
 """Tasks x schemes -> accuracies with their spread: the study behind docs/results/learning.md.
 
     INSITU_DATA=FOLDER python bench/learning/study.py [--task NAME]... [--scheme NAME]...
-        [--seeds 5] [--workers 2] [--quick] [--table]
+        [--seeds 5] [--workers 2] [--quick] [--check] [--table]
 
 FOLDER holds cwru.npz, kws01.npz and the CIFAR-10 archives. protocol.py says what every scheme
 keeps to, tasks.py what is learnt. Trials that are done are not repeated, so that the study can be
 stopped and started at will; a scheme that this version of insitu does not have is left out and
-tried again next time. Results go to bench/learning/results, one JSON a task, and from there into
+tried again next time. --check makes one final run of each pair again and says whether it ends in
+the same bits. Results go to bench/learning/results, one JSON a task, and from there into
 docs/results/learning.md with its plots. Needs torch.
 """
 
@@ -191,6 +192,24 @@ def _take(pair: Pair, key: str, found: dict[str, Any], console: Console) -> None
         pair.store.write_task(pair.task, {pair.scheme: pair.result()})
 
 
+def check(pairs: list[Pair], workers: int, work: Path, console: Console) -> bool:
+    """Make the first final run of each pair again: does it end in the same bits as before?"""
+    held = {
+        (pair.task.name, pair.scheme): (trial, pair.store.get(pair.key(trial)) or {})
+        for pair in pairs
+        for trial in pair.final()[:1]
+    }
+    known = {name: h for name, h in held.items() if "state_sha256" in h[1]}
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        again = {name: pool.submit(execute, ("trial", t), work) for name, (t, _) in known.items()}
+        same = True
+        for (task, scheme), future in again.items():
+            equal = future.result().get("state_sha256") == known[task, scheme][1]["state_sha256"]
+            console.print(f"{task:>18} {scheme:<16} {'the same bits' if equal else 'DIFFERS'}")
+            same &= equal
+    return same
+
+
 def main() -> None:
     """Run what is wanted and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -199,6 +218,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="fresh seeds of the final runs")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--quick", action="store_true", help="a few samples, to try the machinery")
+    parser.add_argument("--check", action="store_true", help="make one run of each again, compare")
     parser.add_argument("--table", action="store_true", help="only write table and plots again")
     parser.add_argument("--work", type=Path, default=HERE / ".cache", help="what can be made again")
     parser.add_argument("--results", type=Path, default=HERE / "results")
@@ -213,6 +233,8 @@ def main() -> None:
         made = [trials.task_of(name, options.work, options.quick) for name in options.task or TASKS]
         schemes = options.scheme or SCHEMES
         pairs = [Pair(task, scheme, store, options) for task in made for scheme in schemes]
+        if options.check:
+            raise SystemExit(0 if check(pairs, options.workers, options.work, console) else 1)
         study(pairs, options.workers, options.work, console)
         for pair in pairs:
             store.write_task(pair.task, {pair.scheme: pair.result()})

@@ -1,0 +1,345 @@
+"""Is float32 the SGD that PyTorch does, and are float32 and mixed the same bits everywhere?
+
+The reference adds products one by one in the order of the C, so that integers and floats alike are
+compared exactly. PyTorch adds in parts; it and ours are held against the same step in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from case_models import Compiled, HostBuilder, Outcome, run_reference, samples
+from cases import CASES, RELU, ZOO, Case, linear
+from fakes import MACHINES, board, toolchain_or_skip
+from networks import NETWORKS
+
+import insitu
+from insitu.artifacts import RunResult
+from insitu.build import build_firmware, build_host
+from insitu.datasets import digits
+from insitu.differentiate import LABEL, differentiate
+from insitu.errors import ConfigError, DataError
+from insitu.frontends.onnx import read
+from insitu.generate import generate, state_layout
+from insitu.graph.evaluate import evaluate_float
+from insitu.graph.model import Array, Graph, Kind
+from insitu.graph.scheme import Scheme
+from insitu.network import write_sources
+from insitu.ops.rows import LEARNING_RATE
+from insitu.plan import plan_memory
+from insitu.quantize import calibrate, quantize_graph
+from insitu.run import emulator
+from insitu.run.reference import Reference
+from insitu.run.stream import Stream
+from insitu.run.twin_library import TwinLibrary
+from insitu.samples import channels_last
+from insitu.simplify import simplify
+
+FLOAT, MIXED = Scheme(precision="float32"), Scheme(precision="mixed")
+SCHEMES = {"float32": FLOAT, "mixed": MIXED, "decay": Scheme(precision="float32", weight_decay=0.1)}
+RECORDS = 24
+
+NO_LINEAR_LAYER = {
+    *(name for name in CASES if name.startswith("ends-in-")),
+    *("first-only", "middle-only", "zoo-1d"),
+}
+"""Cases in which "mixed" has nothing to keep in float."""
+
+
+def assert_same(expected: Outcome, got: RunResult) -> None:
+    np.testing.assert_array_equal(got.predicted, expected.predicted)
+    np.testing.assert_array_equal(got.losses, expected.losses)
+    assert got.state == expected.state
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> HostBuilder:
+    return HostBuilder(tmp_path_factory.mktemp("host"))
+
+
+# one step, in numbers
+
+
+def float_step(compiled: Compiled, x: Array, label: int, dtype: Any) -> dict[str, Array]:
+    """All values of a step by the ops' definitions in real numbers."""
+    step = compiled.step
+    data = {t.name: t.data.astype(dtype) for t in step.of_kind(Kind.STATE) if t.data is not None}
+    given = {
+        step.inputs[0]: x[None].astype(dtype),
+        LABEL: np.asarray([label]),
+        LEARNING_RATE: np.asarray([0.05], dtype),
+    }
+    return evaluate_float(step, {**data, **given})
+
+
+def rounding(step: Graph, values: dict[str, Array]) -> float:
+    """Bound of the difference of a step in float32 from that in real numbers.
+
+    `terms` roundings lie on the way from the sample to a weight; each is at most 2^-24 of a sum of
+    at most `terms` products of an activation or an error with a weight or each other.
+    """
+    numbers = [np.abs(v).max() for n, v in values.items() if step.tensors[n].dtype == "float32"]
+    layers = [t for t in step.tensors.values() if t.name.endswith(".w")]
+    terms = sum(t.size // t.shape[0] + t.shape[0] for t in layers) + max(
+        t.size // t.shape[-1] for t in step.tensors.values()
+    )
+    return float(terms * 2.0**-24 * max(1.0, *numbers) ** 2)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if not c.startswith("input-")])
+def test_a_step_is_that_of_the_real_numbers(case: str) -> None:
+    compiled = Compiled(CASES[case], FLOAT)
+    x = samples(CASES[case], 1)[0]
+    reference = Reference(compiled.step)
+    reference.train_step(x, 1, 0.05)
+    expected = float_step(compiled, x, 1, np.float64)
+    bound = rounding(compiled.step, expected)
+    for name, value in reference.state.items():
+        if name.endswith((".w", ".bias")):
+            assert np.abs(value - expected[name]).max() <= bound, name
+
+
+# the same bits everywhere
+
+
+ON_THE_DESK = [
+    *((case, "float32") for case in CASES),
+    *((case, "mixed") for case in CASES if case not in NO_LINEAR_LAYER),
+    *((case, "decay") for case in ZOO),
+]
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(("case", "precision"), ON_THE_DESK)
+def test_c_on_the_desk_equals_the_reference(case: str, precision: str, host: HostBuilder) -> None:
+    compiled = Compiled(CASES[case], SCHEMES[precision])
+    stream = compiled.stream(RECORDS)
+    assert_same(run_reference(compiled.step, stream), host.library(compiled).run(stream))
+
+
+CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4-fpu", "cortex-m7-fpu", "cortex-m33-fpu")
+ON_CORES = [
+    *(("zoo-2d", "float32", core, name) for core in CORES for name in ("gcc", "zig")),
+    *(("zoo-frozen", "mixed", core, name) for core in CORES for name in ("gcc", "zig")),
+    *(("zoo-1d", "float32", core, "gcc") for core in CORES),
+    *(("zoo-2d", "mixed", core, "gcc") for core in CORES),
+    *(("zoo-2d", "decay", core, "gcc") for core in ("cortex-m0plus", "cortex-m4-fpu")),
+]
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(("case", "precision", "core", "name"), ON_CORES)
+def test_c_on_a_core_equals_the_reference(
+    case: str, precision: str, core: str, name: str, tmp_path: Path
+) -> None:
+    target, fpu = MACHINES[core]
+    toolchain = toolchain_or_skip(target, name)
+    compiled = Compiled(ZOO[case], SCHEMES[precision])
+    compiled.write(tmp_path / "source")
+    firmware = build_firmware(
+        tmp_path / "source",
+        "model",
+        board(target, fpu=fpu),
+        tmp_path,
+        toolchain=toolchain,
+        limits=False,
+    )
+    stream = compiled.stream(RECORDS)
+    assert_same(run_reference(compiled.step, stream), emulator.run(firmware, stream))
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("precision", ["mixed", "float32"])
+def test_a_compiled_network_equals_its_twin_on_a_board(precision: str, tmp_path: Path) -> None:
+    data = digits()
+    onnx.save(NETWORKS["digits-cnn"](), tmp_path / "model.onnx")
+    training = insitu.TrainingConfig(precision=precision, layers="last:2", lr=0.02)
+    network = insitu.compile(
+        insitu.load(tmp_path / "model.onnx"), calibration=data.x[:64], training=training
+    )
+    result = network.run(data.x[:40], data.y[:40], steps=40)
+    assert result.twin_equal
+    assert result.figures["instructions_update"] > 0
+    loaded = type(network).load(network.save(tmp_path / "out").folder)
+    twin = loaded.twin()
+    twin.fit(data.x[:40], data.y[:40])
+    assert twin.library.input_dtype == ("float32" if precision == "float32" else "int8")
+    assert twin.state == result.state
+
+
+# beside PyTorch
+
+STEPS, RATE = 50, 0.05
+LONGER = 4.0
+"""PyTorch's loops add in up to 16 parts; independent roundings of one sum that is 16 times as long
+as each of its parts grow by the square root of that."""
+
+
+class BesidePytorch:
+    """A network in C, and the steps of torch.optim.SGD on the same weights."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        data = digits()
+        self.x, self.y = np.rot90(data.x, axes=(2, 3)).copy(), data.y
+        onnx.save(NETWORKS[name](), folder / "model.onnx")
+        graph = simplify(read(folder / "model.onnx").graph)
+        shape = graph.tensors[graph.inputs[0]].shape
+        layers = {node.name for node in graph.nodes if node.op.weights}
+        ranges = calibrate(graph, channels_last(self.x[:64], shape))
+        self.forward = quantize_graph(graph, ranges, layers, FLOAT)
+        step = differentiate(self.forward, FLOAT)
+        write_sources(generate(step, plan_memory(step), "model"), folder / "source")
+        path = build_host(folder / "source", "model", folder / "build")
+        self.library, self.layout = TwinLibrary(path, "model"), state_layout(step)
+        self.names = [t.name for t in self.forward.of_kind(Kind.STATE)]
+
+    @property
+    def weights(self) -> dict[str, Array]:
+        """All that is trained."""
+        values = self.layout.unpack(self.library.state)
+        return {name: values[name] for name in self.names}
+
+    def step(self, i: int) -> float:
+        """Let the C learn sample i; returns the loss."""
+        stream = Stream(
+            x=self.library.quantize_input(self.x[i : i + 1]),
+            labels=self.y[i : i + 1].astype(np.int32),
+            rates=np.full(1, RATE, np.float32),
+        )
+        return float(self.library.run(stream, seed=False).losses[0])
+
+    def torch_step(self, weights: dict[str, Array], i: int, dtype: Any) -> dict[str, Array]:
+        """The weights after torch.optim.SGD learnt sample i."""
+        import torch
+        from test_ops_gradient import of_torch
+
+        kind = {np.float32: torch.float32, np.float64: torch.float64}[dtype]
+        tensors = {n: torch.tensor(v, dtype=kind, requires_grad=True) for n, v in weights.items()}
+        value = torch.tensor(self.x[i : i + 1], dtype=kind)
+        for node in self.forward.nodes:
+            value = of_torch(node, value, [tensors[name] for name in node.inputs[1:]])
+        label = torch.tensor(self.y[i : i + 1])
+        torch.nn.functional.cross_entropy(value.reshape(1, -1), label).backward()
+        torch.optim.SGD(tensors.values(), lr=RATE).step()
+        return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
+
+    def distance(self, a: dict[str, Array], b: dict[str, Array]) -> float:
+        """Root mean square of the difference of all weights."""
+        differences = [(a[n].astype(np.float64) - b[n]).reshape(-1) for n in self.names]
+        return float(np.sqrt(np.mean(np.concatenate(differences) ** 2)))
+
+
+@pytest.fixture(params=["digits-cnn", "digits-mlp"])
+def beside(request: pytest.FixtureRequest, tmp_path: Path) -> BesidePytorch:
+    pytest.importorskip("torch", reason="its SGD is what is compared with")
+    return BesidePytorch(request.param, tmp_path)
+
+
+@pytest.mark.toolchain
+def test_each_step_is_that_of_torchs_sgd(beside: BesidePytorch) -> None:
+    """From the same weights, as far from float64 as PyTorch's own float32 is."""
+    for i in range(STEPS):
+        before = beside.weights
+        beside.step(i)
+        exact = beside.torch_step(before, i, np.float64)
+        theirs = beside.distance(beside.torch_step(before, i, np.float32), exact)
+        assert beside.distance(beside.weights, exact) <= LONGER * theirs, f"step {i}"
+
+
+@pytest.mark.toolchain
+def test_fifty_steps_end_where_torchs_sgd_ends(beside: BesidePytorch) -> None:
+    theirs = beside.weights
+    exact = {name: value.astype(np.float64) for name, value in theirs.items()}
+    start = dict(theirs)
+    for i in range(STEPS):
+        beside.step(i)
+        theirs = beside.torch_step(theirs, i, np.float32)
+        exact = beside.torch_step(exact, i, np.float64)
+    own = beside.distance(beside.weights, exact)
+    assert own <= LONGER * beside.distance(theirs, exact)
+    assert own < 1e-4 * beside.distance(start, exact)  # and they went somewhere
+
+
+# what users and callers meet
+
+
+def test_a_float_model_takes_floats_channels_last(host: HostBuilder) -> None:
+    compiled = Compiled(CASES["max"], FLOAT)
+    library = host.library(compiled)
+    x = samples(CASES["max"], 3)
+    first = np.moveaxis(x, 3, 1)
+    np.testing.assert_array_equal(library.quantize_input(first), x.reshape(3, -1))
+    header = generate(compiled.step, compiled.plan, "model").files["insitu_model.h"]
+    assert "typedef float insitu_model_input_t;" in header
+    assert "insitu_model_predict(insitu_model_t *model, const float *x, float *scores)" in header
+
+
+@pytest.mark.toolchain
+def test_the_wrong_type_of_samples_is_refused(host: HostBuilder, tmp_path: Path) -> None:
+    compiled, integers = Compiled(CASES["linear"], FLOAT), Compiled(CASES["linear"])
+    with pytest.raises(DataError, match="x is int8 but the model takes float32"):
+        host.library(compiled).run(integers.stream(2))
+    with pytest.raises(DataError, match="x is float32 but the model takes int8"):
+        host.library(integers).predict(np.zeros((1, 6), np.float32))
+    target, fpu = MACHINES["cortex-m4-fpu"]
+    compiled.write(tmp_path / "source")
+    made = board(target, fpu=fpu)
+    toolchain = toolchain_or_skip(target, None)
+    firmware = build_firmware(tmp_path / "source", "model", made, tmp_path, toolchain=toolchain)
+    with pytest.raises(DataError, match="x is int8 but the model takes float32"):
+        emulator.run(firmware, integers.stream(2))
+
+
+def test_mixed_keeps_only_the_trained_linear_layers_in_float() -> None:
+    types = {n.name: n for n in Compiled(ZOO["zoo-frozen"], MIXED).step.nodes}
+    forward = Compiled(ZOO["zoo-frozen"], MIXED).forward
+    assert forward.tensors["conv3.w"].dtype == "int8"
+    assert forward.tensors["linear9.w"].dtype == "float32"
+    assert forward.tensors["linear11.w"].dtype == "float32"  # frozen, but behind the border
+    assert "linear9.dequantize" in types
+    assert types["linear9.dequantize.grad"].op.name == "quantize_error"
+
+
+def test_a_frozen_linear_layer_before_the_border_keeps_8_bits() -> None:
+    layers = (linear(6), RELU, linear(5), RELU, linear(3))
+    forward = Compiled(Case((8,), layers, trained="last:1"), MIXED).forward
+    assert [forward.tensors[f"linear{i}.w"].dtype for i in (1, 3, 5)] == ["int8", "int8", "float32"]
+
+
+def test_mixed_without_a_trained_linear_layer_says_so() -> None:
+    with pytest.raises(ConfigError, match="of conv1, conv3 none is one; train the last layer"):
+        _ = Compiled(CASES["ends-in-average"], MIXED).forward
+
+
+@pytest.mark.toolchain
+def test_scores_that_are_not_finite_teach_nothing(host: HostBuilder) -> None:
+    case = Case((4,), (linear(3, weights="large"), RELU, linear(3, weights="large")), scale=1e18)
+    compiled = Compiled(case, FLOAT)
+    x = np.full((3, 4), 3e37, np.float32)
+    stream = Stream(x=x, labels=np.zeros(3, np.int32), rates=np.ones(3, np.float32))
+    library = host.library(compiled)
+    before = compiled.layout.unpack(library.state)
+    result = library.run(stream)
+    assert_same(run_reference(compiled.step, stream), result)
+    after = compiled.layout.unpack(result.state)
+    for name in ("linear1.w", "linear3.w", "linear3.bias"):
+        np.testing.assert_array_equal(after[name], before[name])
+    assert (result.losses == np.float32(3.402823466e38)).all()
+    assert result.info["skipped"].all()
+
+
+@pytest.mark.toolchain
+def test_small_float_errors_are_skipped(host: HostBuilder) -> None:
+    case = Case((6,), (linear(5), RELU, linear(3)))
+    never = Compiled(case, Scheme(precision="float32", skip=0.999999))
+    stream = never.stream(8)
+    result = host.library(never).run(stream)
+    assert_same(run_reference(never.step, stream), result)
+    trained = stream.labels >= 0
+    assert result.info["skipped"][trained].all()
+    assert math.isfinite(result.losses[trained].sum())
