@@ -39,7 +39,7 @@ def calibrate(graph: Graph, x: Array) -> dict[str, tuple[float, float]]:
         ranges[tensor] = (min(seen[0], low), max(seen[1], high))
 
     for start in range(0, len(x), BATCH):
-        batch = x[start : start + BATCH]
+        batch = x[start : start + BATCH].astype(np.float64)  # alike however BLAS sums
         observe(name, batch)
         with np.errstate(over="ignore", invalid="ignore"):
             evaluate_float(graph, {name: batch}, observe=observe)
