@@ -310,36 +310,37 @@ def check_replaceable(folder: Path) -> None:
     Raises:
         OutputError: it holds something else, is a file, or cannot be written.
     """
-    place = _resolved(folder)
+    try:
+        _check_place(folder, folder.resolve())
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+    except RuntimeError:  # what Python 3.11 and 3.12 make of links in a circle
+        raise OutputError(f"{folder}: is a link to itself; name another folder") from None
+
+
+def _check_place(folder: Path, place: Path) -> None:
+    """Whether the resolved `place` can be replaced."""
     if place.exists() and not place.is_dir():
         raise OutputError(f"{folder}: is a file, not a folder; name a new folder")
-    above = next(path for path in place.parents if path.exists())
+    above = next(path for path in (*place.parents, place) if path.exists())
     for path in (above, place):
         if path.exists() and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
             raise OutputError(f"{folder}: {path} cannot be written; name another folder")
     if not place.exists():
+        if place.is_symlink():
+            raise OutputError(f"{folder}: is a link to itself; name another folder")
         return
     if os.path.ismount(place) or Path.cwd().is_relative_to(place):
         raise OutputError(
             f"{folder}: is a mounted disk or where you are, and the folder is replaced as a whole; "
             "name a folder inside it"
         )
-    try:
-        names = {entry.name for entry in place.iterdir()}
-    except OSError as error:
-        raise _cannot_write(folder, error) from None
+    names = {entry.name for entry in place.iterdir()}
     if names and MANIFEST not in names:
         raise OutputError(
             f"{folder}: holds {len(names)} files but no {MANIFEST} of an earlier result, so it "
             "is not replaced; name a new folder"
         )
-
-
-def _resolved(folder: Path) -> Path:
-    try:
-        return folder.resolve()
-    except (OSError, RuntimeError) as error:  # links that lead in a circle
-        raise OutputError(f"{folder}: {error}; name another folder") from None
 
 
 def _cannot_write(folder: Path, error: OSError) -> OutputError:

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx_models import model, node, normal
+from rich.console import Console
 
 from insitu import cli, pipeline
 from insitu.api import TrainableNetwork
@@ -130,6 +131,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{name}.npz").write_bytes(content)
     (folder / "small.toml").write_text(BOARD)
     (folder / "five.toml").write_text("training = 5\n")
+    (folder / "circle").symlink_to("circle")
     (folder / "thesis").mkdir()
     (folder / "thesis" / "thesis.tex").write_text("mine")
     return folder
@@ -214,6 +216,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "out-here": (compile_line(more="--out ."), "replaced as a whole"),
     "out-above": (compile_line(more="--out .."), "replaced as a whole"),
     "out-mounted": (compile_line(more="--out /proc"), "/proc: "),
+    "out-root": (compile_line(more="--out /"), "replaced as a whole"),
+    "out-circle": (compile_line(more="--out circle"), "is a link to itself"),
     "out-others": (compile_line(more="--out thesis"), "is not replaced; name a new folder"),
     "no-folder": ("report thesis", "run insitu compile first"),
 }
@@ -327,6 +331,16 @@ def test_a_board_that_differs_from_the_twin_fails_after_its_figures(
     assert status == 1 and json.loads(out)["twin_equal"] is False
     assert err.startswith("insitu: nrf52840: differs from the twin after 6 steps")
     assert err.count("\n") == 1
+
+
+def test_the_demo_fails_alike(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    def differ(out: Path, *, console: Console) -> dict[str, Any]:
+        return {"board": "nrf52840", "steps": 7, "twin_equal": False}
+
+    monkeypatch.setattr("insitu.demo.run_demo", differ)
+    status, out, err = says("demo --json")
+    assert status == 1 and json.loads(out)["steps"] == 7
+    assert err.startswith("insitu: nrf52840: differs from the twin after 7 steps")
 
 
 @pytest.mark.toolchain
