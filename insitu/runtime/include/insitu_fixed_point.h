@@ -7,6 +7,14 @@
 
 #include "insitu.h"
 
+/* No a * b + c in one rounding, whatever the build's flags: an IDE passes no -ffp-contract=off,
+ * and GCC fuses by default. Holds to the end of every file that includes this one. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+
 #define INSITU_RATIO_LIMIT 13 /* a ratio of scales is split with at most this pre-shift */
 #define INSITU_BIAS_SCALE 9.5367431640625e-7f /* 2^-20 */
 #define INSITU_BIAS_STEP ((1 << 30) - 1)      /* the largest step: a bias less it fits int32 */

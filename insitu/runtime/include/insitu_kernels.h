@@ -8,7 +8,7 @@
 #ifndef INSITU_KERNELS_H
 #define INSITU_KERNELS_H
 
-#include "insitu.h"
+#include "insitu_fixed_point.h"
 
 #ifdef __cplusplus
 extern "C" {
