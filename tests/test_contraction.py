@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from case_models import Compiled, HostBuilder, run_reference
-from cases import CASES, FLATTEN, RELU, Case, conv, linear, max_pool
+from case_models import Compiled
+from cases import CASES
 from fakes import ROOT
 
 from insitu.generate import generate
