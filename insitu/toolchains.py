@@ -7,6 +7,7 @@ Invariant: every toolchain compiles the same C to the same arithmetic (-ffp-cont
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -159,25 +160,69 @@ def find_toolchain(target: str = "host", *, prefer: str | None = None) -> Toolch
     """The first compiler found for "host" or a core; `prefer` ("gcc", "clang", "zig") names one.
 
     Raises:
-        ToolError: there is none, or not the preferred one.
+        ToolError: there is none that works, or not the preferred one.
     """
     names = ("gcc", "clang", "zig") if target == "host" else ("gcc", "zig")
     if target != "host" and target not in CORES:
         raise ToolError(f'no compiler for "{target}"; choose from: host, {", ".join(CORES)}')
     if prefer is not None and prefer not in names:
         raise ToolError(f'no toolchain "{prefer}" for {target}; choose from: {", ".join(names)}')
+    complaints = []
     for name in names if prefer is None else (prefer,):
         found = _find(name, target)
-        if found is not None:
+        if found is None:
+            continue
+        complaint = _complaint(found)
+        if not complaint:
             return found
+        complaints.append(complaint)
+    if complaints:
+        raise ToolError(f"{'; '.join(complaints)}; {_way_out(prefer, target)}")
     missing = " or ".join(names) if prefer is None else prefer
     raise ToolError(f"{missing} for {target} is not installed; {_way_out(prefer, target)}")
+
+
+PROBE = "#include <stdint.h>\n#include <string.h>\nint32_t insitu_probe;\n"
+"""What every build needs: a compiler may be installed without its headers."""
+
+CORTEX_M_INCLUDE = Path(__file__).parent / "runtime/ports/cortex_m/include"
+"""Firmware has its own <string.h>, since zig has none for bare cores."""
+
+
+def _complaint(toolchain: Toolchain) -> str:
+    """Why it cannot compile for its target; "" where it can. Asked once a process."""
+    include = () if toolchain.target == "host" else (f"-I{CORTEX_M_INCLUDE}",)
+    return _probe(
+        toolchain.title,
+        (*toolchain.command, *toolchain.compile_flags(), *include),
+        tuple(sorted(toolchain.environment.items())),
+    )
+
+
+@functools.cache
+def _probe(title: str, command: tuple[str, ...], environment: tuple[tuple[str, str], ...]) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "probe.c"
+        source.write_text(PROBE)
+        probed = Toolchain(
+            name="",
+            version="",
+            title=title,
+            target="",
+            command=command,
+            environment=dict(environment),
+        )
+        try:
+            probed.run("-c", source, "-o", source.with_suffix(".o"))
+        except ToolError as error:
+            return str(error)
+    return ""
 
 
 def _way_out(prefer: str | None, target: str) -> str:
     if prefer in (None, "zig"):
         return "run: pip install ziglang"
-    package = "gcc-arm-none-eabi" if target != "host" else prefer
+    package = "gcc-arm-none-eabi (with libnewlib-arm-none-eabi)" if target != "host" else prefer
     return f"install {package} with the system's package manager, or leave the choice to insitu"
 
 
@@ -312,7 +357,9 @@ def survey() -> tuple[Finding, ...]:
         for name in names:
             program = "arm-none-eabi-gcc" if (name, target) == ("gcc", "cortex-m4") else name
             found = _find(name, target)
-            way_out = "" if found else _way_out(name, target)
+            complaint = _complaint(found) if found else ""
+            way_out = "" if found and not complaint else _way_out(name, target)
+            way_out = f"{complaint}; {way_out}" if complaint else way_out
             title = found.title if found else program
             findings.append(Finding(tool=title, used_for=used_for, way_out=way_out))
     for name in ("qemu", "unicorn"):

@@ -91,6 +91,22 @@ def test_the_survey_has_a_way_out_for_what_is_missing(monkeypatch: pytest.Monkey
     assert any(tool.startswith("zig ") and not way_out for tool, way_out in found.items())
 
 
+@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+def test_a_compiler_without_headers_is_passed_over(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "gcc"
+    missing = "echo 'fatal error: stdint.h: No such file or directory' >&2; exit 1"
+    program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo 12.2.0 && exit\n{missing}\n')
+    program.chmod(0o755)
+    monkeypatch.setattr("shutil.which", lambda name: str(program) if "gcc" in name else None)
+    assert find_toolchain(target).name == "zig"
+    with pytest.raises(ToolError, match=r"gcc 12\.2\.0 failed .*stdint\.h: No such .*; install"):
+        find_toolchain(target, prefer="gcc")
+    findings = [finding.way_out for finding in survey() if "gcc" in finding.tool]
+    assert len(findings) == 2 and all("stdint.h" in way_out for way_out in findings)
+
+
 def test_zig_has_a_cache_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "XDG_CACHE_HOME", "ZIG_GLOBAL_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
