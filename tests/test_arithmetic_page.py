@@ -17,6 +17,7 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import Node, QParams, Value
 from insitu.ops import OPS, rows
 from insitu.ops.loss import softmax_cross_entropy
+from insitu.ops.pool import average_pool, average_pool_grad
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference
 
@@ -231,3 +232,26 @@ def test_the_bound_on_the_page_is_where_an_accumulator_could_overflow(what: str)
         node = builder.nodes[-1]
         (bound,) = node.op.bounds(node, builder.finish((x,)))
         assert (bound.largest <= bound.limit) == holds
+
+
+@pytest.mark.parametrize(("op", "holds"), [("average_pool", 4_202_512), ("grad", 8_421_504)])
+def test_the_bound_of_an_average_pool_is_where_it_could_overflow(op: str, holds: int) -> None:
+    assert f"{holds:,}" in (DOCS / "arithmetic.md").read_text()
+    for window, expected in ((holds, True), (holds + 1, False)):
+        builder = Builder("bound")
+        shape = (1, window, 1)
+        x = builder.input("x", shape if op == "average_pool" else (1, 1, 1), dtype="int8")
+        q = QParams(np.asarray(F32(1)))
+        builder.tensors[x] = replace(builder.tensors[x], qparams=q)
+        attributes = {
+            "kernel": (1, window),
+            "stride": (1, window),
+            "padding": (0, 0, 0, 0),
+            "count_include_pad": True,
+            "shape": shape,
+        }
+        definition = average_pool if op == "average_pool" else average_pool_grad
+        (y,) = builder.node(definition, (x,), name="n", attributes=attributes)
+        node = builder.nodes[-1]
+        bounds = node.op.bounds(node, builder.finish((y,)))
+        assert all(bound.largest <= bound.limit for bound in bounds) == expected

@@ -17,6 +17,7 @@ from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
 from insitu.graph.model import (
     Array,
+    Bound,
     CCall,
     Graph,
     Node,
@@ -310,6 +311,27 @@ def _average_grad_integer(
     return [np.clip(dx, -127, 127).astype(np.int8)]
 
 
+def _average_bounds(node: Node, graph: Graph) -> list[Bound]:
+    """2 sum + count, where the terms of the sum are at most 255."""
+    if is_float(node, graph):
+        return []
+    window = _window(node.attributes)
+    return [Bound(f"{node.name}: twice the sum of {window}", 2 * 255 * window + window)]
+
+
+def _average_grad_bounds(node: Node, graph: Graph) -> list[Bound]:
+    """2 |e| window + count of one window; the sum of at most so many windows, each |e| window."""
+    if is_float(node, graph):
+        return []
+    window = _window(node.attributes)
+    (kernel_h, kernel_w), (stride_h, stride_w), _ = _geometry(node.attributes)
+    windows_a_place = -(-kernel_h // stride_h) * -(-kernel_w // stride_w)
+    return [
+        Bound(f"{node.name}: twice an error times {window}", 2 * 127 * window + window),
+        Bound(f"{node.name}: sum over windows", 127 * window * windows_a_place),
+    ]
+
+
 def _average_exact_float(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
@@ -338,6 +360,7 @@ average_pool = OpDef(
     integer_reference=exact(_average_integer, _average_exact_float),
     vjp=_pool_vjp(lambda: average_pool_grad, with_x=False),
     quantize=_quantize,
+    bounds=_average_bounds,
     c_call=_forward_c("insitu_average_pool"),
 )
 """Attributes kernel, stride, padding, count_include_pad."""
@@ -347,6 +370,7 @@ average_pool_grad: OpDef = OpDef(
     infer=_infer_grad,
     float_reference=_average_grad_float,
     integer_reference=exact(_average_grad_integer, _average_grad_exact_float),
+    bounds=_average_grad_bounds,
     c_call=_backward_c("insitu_average_pool_grad"),
 )
 """Inputs: dy. Attribute shape: that of x."""
