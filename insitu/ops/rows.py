@@ -172,7 +172,16 @@ def _fixed_inputs(quantizer: Any, node: Node, x: str, y_q: QParams) -> tuple[str
     q, scale = quantize_weights(quantizer.data(node.inputs[1]))
     multiplier, shift = split_ratios(F32(x_q.scale) / F32(y_q.scale), scale)
     unit = x_q.scale.astype(np.float64) * scale
-    bias = round_clamp(quantizer.data(node.inputs[2]) / unit, -(2**30), 2**30)
+    exact = quantizer.data(node.inputs[2]) / unit
+    worst = int(np.abs(exact).argmax())
+    if abs(exact[worst]) > 2**30:
+        raise ModelError(
+            f'{node.op.name} "{node.name}": a bias of {abs(exact[worst] * unit[worst]):g} is '
+            f"beyond the {2**30 * unit[worst]:g} that a frozen layer can hold beside weights of at most "
+            f"{127 * scale[worst]:g} and samples of this range; scale the layer's weights up, or "
+            "its biases down"
+        )
+    bias = round_clamp(exact, -(2**30), 2**30)
     return (
         x,
         builder.constant(f"{node.name}.w", q, qparams=QParams(scale=scale)),
