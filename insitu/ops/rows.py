@@ -177,9 +177,9 @@ def _fixed_inputs(quantizer: Any, node: Node, x: str, y_q: QParams) -> tuple[str
     if abs(exact[worst]) > 2**30:
         raise ModelError(
             f'{node.op.name} "{node.name}": a bias of {abs(exact[worst] * unit[worst]):g} is '
-            f"beyond the {2**30 * unit[worst]:g} that a frozen layer can hold beside weights of at most "
-            f"{127 * scale[worst]:g} and samples of this range; scale the layer's weights up, or "
-            "its biases down"
+            f"beyond the {2**30 * unit[worst]:g} that a frozen layer can hold beside weights of at "
+            f"most {127 * scale[worst]:g} and samples of this range; scale the layer's weights up, "
+            "or its biases down"
         )
     bias = round_clamp(exact, -(2**30), 2**30)
     return (
