@@ -130,8 +130,7 @@ def tensor_rows(network: Network) -> list[dict[str, Any]]:
     graph, owners = network.graph, tensor_layers(network.graph)
     state = [_row(t, owners, "state", "RAM") for t in network.state.tensors]
     constants = [_row(t, owners, "constant", "flash") for t in graph.of_kind(Kind.CONSTANT)]
-    kept = network.state.initial
-    initial = [_row(t, owners, "initial value", "flash") for t in kept if t.name in graph.tensors]
+    initial = [_row(t, owners, "initial value", "flash") for t in network.state.initial]
     return [*state, *_arena_rows(network, owners), *constants, *initial]
 
 
