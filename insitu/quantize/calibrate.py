@@ -12,6 +12,7 @@ from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph
 
 BATCH = 64
+LARGEST = float(np.finfo(np.float32).max)
 SMALLEST_RANGE = 1e-30
 """Below it, products of scales would leave the normal float32 numbers."""
 
@@ -30,7 +31,7 @@ def calibrate(graph: Graph, x: Array) -> dict[str, tuple[float, float]]:
 
     def observe(tensor: str, value: Array) -> None:
         low, high = float(value.min()), float(value.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
+        if not (-LARGEST <= low and high <= LARGEST):
             raise ModelError(
                 f'{graph.name}: "{tensor}" reaches {low} to {high} on the calibration data; '
                 "check the weights and how the data is scaled"
