@@ -35,12 +35,12 @@ def disassembly(source: Path, folder: Path) -> str:
         f"-I{RUNTIME / 'include'}",
         f"-I{source.parent}",
         "-c",
-        source,
+        str(source),
         "-o",
-        result,
+        str(result),
     )
     subprocess.run(command, check=True)
-    listing = (str(OBJDUMP), "-d", result)
+    listing = (str(OBJDUMP), "-d", str(result))
     return subprocess.run(listing, check=True, capture_output=True, text=True).stdout
 
 

@@ -31,7 +31,7 @@ def calibrate(graph: Graph, x: Array) -> dict[str, tuple[float, float]]:
 
     def observe(tensor: str, value: Array) -> None:
         low, high = float(value.min()), float(value.max())
-        if not (-LARGEST <= low and high <= LARGEST):
+        if not (low >= -LARGEST and high <= LARGEST):
             raise ModelError(
                 f'{graph.name}: "{tensor}" reaches {low} to {high} on the calibration data; '
                 "check the weights and how the data is scaled"
