@@ -43,6 +43,7 @@ def network(model: ModelText) -> str:
             *_apply(model, apply),
             *_train_step(model, rest, apply),
             *_settings(model),
+            "",
         ]
     ).replace(GLUE, " ")
 
