@@ -159,7 +159,13 @@ def compile_(
     train: Annotated[
         str | None, typer.Option(metavar="last:N|all|NAMES", help="Layers to train. [all]")
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="[uint8]")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="uint8|mixed|float32",
+            help="8 bits; 8 bits but float for trained linear layers; float throughout. [uint8]",
+        ),
+    ] = None,
     update: Annotated[
         str | None,
         typer.Option(

@@ -7,6 +7,7 @@ compared exactly. PyTorch adds in parts; it and ours are held against the same s
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from insitu.errors import ConfigError, DataError
 from insitu.frontends.onnx import read
 from insitu.generate import generate, state_layout
 from insitu.graph.evaluate import evaluate_float
-from insitu.graph.model import Array, Graph, Kind
+from insitu.graph.model import Array, Graph, Kind, Value
 from insitu.graph.scheme import Scheme
 from insitu.network import write_sources
 from insitu.ops.rows import LEARNING_RATE
@@ -263,6 +264,54 @@ def test_fifty_steps_end_where_torchs_sgd_ends(beside: BesidePytorch) -> None:
     own = beside.distance(beside.weights, exact)
     assert own <= LONGER * beside.distance(theirs, exact)
     assert own < 1e-4 * beside.distance(start, exact)  # and they went somewhere
+
+
+# the page
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def page() -> dict[str, Any]:
+    """What docs/arithmetic.md defines."""
+    text = (ROOT / "docs" / "arithmetic.md").read_text()
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        exec(block, names)
+    return names
+
+
+def test_a_float_network_written_from_the_page_learns_the_same(page: dict[str, Any]) -> None:
+    case = Case((9,), (linear(7), RELU, linear(4)))
+    compiled = Compiled(case, FLOAT)
+    reference = Reference(compiled.step)
+    state = reference.state
+    net = {
+        **{f"w{i}": list(state[f"linear{k}.w"]) for i, k in ((1, 1), (2, 3))},
+        **{f"b{i}": list(state[f"linear{k}.bias"]) for i, k in ((1, 1), (2, 3))},
+    }
+    for i, x in enumerate(samples(case, 30)):
+        loss = page["float_mlp_step"](net, x, i % 4, np.float32(0.1))
+        assert loss == reference.train_step(x, i % 4, 0.1)
+    for i, k in ((1, 1), (2, 3)):
+        np.testing.assert_array_equal(net[f"w{i}"], reference.state[f"linear{k}.w"])
+        np.testing.assert_array_equal(net[f"b{i}"], reference.state[f"linear{k}.bias"])
+
+
+def test_float_losses_are_as_the_page_says(page: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    compiled = Compiled(Case((6,), (linear(5),)), Scheme(precision="float32", skip=0.5))
+    (node,) = (n for n in compiled.step.nodes if n.name == "loss")
+    assert node.op.integer_reference is not None
+    awkward = [[np.inf, 0, 0, 0, 0], [np.nan] * 5, [3e38, -3e38, 0, 0, 0], [200, 0, 0, 0, 0]]
+    for scores in [*(rng.normal(0, s, 5) for s in (0.1, 1, 10, 300)), *awkward]:
+        single = np.asarray(scores, np.float32)
+        values = (Value(single), Value(np.asarray([2], np.int32)))
+        dy, loss = node.op.integer_reference(node, values, (None, None))
+        with np.errstate(all="ignore"):
+            wanted = page["float_cross_entropy"](single, 2, np.float32(0.5))
+        np.testing.assert_array_equal(dy, wanted[0])
+        assert loss[0] == wanted[1]
 
 
 # what users and callers meet
