@@ -75,6 +75,7 @@ def build_host(
         ToolError: there is no compiler, or it failed.
         OutputError: `out_dir` cannot be written.
     """
+    source_dir, out_dir = source_dir.resolve(), out_dir.resolve()  # zig's cache keys by path
     chosen = toolchain or find_toolchain("host")
     if sanitize and chosen.name != "gcc":
         raise ToolError(f"{chosen.title} cannot sanitize a library for Python; take gcc")
@@ -111,6 +112,7 @@ def build_hook(out_dir: Path, *, toolchain: Toolchain | None = None) -> Path:
     Raises:
         ToolError, OutputError: as `build_host`.
     """
+    out_dir = out_dir.resolve()
     chosen = toolchain or find_toolchain("host")
     source = ports() / "emulator/block_profile.c"
     (compiled,) = _compile(chosen, [(source, (*chosen.compile_flags(), "-O2"))], (), out_dir)
@@ -146,6 +148,7 @@ def build_firmware(
     """
     if (board.core, board.fpu) not in GCC_MACHINE_FLAGS:
         raise BoardError(f"{board.name}: {board.core} has no FPU; set fpu = false")
+    source_dir, out_dir = source_dir.resolve(), out_dir.resolve()  # zig's cache keys by path
     chosen = toolchain or find_toolchain(board.core)
     if chosen.target != board.core:
         raise ToolError(f"{chosen.title} is for {chosen.target} but {board.name} is {board.core}")

@@ -258,7 +258,8 @@ def test_a_board_that_is_full_to_the_byte_runs(
 def test_the_stack_is_measured_to_the_word(tmp_path: Path) -> None:
     used = []
     for size in (0, 512):
-        deep = f"volatile uint8_t deep[{size + 8}]; deep[0] = 1; deep[{size + 7}] = 1;"
+        size += 8
+        deep = f"volatile uint8_t deep[{size}]; for (int i = 0; i < {size}; i++) deep[i] = 1;"
         folder = write_model(tmp_path / f"{size}", mishap=deep)
         firmware = _build(folder, folder, "cortex-m4")
         used.append(emulator.run(firmware, stream(3)).stack_bytes)

@@ -348,3 +348,20 @@ def test_ram_that_touches_is_one_piece(model_dir: Path, tmp_path: Path) -> None:
     regions = ((0x2000_0000, 8 * KIB), (0x2000_2000, 8 * KIB))
     firmware = build_firmware(model_dir, "fake", board(ram=regions), tmp_path)
     assert read_elf(firmware.elf).symbols["insitu_region_RAM_bytes"] == 16 * KIB
+
+
+@pytest.mark.toolchain
+def test_two_projects_of_one_relative_path_are_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """zig's cache keys headers by their path as given, so it must be given whole."""
+    zig, seen = find_toolchain("host", prefer="zig"), []
+    for project, more in (("a", 0), ("b", 64)):
+        (tmp_path / project).mkdir()
+        monkeypatch.chdir(tmp_path / project)
+        header = write_model(Path("net")) / "insitu_fake.h"
+        text, pattern = header.read_text(), r"(insitu_fake_arena_bytes = \d+)"
+        header.write_text(re.sub(pattern, rf"\1 + {more}", text))
+        library = build_host(Path("net"), "fake", Path("out"), toolchain=zig)
+        seen.append(TwinLibrary(library, "fake").arena_bytes)
+    assert seen[1] - seen[0] == 64
