@@ -6,6 +6,7 @@ compared exactly. PyTorch adds in parts; it and ours are held against the same s
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ from case_models import Compiled, HostBuilder, Outcome, run_reference, samples
 from cases import CASES, RELU, ZOO, Case, linear
 from fakes import MACHINES, board, toolchain_or_skip
 from networks import NETWORKS
+from sanitized import run_sanitized
 
 import insitu
 from insitu.artifacts import RunResult
@@ -40,6 +42,7 @@ from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
 from insitu.samples import channels_last
 from insitu.simplify import simplify
+from insitu.toolchains import sanitizer_environment
 
 FLOAT, MIXED = Scheme(precision="float32"), Scheme(precision="mixed")
 SCHEMES = {"float32": FLOAT, "mixed": MIXED, "decay": Scheme(precision="float32", weight_decay=0.1)}
@@ -121,6 +124,37 @@ def test_c_on_the_desk_equals_the_reference(case: str, precision: str, host: Hos
     compiled = Compiled(CASES[case], SCHEMES[precision])
     stream = compiled.stream(RECORDS)
     assert_same(run_reference(compiled.step, stream), host.library(compiled).run(stream))
+
+
+WINDOWS = ("conv-padding-over-map", "conv-windows-of-padding", "conv-stride-over-kernel", "conv-1d")
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(
+    ("case", "precision"),
+    [*((c, "float32") for c in (*ZOO, *WINDOWS)), ("zoo-2d", "mixed"), ("zoo-2d", "decay")],
+)
+def test_float_kernels_stay_within_their_arrays(case: str, precision: str, tmp_path: Path) -> None:
+    """With AddressSanitizer and UBSan."""
+    chosen = toolchain_or_skip("host", "gcc")
+    compiled = Compiled(CASES[case], SCHEMES[precision])
+    compiled.write(tmp_path / "source")
+    library = build_host(tmp_path / "source", "model", tmp_path, toolchain=chosen, sanitize=True)
+    stream = compiled.stream(RECORDS)
+    digest, said = run_sanitized(library, "model", stream, sanitizer_environment(chosen))
+    assert digest == hashlib.sha256(run_reference(compiled.step, stream).state).hexdigest(), said
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("case", ZOO)
+def test_clang_on_the_desk_equals_the_reference(
+    case: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    chosen = toolchain_or_skip("host", "zig")
+    compiled = Compiled(ZOO[case], FLOAT)
+    library = HostBuilder(tmp_path_factory.mktemp("zig"), chosen).library(compiled)
+    stream = compiled.stream(RECORDS)
+    assert_same(run_reference(compiled.step, stream), library.run(stream))
 
 
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4-fpu", "cortex-m7-fpu", "cortex-m33-fpu")
