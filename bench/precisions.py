@@ -250,8 +250,8 @@ def markdown(rows: list[Row]) -> str:
         "Made by `bench/precisions.py --markdown FILE`; do not edit. Instructions of a training",
         f"step, all layers trained, batch 1: the mean of {COUNTED} steps after {WARM_UP}. Errors",
         "that are 0 cost nothing, and 8 bits make more of them 0 than floats do. The M4 and M7",
-        "have an FPU, the M0+ none. RAM: state, arena, buffers and stack, whatever the board has.",
-        "Where no layer stands before the first trained linear one, mixed is float32.",
+        "have an FPU, the M0+ has none. RAM is state, arena, buffers and stack, whatever the",
+        "board has. Where no layer stands before the first trained linear one, mixed is float32.",
     ]
     for network in dict.fromkeys(row.network for row in rows):
         lines += ["", f"## {network}", "", f"| {' | '.join(COLUMNS)} |"]

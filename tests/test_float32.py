@@ -1,11 +1,12 @@
-"""Is float32 the SGD that PyTorch does, and are float32 and mixed the same bits everywhere?
+"""Are float32 and mixed the same bits everywhere, and the step that the real numbers make?
 
 The reference adds products one by one in the order of the C, so that integers and floats alike are
-compared exactly. PyTorch adds in parts; it and ours are held against the same step in float64.
+compared exactly. PyTorch is compared with in `test_float32_torch.py`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from pathlib import Path
@@ -18,28 +19,23 @@ from case_models import Compiled, HostBuilder, Outcome, run_reference, samples
 from cases import CASES, RELU, ZOO, Case, linear
 from fakes import MACHINES, board, toolchain_or_skip
 from networks import NETWORKS
+from sanitized import run_sanitized
 
 import insitu
 from insitu.artifacts import RunResult
 from insitu.build import build_firmware, build_host
 from insitu.datasets import digits
-from insitu.differentiate import LABEL, differentiate
+from insitu.differentiate import LABEL
 from insitu.errors import ConfigError, DataError
-from insitu.frontends.onnx import read
-from insitu.generate import generate, state_layout
+from insitu.generate import generate
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Value
 from insitu.graph.scheme import Scheme
-from insitu.network import write_sources
 from insitu.ops.rows import LEARNING_RATE
-from insitu.plan import plan_memory
-from insitu.quantize import calibrate, quantize_graph
 from insitu.run import emulator
 from insitu.run.reference import Reference
 from insitu.run.stream import Stream
-from insitu.run.twin_library import TwinLibrary
-from insitu.samples import channels_last
-from insitu.simplify import simplify
+from insitu.toolchains import sanitizer_environment
 
 FLOAT, MIXED = Scheme(precision="float32"), Scheme(precision="mixed")
 SCHEMES = {"float32": FLOAT, "mixed": MIXED, "decay": Scheme(precision="float32", weight_decay=0.1)}
@@ -123,6 +119,37 @@ def test_c_on_the_desk_equals_the_reference(case: str, precision: str, host: Hos
     assert_same(run_reference(compiled.step, stream), host.library(compiled).run(stream))
 
 
+WINDOWS = ("conv-padding-over-map", "conv-windows-of-padding", "conv-stride-over-kernel", "conv-1d")
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize(
+    ("case", "precision"),
+    [*((c, "float32") for c in (*ZOO, *WINDOWS)), ("zoo-2d", "mixed"), ("zoo-2d", "decay")],
+)
+def test_float_kernels_stay_within_their_arrays(case: str, precision: str, tmp_path: Path) -> None:
+    """With AddressSanitizer and UBSan."""
+    chosen = toolchain_or_skip("host", "gcc")
+    compiled = Compiled(CASES[case], SCHEMES[precision])
+    compiled.write(tmp_path / "source")
+    library = build_host(tmp_path / "source", "model", tmp_path, toolchain=chosen, sanitize=True)
+    stream = compiled.stream(RECORDS)
+    digest, said = run_sanitized(library, "model", stream, sanitizer_environment(chosen))
+    assert digest == hashlib.sha256(run_reference(compiled.step, stream).state).hexdigest(), said
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("case", ZOO)
+def test_clang_on_the_desk_equals_the_reference(
+    case: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    chosen = toolchain_or_skip("host", "zig")
+    compiled = Compiled(ZOO[case], FLOAT)
+    library = HostBuilder(tmp_path_factory.mktemp("zig"), chosen).library(compiled)
+    stream = compiled.stream(RECORDS)
+    assert_same(run_reference(compiled.step, stream), library.run(stream))
+
+
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4-fpu", "cortex-m7-fpu", "cortex-m33-fpu")
 ON_CORES = [
     *(("zoo-2d", "float32", core, name) for core in CORES for name in ("gcc", "zig")),
@@ -171,99 +198,6 @@ def test_a_compiled_network_equals_its_twin_on_a_board(precision: str, tmp_path:
     twin.fit(data.x[:40], data.y[:40])
     assert twin.library.input_dtype == ("float32" if precision == "float32" else "int8")
     assert twin.state == result.state
-
-
-# beside PyTorch
-
-STEPS, RATE = 50, 0.05
-LONGER = 4.0
-"""PyTorch's loops add in up to 16 parts; independent roundings of one sum that is 16 times as long
-as each of its parts grow by the square root of that."""
-
-
-class BesidePytorch:
-    """A network in C, and the steps of torch.optim.SGD on the same weights."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        data = digits()
-        self.x, self.y = np.rot90(data.x, axes=(2, 3)).copy(), data.y
-        onnx.save(NETWORKS[name](), folder / "model.onnx")
-        graph = simplify(read(folder / "model.onnx").graph)
-        shape = graph.tensors[graph.inputs[0]].shape
-        layers = {node.name for node in graph.nodes if node.op.weights}
-        ranges = calibrate(graph, channels_last(self.x[:64], shape))
-        self.forward = quantize_graph(graph, ranges, layers, FLOAT)
-        step = differentiate(self.forward, FLOAT)
-        write_sources(generate(step, plan_memory(step), "model"), folder / "source")
-        path = build_host(folder / "source", "model", folder / "build")
-        self.library, self.layout = TwinLibrary(path, "model"), state_layout(step)
-        self.names = [t.name for t in self.forward.of_kind(Kind.STATE)]
-
-    @property
-    def weights(self) -> dict[str, Array]:
-        """All that is trained."""
-        values = self.layout.unpack(self.library.state)
-        return {name: values[name] for name in self.names}
-
-    def step(self, i: int) -> float:
-        """Let the C learn sample i; returns the loss."""
-        stream = Stream(
-            x=self.library.quantize_input(self.x[i : i + 1]),
-            labels=self.y[i : i + 1].astype(np.int32),
-            rates=np.full(1, RATE, np.float32),
-        )
-        return float(self.library.run(stream, seed=False).losses[0])
-
-    def torch_step(self, weights: dict[str, Array], i: int, dtype: Any) -> dict[str, Array]:
-        """The weights after torch.optim.SGD learnt sample i."""
-        import torch
-        from test_ops_gradient import of_torch
-
-        kind = {np.float32: torch.float32, np.float64: torch.float64}[dtype]
-        tensors = {n: torch.tensor(v, dtype=kind, requires_grad=True) for n, v in weights.items()}
-        value = torch.tensor(self.x[i : i + 1], dtype=kind)
-        for node in self.forward.nodes:
-            value = of_torch(node, value, [tensors[name] for name in node.inputs[1:]])
-        label = torch.tensor(self.y[i : i + 1])
-        torch.nn.functional.cross_entropy(value.reshape(1, -1), label).backward()
-        torch.optim.SGD(tensors.values(), lr=RATE).step()
-        return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
-
-    def distance(self, a: dict[str, Array], b: dict[str, Array]) -> float:
-        """Root mean square of the difference of all weights."""
-        differences = [(a[n].astype(np.float64) - b[n]).reshape(-1) for n in self.names]
-        return float(np.sqrt(np.mean(np.concatenate(differences) ** 2)))
-
-
-@pytest.fixture(params=["digits-cnn", "digits-mlp"])
-def beside(request: pytest.FixtureRequest, tmp_path: Path) -> BesidePytorch:
-    pytest.importorskip("torch", reason="its SGD is what is compared with")
-    return BesidePytorch(request.param, tmp_path)
-
-
-@pytest.mark.toolchain
-def test_each_step_is_that_of_torchs_sgd(beside: BesidePytorch) -> None:
-    """From the same weights, as far from float64 as PyTorch's own float32 is."""
-    for i in range(STEPS):
-        before = beside.weights
-        beside.step(i)
-        exact = beside.torch_step(before, i, np.float64)
-        theirs = beside.distance(beside.torch_step(before, i, np.float32), exact)
-        assert beside.distance(beside.weights, exact) <= LONGER * theirs, f"step {i}"
-
-
-@pytest.mark.toolchain
-def test_fifty_steps_end_where_torchs_sgd_ends(beside: BesidePytorch) -> None:
-    theirs = beside.weights
-    exact = {name: value.astype(np.float64) for name, value in theirs.items()}
-    start = dict(theirs)
-    for i in range(STEPS):
-        beside.step(i)
-        theirs = beside.torch_step(theirs, i, np.float32)
-        exact = beside.torch_step(exact, i, np.float64)
-    own = beside.distance(beside.weights, exact)
-    assert own <= LONGER * beside.distance(theirs, exact)
-    assert own < 1e-4 * beside.distance(start, exact)  # and they went somewhere
 
 
 # the page
