@@ -75,6 +75,7 @@ def export(network: Network, out: Path, *, format: str) -> tuple[Path, ...]:  # 
         raise ConfigError(f'format "{format}" is not available; choose from: {", ".join(FORMATS)}')
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out}: is there already and not empty; name a new folder")
+    _check_sources(network)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".insitu-") as made:
@@ -87,6 +88,15 @@ def export(network: Network, out: Path, *, format: str) -> tuple[Path, ...]:  # 
         reason = error.strerror or type(error).__name__
         raise OutputError(f"{out}: cannot be written ({reason}); name another folder") from None
     return tuple(sorted(path for path in out.rglob("*") if path.is_file()))
+
+
+def _check_sources(network: Network) -> None:
+    """Refuse a folder that has lost some of its C."""
+    own = f"insitu_{network.name}"
+    wanted = (f"{own}.h", f"{own}.c", f"{own}_data.h", f"{own}_data.c", "runtime/insitu.h")
+    missing = [name for name in wanted if not (network.folder / name).is_file()]
+    if missing:
+        raise OutputError(f"{network.folder}: {', '.join(missing)} is missing; compile it again")
 
 
 def _copy(network: Network, headers: Path, sources: Path) -> list[Path]:
