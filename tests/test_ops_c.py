@@ -21,7 +21,9 @@ from made_cases import examples, networks
 
 from insitu.artifacts import RunResult
 from insitu.build import build_firmware, ports
+from insitu.config import parse_update
 from insitu.graph.model import Graph
+from insitu.graph.scheme import Scheme
 from insitu.run import emulator
 from insitu.run.stream import Stream
 
@@ -114,11 +116,37 @@ def test_c_of_any_network_on_a_core_equals_the_reference(
 # what the references call is what the header declares
 
 RUNTIME = ports().parent
-HEADER = re.sub(
-    r"/\*.*?\*/", "", (RUNTIME / "include/insitu_kernels.h").read_text(), flags=re.DOTALL
+DECLARED = "".join(
+    (RUNTIME / f"include/insitu_kernels{kind}.h").read_text() for kind in ("", "_f32")
 )
-NOT_NODES = {"insitu_quantize_input_f32", "insitu_argmax_f32"}
-"""What the generated functions call around the nodes."""
+HEADER = re.sub(r"/\*.*?\*/", "", DECLARED, flags=re.DOTALL)
+NOT_NODES = {
+    "insitu_quantize_input_f32",
+    "insitu_argmax_f32",
+    "insitu_conv_row_gradient",
+    "insitu_conv_row_gradient_f32",
+    "insitu_add_products_f32",
+    "insitu_rows_times_f32",
+    "insitu_rows_times_two_f32",
+    "insitu_scale_f32",
+}
+"""What the generated functions call around the nodes, and kernels each other."""
+
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {},
+    {"batch": 2},
+    {"batch": 2, "buffer": "int16"},
+    {"weight_decay": 0.1},
+    {"partial": parse_update("dynamic:0.5:1")},
+    {"partial": parse_update("sampled:0.5:1")},
+    {"partial": parse_update("static:*=0.5")},
+    {"partial": parse_update("bias")},
+)
+SCHEMES = (
+    *(Scheme(precision=p, **o) for p in ("uint8", "float32") for o in OPTIONS),
+    Scheme(preset="paper", batch=2),
+    Scheme(preset="paper", batch=2, error_range="moving"),
+)
 
 
 def struct_fields() -> dict[str, list[tuple[str, str]]]:
@@ -137,8 +165,17 @@ def struct_fields() -> dict[str, list[tuple[str, str]]]:
 STRUCTS = struct_fields()
 ALL_CALLS = {
     call.function: call
-    for case in (*ZOO.values(), CASES["linear-clipped-scores"], CASES["max"], CASES["last-1"])
-    for step in [Compiled(case).step]
+    for case, schemes in (
+        *((case, SCHEMES[: len(OPTIONS) * 2]) for case in ZOO.values()),
+        (CASES["linear-clipped-scores"], SCHEMES[:1]),
+        (CASES["max"], SCHEMES[:1]),
+        (CASES["last-1"], SCHEMES[:1]),
+        (CASES["max"], SCHEMES[-2:]),
+        (CASES["conv-odd"], (*SCHEMES[-2:], Scheme(precision="mixed"))),
+        (CASES["linear"], SCHEMES[-2:]),
+    )
+    for scheme in schemes
+    for step in [Compiled(case, scheme).step]
     for node in step.nodes
     if node.op.c_call is not None
     for call in [node.op.c_call(node, step)]
@@ -158,7 +195,10 @@ def assert_fields(params: Any, name: str) -> None:
 def test_a_call_gives_every_field_of_its_struct_in_order(function: str) -> None:
     """A designated initialiser that leaves a field out would silently be zero."""
     call = ALL_CALLS[function]
-    assert_fields(call.params, call.params_type)
+    if call.params_type:
+        assert_fields(call.params, call.params_type)
+    else:
+        assert not call.params
 
 
 def parameters(function: str) -> list[str]:
@@ -171,9 +211,11 @@ def parameters(function: str) -> list[str]:
 def test_a_call_gives_every_argument_that_is_declared(function: str) -> None:
     """What starts with ? is a quantization, with ! scratch; the parameter struct comes first."""
     call, declared = ALL_CALLS[function], parameters(function)
-    assert declared[0] == f"const {call.params_type} *{declared[0].split('*')[-1]}"
-    assert len(call.arguments) == len(declared) - 1
-    for argument, wanted in zip(call.arguments, declared[1:], strict=True):
+    if call.params_type:
+        first = declared.pop(0)
+        assert first == f"const {call.params_type} *{first.split('*')[-1]}"
+    assert len(call.arguments) == len(declared)
+    for argument, wanted in zip(call.arguments, declared, strict=True):
         assert argument.startswith("?") == wanted.startswith("const insitu_qparams_t *")
         assert argument.startswith("!") == (wanted == "void *scratch")
 
