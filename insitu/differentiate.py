@@ -15,6 +15,7 @@ from insitu.fixed_point import seed_generator
 from insitu.graph.builder import Builder
 from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
 from insitu.graph.scheme import Scheme
+from insitu.ops.add import emit_sum_of_errors
 from insitu.ops.buffer import emit_batch_count
 from insitu.ops.loss import emit_loss
 from insitu.ops.rows import GENERATOR, LEARNING_RATE
@@ -34,7 +35,7 @@ def differentiate(
         rate, seed: of a model that was only initialised.
 
     Raises:
-        ModelError: an op on the way has no gradient, or a tensor with a gradient has two readers.
+        ModelError: an op on the way has no gradient.
     """
     builder = Builder(graph.name, graph, scheme=scheme)
     builder.input(LABEL, (1,), dtype="int32")
@@ -63,12 +64,7 @@ def differentiate(
             x = node.inputs[index]
             if index not in wanted:
                 continue
-            if x in errors:
-                raise ModelError(
-                    f'{graph.name}: "{x}" is read by {len(graph.consumers(x))} nodes; branches '
-                    "can only be trained behind the last join"
-                )
-            errors[x] = dx
+            errors[x] = emit_sum_of_errors(builder, x, errors[x], dx) if x in errors else dx
     graph = builder.finish((scores, loss), keep=(LEARNING_RATE, GENERATOR))
     return _constant_where_still(_without_dead_nodes(graph))
 
@@ -86,7 +82,7 @@ def _with_gradient(graph: Graph) -> set[str]:
         if any(graph.tensors[node.inputs[i]].kind is Kind.STATE for i in node.op.weights):
             needed.add(node.inputs[node.op.weights[0]])
             needed.add(node.outputs[0])
-        elif any(name in needed for name in node.inputs[:1]):
+        elif any(name in needed for name in node.inputs):
             needed.add(node.outputs[0])
     return needed
 

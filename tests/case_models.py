@@ -38,10 +38,14 @@ def float_graph(case: Case) -> Graph:
     rng = np.random.default_rng(case.seed)
     builder = Builder("case")
     x = builder.input(INPUT, case.shape)
+    made = [x]
     for index, layer in enumerate(case.layers, start=1):
         name = layer.name or f"{layer.op}{index}"
-        inputs = (x, *_constants(builder, name, layer, builder.tensors[x].shape, case, rng))
+        read = tuple(made[position] for position in layer.of or (-1,))
+        shape = builder.tensors[read[0]].shape
+        inputs = (*read, *_constants(builder, name, layer, shape, case, rng))
         (x,) = builder.node(OPS[layer.op], inputs, name=name, attributes=layer.attributes)
+        made.append(x)
     return builder.finish((x,))
 
 

@@ -25,6 +25,8 @@ class Layer:
         weights: "normal", "zero" (all), "zero-rows" (every other row), "tiny-rows" (every other
             row a 5000th of the others), "large" (30 times the others).
         out, kernel: output channels or features, and the window, of layers with weights.
+        of: positions of the layers that it reads, from 1; 0 is the sample. By default the layer
+            before it.
     """
 
     op: str
@@ -33,6 +35,7 @@ class Layer:
     kernel: tuple[int, int] = (1, 1)
     weights: str = "normal"
     name: str = ""
+    of: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,10 @@ def average_pool(
 
 def unflatten(*shape: int) -> Layer:
     return Layer("unflatten", {"shape": shape})
+
+
+def add(*of: int, subtract: bool = False) -> Layer:
+    return Layer("add", {"subtract": subtract}, of=of)
 
 
 RELU = clip(0.0, math.inf)
@@ -190,6 +197,35 @@ LAYOUTS = {
     "clip-below-0": Case((6, 6, 2), (FRONT, max_pool(), clip(-2.0, -0.5), *HEAD)),
 }
 
+BRANCHES = {
+    "residual": after_front(conv(3, padding=ALL_1), RELU, conv(3, padding=ALL_1), add(2, 5), RELU),
+    "residual-clipped": after_front(conv(3, padding=ALL_1), add(2, 3), clip(-0.5, 1.0)),
+    "residual-frozen": after_front(
+        conv(3, padding=ALL_1), RELU, add(2, 4), RELU, conv(4), RELU, trained="last:2"
+    ),
+    "residual-projected": after_front(
+        *(conv(5, stride=(2, 2), padding=ALL_1), RELU, conv(5, padding=ALL_1)),
+        *(conv(5, (1, 1), (2, 2), of=(2,)), add(6, 5), RELU),
+        shape=(6, 8, 2),
+    ),
+    "residual-behind-frozen": after_front(conv(3, padding=ALL_1), add(2, 3), trained="conv1"),
+    "difference": after_front(conv(3, padding=ALL_1), add(2, 3, subtract=True), RELU),
+    "difference-turned": after_front(conv(3, padding=ALL_1), add(3, 2, subtract=True), RELU),
+    "added-to-itself": after_front(add(2, 2), conv(3), RELU),
+    "taken-from-itself": after_front(add(2, 2, subtract=True), conv(3), RELU),
+    "three-readers": after_front(
+        *(conv(3, padding=ALL_1), conv(3, (1, 1), of=(2,)), add(3, 4), add(5, 2), RELU),
+    ),
+    "sum-of-the-input": Case((5, 6, 3), (conv(3, padding=ALL_1), RELU, add(0, 2), RELU, *HEAD)),
+    "sum-at-the-end": Case((6,), (linear(5), RELU, linear(5), add(2, 3))),
+    "error-of-two-scales": after_front(
+        *(average_pool(), conv(3, (2, 2), of=(2,), stride=(2, 2)), add(3, 4), RELU)
+    ),
+    "two-errors-saturate": Case(
+        (6,), (linear(5), RELU, linear(5, weights="large"), add(2, 3), linear(3, weights="large"))
+    ),
+}
+
 ENDS = {
     "ends-in-average": Case(
         (6, 6, 2), (FRONT, RELU, conv(4), average_pool((4, 4), (4, 4)), FLATTEN)
@@ -272,6 +308,15 @@ ZOO = {
             *(average_pool((1, 1), (1, 1)), FLATTEN),
         ),
     ),
+    "zoo-branches": Case(
+        (8, 8, 3),
+        (
+            *(conv(3, padding=ALL_1), RELU, conv(3, padding=ALL_1), add(2, 3), RELU),
+            *(conv(4, (3, 3), (2, 2), ALL_1), RELU, conv(4, (1, 1), (2, 2), of=(5,))),
+            *(add(7, 8, subtract=True), average_pool(), conv(4, (2, 2), (2, 2), of=(9,))),
+            *(add(10, 11), RELU, *HEAD),
+        ),
+    ),
     "zoo-frozen": Case(
         (8, 8, 1),
         (
@@ -288,6 +333,7 @@ CASES = {
     **POOLS,
     **LINEARS,
     **LAYOUTS,
+    **BRANCHES,
     **ENDS,
     **PARTS,
     **WEIGHTS,

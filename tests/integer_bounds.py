@@ -156,6 +156,38 @@ def average(run: Executed, node: Node) -> None:
     _assert_within(node, run.steps(node.outputs[0]), wanted, 0.5)
 
 
+def add(run: Executed, node: Node) -> None:
+    """Two multipliers, each half a unit of 2^-14 and two float operations off; rounded once.
+
+    Where a multiplier is held the result saturates whatever the other one adds; where the result
+    is clamped the bound stands on the grid: another 1/2.
+    """
+    y = node.outputs[0]
+    q, scale = run.q(y), run.scale(y)
+    ratios = [run.scale(name) / scale for name in node.inputs]
+    sign = -1 if node.attributes["subtract"] else 1
+    terms = [run.steps(n) * r for n, r in zip(node.inputs, ratios, strict=True)]
+    wanted = np.clip(terms[0] + sign * terms[1], q.clip_min / scale, q.clip_max / scale)
+    size = sum(np.abs(run.steps(name)) for name in node.inputs)
+    bound = 0.5 + size * 0.51 * 2.0**-14 + 2 * U * sum(np.abs(t) for t in terms)
+    assert max(ratios) < 256
+    got = run.integers(y)
+    clamped = (got == q.clamp_min) | (got == q.clamp_max)
+    _assert_within(node, got, np.clip(wanted + q.zero_point, -128, 127), bound + 0.5 * clamped)
+    if len(node.outputs) > 1:
+        exact = terms[0] + sign * terms[1]
+        seen = np.asarray([min(exact.min(), 0), max(exact.max(), 0)])
+        _assert_within(node, run.integers(node.outputs[1]), seen, bound.max())
+
+
+def add_errors(run: Executed, node: Node) -> None:
+    """A multiplier is half a unit of 2^-14 off; rounded once, saturating at 127."""
+    e = node.outputs[0]
+    terms = [run.real(name) / run.scale(e) for name in node.inputs]
+    bound = 0.5 + sum(np.abs(run.steps(name)) for name in node.inputs) * 0.51 * 2.0**-14
+    _assert_within(node, run.steps(e), np.clip(sum(terms), -127, 127), bound)
+
+
 def clip(run: Executed, node: Node) -> None:
     """The bounds stand on the grid: half a step where they hold. Both lie within its range."""
     x, y = node.inputs[0], node.outputs[0]
@@ -309,6 +341,9 @@ RULES: dict[str, Rule] = {
     "flatten_grad": exact,
     "unflatten_grad": exact,
     "average_pool": average,
+    "add": add,
+    "add_errors": add_errors,
+    "negate": exact,
     "clip": clip,
     "clip_grad": clip_grad,
     "conv_grad_input": grad_input,

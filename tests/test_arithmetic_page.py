@@ -48,6 +48,24 @@ def test_rounding_is_as_the_page_says(page: dict[str, Any]) -> None:
             )
 
 
+def test_branches_meet_as_the_page_says(page: dict[str, Any]) -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(100):
+        scales, zeros = rng.uniform(0.01, 1, 3).astype(F32), rng.integers(-128, 128, 3)
+        a, b = rng.integers(-128, 128, (2, 5)).astype(np.int8)
+        quantized = [QParams(np.asarray(s), int(z)) for s, z in zip(scales, zeros, strict=True)]
+        sign = int(rng.choice([-1, 1]))
+        node = Node("sum", OPS["add"], ("a", "b"), ("y",), {"subtract": sign < 0})
+        assert node.op.integer_reference is not None
+        values = [Value(a, quantized[0]), Value(b, quantized[1])]
+        (y,) = node.op.integer_reference(node, values, [quantized[2]])
+        first, second = (page["multiplier"](s, scales[2]) for s in scales[:2])
+        integers = (int(z) for z in zeros)
+        rest = (first, sign * second, *integers, -128, 127)
+        wanted = [page["meet"](int(p), int(q), *rest) for p, q in zip(a, b, strict=True)]
+        assert y.tolist() == wanted
+
+
 def test_rescaling_is_as_the_page_says(page: dict[str, Any]) -> None:
     rng = np.random.default_rng(2)
     for exponent in rng.uniform(-30, 14, 200):

@@ -43,7 +43,7 @@ RECORDS = 24
 
 NO_LINEAR_LAYER = {
     *(name for name in CASES if name.startswith("ends-in-")),
-    *("first-only", "middle-only", "zoo-1d"),
+    *("first-only", "middle-only", "zoo-1d", "residual-behind-frozen"),
 }
 """Cases in which "mixed" has nothing to keep in float."""
 

@@ -23,7 +23,7 @@ def test_all_unsupported_nodes_are_named_at_once_and_the_walk_goes_on(tmp_path: 
         node("Conv", "x w", "c", "narrow", group=2, pads=[1, 1, 1, 1]),
         node("Sigmoid", "c", "s", "gate"),
         node("Mul", "c s", "m", "swish"),
-        node("Add", "m c", "a", "residual"),
+        node("Sin", "m", "a", "wave"),
         node("Conv", "a w2", "d", "wide", dilations=[2, 2]),
         node("Softmax", "d", "e", "attention"),
         node("MyOp", "e", "o", "mine"),
@@ -41,13 +41,13 @@ def test_all_unsupported_nodes_are_named_at_once_and_the_walk_goes_on(tmp_path: 
         ("Conv", "narrow"),
         ("Sigmoid", "gate"),
         ("Mul", "swish"),
-        ("Add", "residual"),
+        ("Sin", "wave"),
         ("Conv", "wide"),
         ("Softmax", "attention"),
         ("MyOp", "mine"),
     ]
     shapes = {n.name: result.graph.tensors[n.outputs[0]].shape for n in result.graph.nodes}
-    assert shapes["narrow"] == shapes["residual"] == (9, 8, 4)
+    assert shapes["narrow"] == shapes["wave"] == (9, 8, 4)
     assert shapes["wide"] == shapes["relu"] == (5, 4, 6)
     assert shapes["fc"] == (3,)
 
@@ -68,7 +68,13 @@ def test_a_node_of_unknown_shape_does_not_stop_the_walk(tmp_path: Path) -> None:
 
 IMAGE = [2, 6, 6]
 UNSUPPORTED: dict[str, tuple[onnx.ModelProto, str]] = {
-    "residual": (model([1, 4], [node("Add", "x x")]), "residual"),
+    "sum-of-shapes": (
+        model(
+            [1, *IMAGE],
+            [node("GlobalAveragePool", "x", "g"), node("Add", "x g", "s"), node("Flatten", "s")],
+        ),
+        "[1, 2, 6, 6] and [1, 2, 1, 1]",
+    ),
     "add-after-relu": (
         model([1, 4], [node("Relu", "x", "r"), node("Add", "r c")], {"c": normal(4)}),
         "not the output of a convolution or linear layer alone",

@@ -66,6 +66,7 @@ Translation = Callable[[Node, list[Array]], tuple[str, list[Array], dict[str, An
 TRANSLATIONS: dict[str, Translation] = {
     "conv": _conv,
     "linear": _linear,
+    "add": lambda node, data: ("Sub" if node.attributes["subtract"] else "Add", [], {}),
     "clip": _clip,
     "average_pool": _average,
     "unflatten": _unflatten,
@@ -85,7 +86,8 @@ def of_onnxruntime(graph: Graph, x: Array) -> dict[str, Array]:
     """Every node's output, channels first."""
     nodes, constants = [], []
     for node in graph.nodes:
-        data = [graph.tensors[name].data for name in node.inputs[1:]]
+        data = [graph.tensors[name].data for name in node.inputs]
+        read = [name for name in node.inputs if graph.tensors[name].data is None]
         op, arrays, attributes = TRANSLATIONS[node.op.name](
             node, [d for d in data if d is not None]
         )
@@ -94,7 +96,7 @@ def of_onnxruntime(graph: Graph, x: Array) -> dict[str, Array]:
             numpy_helper.from_array(np.ascontiguousarray(array), name)
             for array, name in zip(arrays, names, strict=True)
         ]
-        nodes.append(helper.make_node(op, [node.inputs[0], *names], node.outputs, **attributes))
+        nodes.append(helper.make_node(op, [*read, *names], node.outputs, **attributes))
     first = channels_first(x)
     inputs = [helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, first.shape)]
     wanted = [node.outputs[0] for node in graph.nodes]
@@ -138,9 +140,10 @@ def assert_same(case: Case) -> None:
 
 def run(node: Node, values: dict[str, Array], graph: Graph) -> list[Array]:
     assert node.op.float_reference is not None
-    constants = [graph.tensors[name].data for name in node.inputs[1:]]
-    data = [c.astype(np.float64) for c in constants if c is not None]
-    return list(node.op.float_reference(node.attributes, [values[node.inputs[0]], *data]))
+    constants = {name: graph.tensors[name].data for name in node.inputs}
+    data = {n: c.astype(np.float64) for n, c in constants.items() if c is not None}
+    arguments = [data[name] if name in data else values[name] for name in node.inputs]
+    return list(node.op.float_reference(node.attributes, arguments))
 
 
 def evaluate_sizes(node: Node, values: dict[str, Array], graph: Graph) -> list[Array]:
@@ -150,6 +153,8 @@ def evaluate_sizes(node: Node, values: dict[str, Array], graph: Graph) -> list[A
         assert gamma is not None and beta is not None and mean is not None and variance is not None
         scale = np.abs(gamma / np.sqrt(variance + node.attributes["epsilon"]))
         return [(np.abs(values[node.inputs[0]]) + np.abs(mean)) * scale + np.abs(beta)]
+    if node.op.name == "add":
+        return [np.abs(values[node.inputs[0]]) + np.abs(values[node.inputs[1]])]
     if not node.op.weights and node.op.name != "average_pool":
         return [np.abs(run(node, values, graph)[0])]
     bare = replace(node, attributes={k: v for k, v in node.attributes.items() if k != "clip"})

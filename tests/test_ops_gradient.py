@@ -58,7 +58,7 @@ def clipped(x: Any, attributes: Any) -> Any:
 
 
 def of_torch(node: Node, x: Any, data: list[Any]) -> Any:
-    """One node, maps channels first."""
+    """One node, maps channels first; data: its other inputs."""
     attributes, functional = node.attributes, torch.nn.functional
     match node.op.name:
         case "conv":
@@ -71,6 +71,8 @@ def of_torch(node: Node, x: Any, data: list[Any]) -> Any:
             features = x.permute(0, 2, 3, 1) if x.ndim == 4 else x
             y = functional.linear(features.reshape(len(x), -1), data[0], data[1])
             return clipped(y, attributes)
+        case "add":
+            return clipped(x - data[0] if attributes["subtract"] else x + data[0], attributes)
         case "clip":
             return clipped(x, attributes)
         case "max_pool":
@@ -93,10 +95,11 @@ def torch_step(graph: Graph, x: Array, labels: Array) -> dict[str, Array]:
         for t in graph.tensors.values()
         if t.data is not None
     }
-    value = torch.tensor(x.transpose(0, 3, 1, 2) if x.ndim == 4 else x)
+    values = {**tensors, INPUT: torch.tensor(x.transpose(0, 3, 1, 2) if x.ndim == 4 else x)}
     for node in graph.nodes:
-        value = of_torch(node, value, [tensors[name] for name in node.inputs[1:]])
-    scores = value.reshape(len(x), -1)
+        first, *others = (values[name] for name in node.inputs)
+        values[node.outputs[0]] = of_torch(node, first, others)
+    scores = values[graph.outputs[0]].reshape(len(x), -1)
     loss = torch.nn.functional.cross_entropy(scores, torch.tensor(labels), reduction="sum")
     loss.backward()
     return {
@@ -112,7 +115,7 @@ def bound(graph: Graph, values: dict[str, Array]) -> float:
     there are `terms` again in all; each side rounds every sum and product by 2^-53.
     """
     activations = max(np.abs(v).max() for n, v in values.items() if n == INPUT or ".y" in n)
-    errors = max(np.abs(v).max() for n, v in values.items() if ".d" in n)
+    errors = max(np.abs(v).max() for n, v in values.items() if ".d" in n or ".error" in n)
     terms = sum(t.size for t in graph.tensors.values()) * BATCH
     largest = max(activations, 1) * max(errors, 1)
     return float(2 * terms * 2.0**-53 * largest * RATE) + 2.0**-52

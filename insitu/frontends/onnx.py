@@ -56,6 +56,7 @@ IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {
     "Reshape": onnx_layout.reshape,
     "Softmax": onnx_layout.softmax,
     "Squeeze": onnx_layout.squeeze,
+    "Sub": onnx_layers.subtract,
     "Transpose": onnx_layout.transpose,
     "Unsqueeze": onnx_layout.unsqueeze,
 }

@@ -146,13 +146,11 @@ def batch_norm(scope: Scope, op: Operation) -> None:
 
 
 def add(scope: Scope, op: Operation) -> None:
-    """Add of a constant to a layer's output joins the layer's bias; no other is supported."""
+    """Add of two activations; that of a constant joins the bias of the layer before it."""
     constant = next((i for i, name in enumerate(op.inputs) if name in scope.constants), None)
     if constant is None:
-        raise NotSupportedError(
-            "it adds two layers' outputs (a residual connection)",
-            "use a network without residual connections",
-        )
+        meet(scope, op)
+        return
     value, shape = scope.value(op, 1 - constant)
     c = scope.floats(op, constant, "summand")
     node = _layer_alone(scope, op.inputs[1 - constant], value)
@@ -177,6 +175,27 @@ def add(scope: Scope, op: Operation) -> None:
     changed = replace(node, inputs=(*node.inputs[:2], name))
     builder.nodes[builder.nodes.index(node)] = changed
     scope.bind(op, 0, value)
+
+
+def meet(scope: Scope, op: Operation, **attributes: bool) -> None:
+    """Add or Sub of two activations."""
+    (_, first), (_, second) = scope.value(op, 0), scope.value(op, 1)
+    if first != second:
+        raise NotSupportedError(
+            f"its inputs have the shapes {list(first)} and {list(second)}, only equal ones meet",
+            "bring both to one shape before it",
+        )
+    scope.emit(op, "add", [scope.in_form(op, 0), scope.in_form(op, 1)], first, **attributes)
+
+
+def subtract(scope: Scope, op: Operation) -> None:
+    """Sub of two activations of one shape."""
+    constant = next((name for name in op.inputs if name in scope.constants), None)
+    if constant is not None:
+        raise NotSupportedError(
+            f'its input "{constant}" is a constant', "put it into the bias of the layer before it"
+        )
+    meet(scope, op, subtract=True)
 
 
 def _layer_alone(scope: Scope, name: str, value: Value) -> Node | None:

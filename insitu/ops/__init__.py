@@ -1,6 +1,7 @@
 """Every operation that there is, by name; a new op is one line here."""
 
 from insitu.graph.model import OpDef
+from insitu.ops.add import add, add_errors, negate
 from insitu.ops.batch_norm import batch_norm
 from insitu.ops.bias import bias_update
 from insitu.ops.buffer import accumulate, apply, count_sample, decay
@@ -49,6 +50,9 @@ OPS: dict[str, OpDef] = {
         apply,
         apply_f32,
         decay,
+        add,
+        add_errors,
+        negate,
         max_pool,
         max_pool_grad,
         average_pool,

@@ -136,16 +136,47 @@ def quantize_layer(quantizer: Any, node: Node, op: OpDef, attributes: Mapping[st
     )
     quantizer.set(node.outputs[0], y[0])
     if trained:
-        assert y_q.range is not None
-        builder.node(
-            follow_range,
-            (y_q.range, y[1]),
-            name=f"{node.name}.follow_range",
-            attributes={"smallest": float(F32(y_q.scale) * F32(255.0 / 64.0))},
-            updates=(y_q.range,),
-            layer=node.name,
-            phase=Phase.UPDATE,
-        )
+        _follow(builder, node, y_q, y[1])
+
+
+def quantize_rescaled(quantizer: Any, node: Node, attributes: Mapping[str, Any]) -> None:
+    """Emit an op without weights whose output has a scale of its own.
+
+    Its range is the calibrated one where nothing before it moves, else it follows what the op
+    puts out; then attribute observe asks for the second output, observed[2].
+    """
+    builder: Builder = quantizer.builder
+    inputs = tuple(quantizer.quantized(name) for name in node.inputs)
+    quantizations = [builder.tensors[name].qparams for name in inputs]
+    moving = any(q is not None and q.range is not None for q in quantizations)
+    clip = node.attributes.get("clip", UNCLIPPED)
+    y_q = activation_qparams(quantizer, node, clip, followed=moving)
+    y = builder.node(
+        node.op,
+        inputs,
+        name=node.name,
+        outputs=(f"{node.name}.y", f"{node.name}.observed"),
+        attributes={**attributes, "observe": moving},
+        qparams=(y_q, y_q),
+        layer=node.name,
+    )
+    quantizer.set(node.outputs[0], y[0])
+    if moving:
+        _follow(builder, node, y_q, y[1])
+
+
+def _follow(builder: Builder, node: Node, y_q: QParams, observed: str) -> None:
+    """Let the range of an output follow what was observed, from the next step on."""
+    assert y_q.range is not None
+    builder.node(
+        follow_range,
+        (y_q.range, observed),
+        name=f"{node.name}.follow_range",
+        attributes={"smallest": float(F32(y_q.scale) * F32(255.0 / 64.0))},
+        updates=(y_q.range,),
+        layer=node.name,
+        phase=Phase.UPDATE,
+    )
 
 
 def _moving_inputs(quantizer: Any, node: Node, x: str, y_q: QParams) -> tuple[str, ...]:

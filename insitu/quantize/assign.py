@@ -107,17 +107,20 @@ class Quantizer:
     def keep(self, node: Node) -> None:
         """Emit a node as it is, in float32."""
         kind = Kind.STATE if self.is_trained(node) else Kind.CONSTANT
+        parameters = [name for name in node.inputs if name not in self._names]
         constants = [
             self.builder.constant(f"{node.name}.{key}", _positive_zero(self.data(t)), kind=kind)
-            for key, t in zip(("w", "bias"), node.inputs[1:], strict=False)
+            for key, t in zip(("w", "bias"), parameters, strict=False)
         ]
-        inputs = (self._floating(node), *constants)
-        (y,) = self.builder.node(node.op, inputs, name=node.name, attributes=node.attributes)
+        inputs = [self._floating(node, name) for name in node.inputs if name in self._names]
+        (y,) = self.builder.node(
+            node.op, (*inputs, *constants), name=node.name, attributes=node.attributes
+        )
         self.set(node.outputs[0], y)
 
-    def _floating(self, node: Node) -> str:
-        """The node's input in float32."""
-        x = self._names[node.inputs[0]]
+    def _floating(self, node: Node, name: str) -> str:
+        """An activation that the node reads, in float32."""
+        x = self._names[name]
         if self.builder.tensors[x].dtype == "float32":
             return x
         (y,) = self.builder.node(

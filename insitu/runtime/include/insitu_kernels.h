@@ -267,6 +267,31 @@ void insitu_clip_grad_s8(const insitu_clip_params_t *p, const insitu_qparams_t *
 void insitu_layer_clip_grad_s8(const insitu_size_params_t *p, const insitu_qparams_t *y_q,
                                const int8_t *dy, const int8_t *y, int8_t *dx);
 
+/* ---- add.c: where two branches meet ---------------------------------------------------------- */
+
+typedef struct {
+  int32_t size;
+  int32_t sign; /* of b: 1 or -1 */
+} insitu_add_params_t;
+
+/* y = clamp(zero_y + ((a - zero_a) M_a + sign (b - zero_b) M_b + 2^13) >> 14),
+ * M = round(2^14 scale / scale_y), held to 2^22. observed as for conv. y may be a or b. */
+void insitu_add_s8(const insitu_add_params_t *p, const insitu_qparams_t *a_q,
+                   const insitu_qparams_t *b_q, const insitu_qparams_t *y_q, const int8_t *a,
+                   const int8_t *b, int8_t *y, int32_t *observed);
+
+typedef struct {
+  int32_t size;
+  int32_t first, second; /* multipliers, at most 2^14 */
+} insitu_add_errors_params_t;
+
+/* e = sat127((a first + b second + 2^13) >> 14). e may be a or b. */
+void insitu_add_errors_s8(const insitu_add_errors_params_t *p, const int8_t *a, const int8_t *b,
+                          int8_t *e);
+
+/* e = -a; e may be a. */
+void insitu_negate_s8(const insitu_size_params_t *p, const int8_t *a, int8_t *e);
+
 /* ---- structures.c: which rows learn from a sample ------------------------------------------- */
 
 typedef struct {

@@ -142,6 +142,13 @@ void insitu_average_pool_grad_f32(const insitu_pool_params_t *p, const float *dy
 /* y = min(max(x, min), max); y may be x. */
 void insitu_clip_f32(const insitu_clip_params_t *p, const float *x, float *y);
 
+/* y = a + b, y = a - b, held to [min, max]; y may be a or b. */
+void insitu_add_f32(const insitu_clip_params_t *p, const float *a, const float *b, float *y);
+void insitu_subtract_f32(const insitu_clip_params_t *p, const float *a, const float *b, float *y);
+
+/* y = -x; y may be x. */
+void insitu_negate_f32(const insitu_size_params_t *p, const float *x, float *y);
+
 /* dx = dy where x is strictly between min and max, else 0; dx may be dy. */
 void insitu_clip_grad_f32(const insitu_clip_params_t *p, const float *dy, const float *x,
                           float *dx);

@@ -1,12 +1,30 @@
-/* Float, element by element: clip, order, errors on their way to int8.
- * Twin: insitu/ops/clip.py, layout.py, loss.py. */
+/* Float, element by element: clip, sums, order, errors on their way to int8.
+ * Twin: insitu/ops/add.py, clip.py, layout.py, loss.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_f32.h"
 
+static float insitu_held(const insitu_clip_params_t *p, float v) {
+  return v < p->min ? p->min : v > p->max ? p->max : v;
+}
+
 void insitu_clip_f32(const insitu_clip_params_t *p, const float *x, float *y) {
-  const float min = p->min, max = p->max;
   for (int32_t i = 0; i < p->size; i++)
-    y[i] = x[i] < min ? min : x[i] > max ? max : x[i];
+    y[i] = insitu_held(p, x[i]);
+}
+
+void insitu_add_f32(const insitu_clip_params_t *p, const float *a, const float *b, float *y) {
+  for (int32_t i = 0; i < p->size; i++)
+    y[i] = insitu_held(p, a[i] + b[i]);
+}
+
+void insitu_subtract_f32(const insitu_clip_params_t *p, const float *a, const float *b, float *y) {
+  for (int32_t i = 0; i < p->size; i++)
+    y[i] = insitu_held(p, a[i] - b[i]);
+}
+
+void insitu_negate_f32(const insitu_size_params_t *p, const float *x, float *y) {
+  for (int32_t i = 0; i < p->size; i++)
+    y[i] = -x[i];
 }
 
 void insitu_clip_grad_f32(const insitu_clip_params_t *p, const float *dy, const float *x,
