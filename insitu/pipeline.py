@@ -61,7 +61,7 @@ def load(path: str | Path) -> Model:
 
 
 def compile(  # noqa: A001 - insitu.compile is what it is called by its users
-    model: Model,
+    model: Model | str | Path,
     *,
     calibration: Array | Samples,
     training: TrainingConfig | None = None,
@@ -73,7 +73,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     """Quantize, differentiate, plan, generate, and measure on the emulated board.
 
     Args:
-        model: from `load`.
+        model: from `load`, or the path that `load` takes.
         calibration: x[n, ...], channels first, as the network will see it.
         board: name, or path of a board's TOML file.
         name: of the C symbols, "insitu_NAME".
@@ -84,6 +84,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         ConfigError, BoardError: a choice that makes no sense.
         FitError: the network does not fit the board; `figures` says what it needs.
     """
+    model = model if isinstance(model, Model) else load(model)
     training = training or TrainingConfig()
     target = board if isinstance(board, Board) else find_board(board)
     check_name(name)
