@@ -26,6 +26,7 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.by_type import by_type, exact, finite, held
+from insitu.ops.quantization import keeps_quantization
 
 
 def clip_error(builder: Builder, node: Node, dy: str) -> str:
@@ -89,18 +90,6 @@ def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[
     return {0: dx}
 
 
-def _quantize(quantizer: Any, node: Node) -> None:
-    x = quantizer.quantized(node.inputs[0])
-    (y,) = quantizer.builder.node(
-        clip,
-        (x,),
-        name=node.name,
-        attributes=node.attributes,
-        qparams=(quantizer.builder.tensors[x].qparams,),
-    )
-    quantizer.set(node.outputs[0], y)
-
-
 def _simplify(rewriter: Any, node: Node) -> bool:
     """Become part of the layer before it."""
     producer = rewriter.sole_producer(node)
@@ -152,7 +141,7 @@ clip = OpDef(
     ],
     integer_reference=exact(_integer, _exact_float),
     vjp=_vjp,
-    quantize=_quantize,
+    quantize=keeps_quantization,
     simplify=_simplify,
     c_call=by_type(_c_call, _float_c("insitu_clip_f32")),
     in_place=((0, 0),),

@@ -28,6 +28,7 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.by_type import is_float, suffix
+from insitu.ops.quantization import keeps_quantization
 
 
 def channels_first(x: Array) -> Array:
@@ -92,18 +93,6 @@ def _vjp(gradient: str) -> Any:
     return vjp
 
 
-def _quantize(quantizer: Any, node: Node) -> None:
-    x = quantizer.quantized(node.inputs[0])
-    (y,) = quantizer.builder.node(
-        node.op,
-        (x,),
-        name=node.name,
-        attributes=node.attributes,
-        qparams=(quantizer.builder.tensors[x].qparams,),
-    )
-    quantizer.set(node.outputs[0], y)
-
-
 def _simplify_flatten(rewriter: Any, node: Node) -> bool:
     """Disappear where order does not matter, or into the columns of the layer behind."""
     x = rewriter.tensor(node.inputs[0])
@@ -148,7 +137,7 @@ flatten = OpDef(
     float_reference=_flatten_float,
     integer_reference=_flatten_integer,
     vjp=_vjp("flatten_grad"),
-    quantize=_quantize,
+    quantize=keeps_quantization,
     simplify=_simplify_flatten,
     c_call=_c_call("insitu_flatten"),
 )
@@ -160,7 +149,7 @@ unflatten = OpDef(
     float_reference=_unflatten_float,
     integer_reference=_unflatten_integer,
     vjp=_vjp("unflatten_grad"),
-    quantize=_quantize,
+    quantize=keeps_quantization,
     c_call=_c_call("insitu_unflatten"),
 )
 """x[c * h * w] -> y[h, w, c], reading channels first. Attribute shape = (h, w, c)."""

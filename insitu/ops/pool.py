@@ -30,6 +30,7 @@ from insitu.graph.model import (
 )
 from insitu.ops.by_type import exact, is_float, suffix
 from insitu.ops.geometry import output_size, scatter, taps, windows
+from insitu.ops.quantization import keeps_quantization
 from insitu.ops.sums import sum_of
 
 
@@ -155,18 +156,6 @@ def _pool_vjp(gradient: Any, *, with_x: bool) -> Any:
     return vjp
 
 
-def _quantize(quantizer: Any, node: Node) -> None:
-    x = quantizer.quantized(node.inputs[0])
-    (y,) = quantizer.builder.node(
-        node.op,
-        (x,),
-        name=node.name,
-        attributes=node.attributes,
-        qparams=(quantizer.builder.tensors[x].qparams,),
-    )
-    quantizer.set(node.outputs[0], y)
-
-
 def _params(node: Node, x: tuple[int, ...], y: tuple[int, ...]) -> dict[str, int | float]:
     """Fields of insitu_pool_params_t."""
     kernel, stride, padding = _geometry(node.attributes)
@@ -225,7 +214,7 @@ max_pool = OpDef(
     float_reference=_max_float,
     integer_reference=exact(_max_integer, _max_exact_float),
     vjp=_pool_vjp(lambda: max_pool_grad, with_x=True),
-    quantize=_quantize,
+    quantize=keeps_quantization,
     c_call=_forward_c("insitu_max_pool"),
 )
 """Attributes kernel, stride, padding; padding never wins."""
@@ -359,7 +348,7 @@ average_pool = OpDef(
     float_reference=_average_float,
     integer_reference=exact(_average_integer, _average_exact_float),
     vjp=_pool_vjp(lambda: average_pool_grad, with_x=False),
-    quantize=_quantize,
+    quantize=keeps_quantization,
     bounds=_average_bounds,
     c_call=_forward_c("insitu_average_pool"),
 )
