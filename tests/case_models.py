@@ -66,7 +66,8 @@ def _constants(
             "variance": rng.uniform(0.5, 2, channels),
         }
     elif layer.op == "conv":
-        parameters = _weights(layer, (layer.out, *layer.kernel, shape[-1]), case, rng)
+        channels = shape[-1] // layer.attributes.get("groups", 1)
+        parameters = _weights(layer, (layer.out, *layer.kernel, channels), case, rng)
     elif layer.op == "linear":
         parameters = _weights(layer, (layer.out, int(np.prod(shape))), case, rng)
     else:

@@ -68,6 +68,20 @@ def conv(
     return Layer("conv", {"stride": stride, "padding": padding}, out, kernel, **fields)
 
 
+def grouped(
+    out: int,
+    groups: int,
+    kernel: tuple[int, int] = (3, 3),
+    *,
+    stride: tuple[int, int] = (1, 1),
+    padding: Quad = NONE,
+    dilation: tuple[int, int] = (1, 1),
+    **fields: Any,
+) -> Layer:
+    window = {"stride": stride, "padding": padding, "groups": groups, "dilation": dilation}
+    return Layer("conv", window, out, kernel, **fields)
+
+
 def linear(out: int, **fields: Any) -> Layer:
     return Layer("linear", out=out, **fields)
 
@@ -140,6 +154,66 @@ CONVOLUTIONS = {
     "conv-hard-tanh": after_front(conv(4), clip(-1.0, 1.0)),
     "conv-clip-above-0": after_front(conv(4), clip(0.5, 2.0)),
     "conv-many-channels": Case((4, 4, 9), (conv(17, padding=ALL_1), RELU, conv(19), RELU, *HEAD)),
+}
+
+WIDE = conv(19, (1, 1))
+"""To more channels than are worked on side by side."""
+
+GROUPS = {
+    "depthwise": after_front(grouped(3, 3, padding=ALL_1), RELU),
+    "depthwise-wide": Case((5, 6, 2), (WIDE, RELU, grouped(19, 19, padding=ALL_1), RELU, *HEAD)),
+    "depthwise-16": Case(
+        (5, 6, 2), (conv(16, (1, 1)), RELU, grouped(16, 16, padding=ALL_1), RELU, *HEAD)
+    ),
+    "depthwise-5x5": after_front(grouped(3, 3, (5, 5), padding=(2, 2, 2, 2)), RELU6),
+    "depthwise-7x7": after_front(
+        grouped(3, 3, (7, 7), stride=(2, 2), padding=(3, 3, 3, 3)), RELU, shape=(9, 8, 2)
+    ),
+    "depthwise-asymmetric": after_front(
+        grouped(3, 3, stride=(2, 2), padding=(0, 1, 1, 2)), RELU, shape=(7, 5, 2)
+    ),
+    "depthwise-one-channel": Case(
+        (5, 6, 1), (conv(1, padding=ALL_1), RELU, grouped(1, 1, dilation=(2, 1)), *HEAD)
+    ),
+    "depthwise-1x1": after_front(grouped(3, 3, (1, 1)), RELU),
+    "depthwise-1d": Case(
+        (1, 21, 2),
+        (conv(6, (1, 3)), RELU, grouped(6, 6, (1, 5), stride=(1, 2), padding=(0, 1, 0, 2)), *HEAD),
+    ),
+    "depthwise-dilated": after_front(
+        grouped(3, 3, dilation=(2, 3), padding=(2, 3, 2, 3), stride=(2, 1)), RELU, shape=(7, 9, 2)
+    ),
+    "depthwise-tiny-rows": after_front(
+        grouped(3, 3, padding=ALL_1, weights="tiny-rows"), RELU6, conv(4, (1, 1)), RELU
+    ),
+    "depthwise-over-map": after_front(
+        grouped(3, 3, (3, 3), padding=(4, 3, 3, 4), stride=(3, 2)), RELU, shape=(2, 3, 2)
+    ),
+    "depthwise-first": Case(
+        (6, 7, 3), (grouped(3, 3, padding=ALL_1), RELU, conv(4, (1, 1)), RELU, *HEAD)
+    ),
+    "depthwise-frozen": Case(
+        (6, 7, 3),
+        (FRONT, RELU, grouped(3, 3, padding=ALL_1), RELU, conv(4, (1, 1)), RELU, *HEAD),
+        trained="conv1,conv5",
+    ),
+    "multiplier-2": after_front(grouped(6, 3, padding=ALL_1), RELU),
+    "multiplier-3-stride-2": after_front(grouped(9, 3, stride=(2, 2), dilation=(1, 2)), RELU),
+    "grouped-1x1": Case((5, 4, 6), (conv(6, (1, 1)), RELU, grouped(4, 2, (1, 1)), RELU, *HEAD)),
+    "grouped": Case((5, 6, 2), (conv(6), RELU, grouped(9, 3, padding=(1, 0, 2, 1)), RELU, *HEAD)),
+    "grouped-1d": Case(
+        (1, 17, 2), (conv(4, (1, 3)), RELU, grouped(6, 2, (1, 3), dilation=(1, 2)), RELU, *HEAD)
+    ),
+    "dilated": after_front(grouped(4, 1, dilation=(2, 2), padding=(2, 2, 2, 2)), RELU),
+    "dilated-stride-2": after_front(
+        grouped(4, 1, (2, 3), stride=(2, 3), dilation=(3, 2), padding=(1, 2, 0, 2)), RELU
+    ),
+    "dilated-1d": Case(
+        (1, 23, 2), (conv(3, (1, 3)), RELU, grouped(4, 1, (1, 4), dilation=(1, 3)), RELU, *HEAD)
+    ),
+    "depthwise-ends": Case(
+        (6, 6, 2), (FRONT, RELU, grouped(3, 3), average_pool((4, 4), (4, 4)), FLATTEN)
+    ),
 }
 
 POOLS = {
@@ -317,6 +391,15 @@ ZOO = {
             *(add(10, 11), RELU, *HEAD),
         ),
     ),
+    "zoo-groups": Case(
+        (9, 8, 2),
+        (
+            *(conv(17, (3, 3), padding=ALL_1), RELU, grouped(17, 17, padding=ALL_1), RELU6),
+            *(conv(6, (1, 1)), RELU, grouped(12, 6, (5, 3), stride=(2, 1), padding=(2, 1, 1, 0))),
+            *(RELU, grouped(8, 4, dilation=(1, 2)), RELU, grouped(5, 1, (2, 2), dilation=(1, 2))),
+            *(RELU, FLATTEN, linear(5)),
+        ),
+    ),
     "zoo-frozen": Case(
         (8, 8, 1),
         (
@@ -330,6 +413,7 @@ ZOO = {
 
 CASES = {
     **CONVOLUTIONS,
+    **GROUPS,
     **POOLS,
     **LINEARS,
     **LAYOUTS,

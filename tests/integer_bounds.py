@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from insitu.graph.model import Array, Graph, Node, QParams
-from insitu.ops.conv import conv_grad_weight
-from insitu.ops.geometry import scatter, windows
+from insitu.ops.geometry import scatter
+from insitu.ops.grouped import products, weight_gradient
 from insitu.ops.rows import UNCLIPPED
 
 U = 2.0**-24
@@ -76,9 +76,7 @@ def _assert_within(node: Node, got: Array, wanted: Array, bound: Array | float) 
 def _sums(node: Node, x: Array, w: Array) -> Array:
     """Sums of w x: over windows, or over all features."""
     if node.op.name == "conv":
-        kernel = (w.shape[1], w.shape[2])
-        patches = windows(x[None], kernel, node.attributes["stride"], node.attributes["padding"])[0]
-        return np.asarray(patches.reshape(*patches.shape[:2], -1) @ w.reshape(len(w), -1).T)
+        return np.asarray(products(node.attributes, x[None], w)[0])
     return np.asarray(w.reshape(len(w), -1) @ x.reshape(-1))
 
 
@@ -308,7 +306,7 @@ def update(run: Executed, node: Node) -> None:
     e, centred, scale = run.steps(dy), run.steps(x), run.q(w).scale.astype(np.float64)
     if node.op.name == "conv_update":
         shape = run.step.tensors[w].shape
-        gradient = conv_grad_weight(node.attributes, e[None], centred[None], shape)
+        gradient = weight_gradient(node.attributes, e[None], centred[None], shape)
         errors = e.sum(axis=(0, 1))
         held = run.rate * run.scale(dy) * run.scale(x) / scale >= 0.499
         wrong = np.abs(gradient) * 2.0**-33

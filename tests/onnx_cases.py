@@ -12,7 +12,8 @@ from onnx_models import model, node, normal
 
 
 def conv(shape: tuple[int, ...], out: int, *kernel: int, **attributes: Any) -> onnx.ModelProto:
-    weights = {"w": normal(out, shape[0], *kernel), "b": normal(out)}
+    group = attributes.get("group", 1)
+    weights = {"w": normal(out, shape[0] // group, *kernel), "b": normal(out)}
     return model(["n", *shape], [node("Conv", "x w b", **attributes)], weights)
 
 
@@ -43,6 +44,17 @@ CONVOLUTIONS = {
     "conv-same-stride-over-kernel": conv((2, 7, 7), 3, 1, 2, strides=[3, 3], auto_pad="SAME_UPPER"),
     "conv-same-1x1-stride-2": conv((2, 8, 7), 3, 1, 1, strides=[2, 2], auto_pad="SAME_UPPER"),
     "conv-valid": conv((2, 7, 6), 3, 3, 3, auto_pad="VALID", strides=[2, 2]),
+    "depthwise": conv((4, 6, 5), 4, 3, 3, group=4, pads=[1, 1, 1, 1]),
+    "depthwise-same": conv((4, 7, 6), 4, 5, 3, group=4, strides=[2, 2], auto_pad="SAME_UPPER"),
+    "depthwise-1d": conv((4, 13), 4, 5, group=4, strides=[2], pads=[1, 3]),
+    "depthwise-no-bias": model(
+        [1, 3, 5, 5], [node("Conv", "x w", group=3)], {"w": normal(3, 1, 3, 3)}
+    ),
+    "multiplier": conv((3, 6, 5), 6, 3, 3, group=3),
+    "grouped": conv((6, 6, 5), 4, 3, 3, group=2, strides=[2, 1], pads=[0, 1, 1, 2]),
+    "dilated": conv((2, 9, 8), 3, 3, 2, dilations=[2, 3], pads=[1, 2, 3, 0], strides=[2, 1]),
+    "dilated-valid": conv((2, 9, 8), 3, 3, 3, dilations=[2, 2], auto_pad="VALID"),
+    "dilated-1d": conv((2, 17), 3, 4, dilations=[3], pads=[2, 4], strides=[2]),
     "conv-bias-added": model(
         ["n", 2, 5, 4],
         [node("Conv", "x w", "c"), node("Add", "c b")],
@@ -143,6 +155,11 @@ ELEMENTWISE = {
             node("BatchNormalization", "c gamma beta mean var", epsilon=0.1),
         ],
         {**NORM, "w": normal(3, 2, 1, 1)},
+    ),
+    "norm-depthwise": model(
+        ["n", 3, 6, 5],
+        [node("Conv", "x w", "c", group=3), node("BatchNormalization", "c gamma beta mean var")],
+        {**NORM, "w": normal(3, 1, 3, 3)},
     ),
     "norm-1d": model(
         ["n", 2, 9],

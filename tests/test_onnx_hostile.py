@@ -202,7 +202,7 @@ HOSTILE: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "strides": (
         layer("Conv", [2, 9, 9], {"w": normal(4, 2, 3, 3)}, strides=[0, 1]),
-        "strides [0, 1]: both are at least 1",
+        "strides [0, 1]: all are at least 1",
     ),
     "strides-count": (
         layer("Conv", [2, 9, 9], {"w": normal(4, 2, 3, 3)}, strides=[1]),

@@ -41,7 +41,10 @@ def _window(attributes: Any) -> dict[str, Any]:
 
 def _conv(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:
     w, b = data
-    return "Conv", [w.transpose(0, 3, 1, 2), b], _window(node.attributes)
+    dilations = list(node.attributes.get("dilation", (1, 1)))
+    group = node.attributes.get("groups", 1)
+    attributes = {**_window(node.attributes), "group": group, "dilations": dilations}
+    return "Conv", [w.transpose(0, 3, 1, 2), b], attributes
 
 
 def _linear(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:

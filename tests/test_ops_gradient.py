@@ -64,7 +64,12 @@ def of_torch(node: Node, x: Any, data: list[Any]) -> Any:
         case "conv":
             w = data[0].permute(0, 3, 1, 2)
             y = functional.conv2d(
-                padded(x, attributes["padding"]), w, data[1], attributes["stride"]
+                padded(x, attributes["padding"]),
+                w,
+                data[1],
+                attributes["stride"],
+                dilation=attributes.get("dilation", (1, 1)),
+                groups=attributes.get("groups", 1),
             )
             return clipped(y, attributes)
         case "linear":

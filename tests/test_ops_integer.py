@@ -20,7 +20,7 @@ from made_cases import examples, networks
 
 from insitu.graph.model import Array, Node, QParams, Value
 from insitu.ops import OPS
-from insitu.ops.conv import conv_grad_weight
+from insitu.ops.grouped import weight_gradient
 from insitu.run.reference import LABEL, Reference
 
 RATE = 0.01
@@ -111,7 +111,7 @@ def layer_update(
         attributes = {"stride": (2, 1), "padding": (0, 1, 1, 0)}
         dy, x = rng.integers(-9, 10, (3, 4, 5)), rng.integers(-128, 128, (6, 5, 2))
         centred = (x - zero)[None].astype(np.float64)
-        gradient = conv_grad_weight(attributes, dy[None].astype(np.float64), centred, shape)
+        gradient = weight_gradient(attributes, dy[None].astype(np.float64), centred, shape)
     node = Node("update", op, ("dy", "x", "w", "b", "s", "r", "g"), (), attributes)
     inputs = [
         value(dy, SCALES["dy"]),

@@ -25,15 +25,12 @@ def conv(scope: Scope, op: Operation) -> None:
             raise NotSupportedError(f"a convolution over {w.ndim - 2} axes, only 1 or 2 are there")
         raise op.error(f"x{list(shape)} has {len(shape)} axes but w{list(w.shape)} {w.ndim}")
     group = int(op.attributes.get("group", 1))
-    if group != 1:
-        raise NotSupportedError(
-            f"group {group} over {shape[1]} channels, only group 1 is available",
-            "use an ordinary convolution (group 1) and train again",
-        )
-    if w.shape[1] != shape[1]:
+    if group < 1 or w.shape[0] % group != 0:
+        raise op.error(f"group is {group} but w{list(w.shape)} has {w.shape[0]} rows")
+    if w.shape[1] * group != shape[1]:
         raise op.error(
-            f"x{list(shape)} has {shape[1]} channels but w{list(w.shape)} takes {w.shape[1]}; "
-            "check the layer before it"
+            f"x{list(shape)} has {shape[1]} channels but w{list(w.shape)} takes "
+            f"{w.shape[1] * group}; check the layer before it"
         )
     kernel = tuple(int(k) for k in op.attributes.get("kernel_shape", w.shape[2:]))
     if kernel != w.shape[2:]:
@@ -46,7 +43,15 @@ def conv(scope: Scope, op: Operation) -> None:
         scope.weight(op, "w", w.transpose(0, 2, 3, 1)),
         scope.weight(op, "b", b),
     ]
-    scope.emit(op, "conv", inputs, stride=window.stride, padding=window.padding)
+    scope.emit(
+        op,
+        "conv",
+        inputs,
+        stride=window.stride,
+        padding=window.padding,
+        groups=group,
+        dilation=window.dilation,
+    )
 
 
 def _bias(scope: Scope, op: Operation, index: int, count: int) -> Array:

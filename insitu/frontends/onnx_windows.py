@@ -1,7 +1,8 @@
 """ONNX's kernel, strides, pads, auto_pad, ceil_mode -> what slides in our graph.
 
 Invariant: padding is (top, left, bottom, right), in full: with it, the number of windows is
-floor((in + padding - kernel) / stride) + 1, whatever rule of ONNX it came from. 1-D has height 1.
+floor((in + padding - reach) / stride) + 1, whatever rule of ONNX it came from; reach is what the
+kernel covers, (kernel - 1) dilation + 1. 1-D has height 1.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ class Window:
     Attributes:
         kernel, stride: (height, width).
         padding: (top, left, bottom, right).
+        dilation: how far the kernel's places lie apart, (height, width).
         overhang: ceil_mode added padding to the last window.
     """
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int, int, int]
+    dilation: tuple[int, int] = (1, 1)
     overhang: bool = False
 
 
@@ -32,34 +35,25 @@ def window_of(op: Operation, spatial: Shape, kernel: Shape, *, ceil_mode: bool =
 
     Raises:
         ModelError: an attribute that does not fit the input.
-        NotSupportedError: dilation.
+        NotSupportedError: an auto_pad that frameworks disagree about, or with dilation.
     """
     rank = len(spatial)
     strides = op.integers("strides", rank, 1)
     dilations = op.integers("dilations", rank, 1)
-    if min(strides) < 1 or min(kernel) < 1:
-        raise op.error(f"kernel {list(kernel)}, strides {list(strides)}: both are at least 1")
-    if max(dilations) != 1:
-        raise NotSupportedError(
-            f"dilation {list(dilations)}, only 1 is available",
-            "use a larger kernel with dilation 1 and train again",
+    if min(*strides, *kernel, *dilations) < 1:
+        raise op.error(
+            f"kernel {list(kernel)}, dilations {list(dilations)}, strides {list(strides)}: all are "
+            "at least 1"
         )
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
     rule = op.text("auto_pad", "NOTSET")
     if rule not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
         raise op.error(f'auto_pad "{rule}" is not one of ONNX\'s')
     pads = op.integers("pads", 2 * rank, 0)
     before, after, overhang = [], [], False
-    for axis, (size, k, s) in enumerate(zip(spatial, kernel, strides, strict=True)):
+    for axis, (size, k, s) in enumerate(zip(spatial, reach, strides, strict=True)):
         if rule.startswith("SAME"):
-            total = (-(-size // s) - 1) * s + k - size
-            if total < -1:
-                raise NotSupportedError(
-                    f"auto_pad {rule} with stride {s} over kernel {k}, where frameworks disagree",
-                    "export with explicit pads",
-                )
-            total = max(total, 0)
-            less = total // 2
-            low, high = (less, total - less) if rule == "SAME_UPPER" else (total - less, less)
+            low, high = _same(rule, size, k, s, dilations[axis])
         else:
             low, high = (pads[axis], pads[axis + rank]) if rule == "NOTSET" else (0, 0)
             if ceil_mode and size + low + high >= k:
@@ -71,7 +65,24 @@ def window_of(op: Operation, spatial: Shape, kernel: Shape, *, ceil_mode: bool =
     flat = rank == 1
     top_left = (0, before[0]) if flat else (before[0], before[1])
     bottom_right = (0, after[0]) if flat else (after[0], after[1])
-    return Window(_pair(kernel), _pair(strides), top_left + bottom_right, overhang)
+    padding = top_left + bottom_right
+    return Window(_pair(kernel), _pair(strides), padding, _pair(dilations), overhang)
+
+
+def _same(rule: str, size: int, reach: int, stride: int, dilation: int) -> tuple[int, int]:
+    """The padding of auto_pad SAME_UPPER and SAME_LOWER on one axis."""
+    if dilation != 1:
+        raise NotSupportedError(
+            f"auto_pad {rule} with dilation {dilation}", "export with explicit pads"
+        )
+    total = (-(-size // stride) - 1) * stride + reach - size
+    if total < -1:
+        raise NotSupportedError(
+            f"auto_pad {rule} with stride {stride} over kernel {reach}, where frameworks disagree",
+            "export with explicit pads",
+        )
+    less, more = max(total, 0) // 2, -(-max(total, 0) // 2)
+    return (less, more) if rule == "SAME_UPPER" else (more, less)
 
 
 def _pair(values: Shape) -> tuple[int, int]:
@@ -159,8 +170,13 @@ def _pooled(scope: Scope, op: Operation) -> tuple[str, Window]:
     if "kernel_shape" not in op.attributes:
         raise op.error("kernel_shape is missing")
     kernel = op.integers("kernel_shape", len(spatial), 1)
-    ceil_mode = op.flag("ceil_mode")
-    return scope.in_form(op), window_of(op, spatial, kernel, ceil_mode=ceil_mode)
+    window = window_of(op, spatial, kernel, ceil_mode=op.flag("ceil_mode"))
+    if window.dilation != (1, 1):
+        raise NotSupportedError(
+            f"dilation {list(op.integers('dilations', len(spatial), 1))}, pools have only 1",
+            "use a larger kernel with dilation 1 and train again",
+        )
+    return scope.in_form(op), window
 
 
 def _emit(

@@ -24,14 +24,19 @@ OF_THE_RUNTIME = (
     "status",
     "kernels",
     "kernels_f32",
+    "kernels_groups",
     "fixed_point",
     "span",
+    "taps",
     "host",
 )
 """Models so called would have types, files or functions of the runtime's names."""
 
 TAKEN_ENDS = ("_params", "_data")
 """Models with names that end so would have those of the runtime's types, or another's files."""
+
+GROUPS_HEADERS = ("insitu_kernels_groups.h", "insitu_taps.h")
+"""For models with convolutions that have groups or dilation."""
 
 FLOAT_HEADER = "insitu_kernels_f32.h"
 """For models with float layers."""
@@ -40,6 +45,7 @@ WAY_IN_OF_FLOATS = "elements_f32.c"
 
 RUNTIME_CALLS = {
     "buffer.c": ("conv_gradient.c",),
+    "buffer_groups.c": ("buffer.c", "conv_gradient.c", "conv_groups_gradient.c"),
     "conv.c": ("conv_gradient.c",),
     "buffer_f32.c": ("conv_f32.c", "sums_f32.c"),
     "conv_f32.c": ("sums_f32.c",),
@@ -64,7 +70,7 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
     check_name(name)
     prefix = f"insitu_{name}"
     model = ModelText(graph, plan, prefix, state_layout(graph, seed=seed))
-    sources = {model.call(node).source for node in graph.nodes}
+    sources = model.sources
     sources.update({WAY_IN_OF_FLOATS} if model.input.dtype == "float32" else ())
     sources.update(called for s in tuple(sources) for called in RUNTIME_CALLS.get(s, ()))
     return CSource(
@@ -78,6 +84,7 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
         runtime=(
             *RUNTIME_HEADERS,
             *([FLOAT_HEADER] if model.has_float_layers else []),
+            *(GROUPS_HEADERS if model.has_groups else []),
             *sorted(sources.union(RUNTIME_ALWAYS)),
         ),
     )

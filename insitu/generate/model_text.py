@@ -41,8 +41,17 @@ class ModelText:
     @property
     def has_float_layers(self) -> bool:
         """Whether insitu_kernels_f32.h is wanted."""
-        sources = (self.call(node).source for node in self.graph.nodes)
-        return self.input.dtype == "float32" or any(s.endswith("_f32.c") for s in sources)
+        return self.input.dtype == "float32" or any(s.endswith("_f32.c") for s in self.sources)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether insitu_kernels_groups.h is wanted."""
+        return any("_groups" in source for source in self.sources)
+
+    @property
+    def sources(self) -> set[str]:
+        """The runtime's files that define the nodes' kernels."""
+        return {self.call(node).source for node in self.graph.nodes}
 
     @cached_property
     def _calls(self) -> dict[str, CCall]:

@@ -27,7 +27,8 @@ from insitu.graph.model import (
     QParams,
     Value,
 )
-from insitu.ops.geometry import conv_params, windows
+from insitu.ops.conv_groups import gradient_scratch, is_plain, kernel_of, shape_params
+from insitu.ops.grouped import weight_gradient
 from insitu.ops.rows import GENERATOR, LEARNING_RATE
 
 BATCH_COUNT = "batch_count"
@@ -144,10 +145,10 @@ def _accumulate(
     factor = share * F32(x_q.scale) * gain(node.attributes["batch"])
     errors = dy.reshape(-1, dy.shape[-1]).astype(np.int64)
     is_conv = buffer.ndim == 4
-    gradient, m = _row_gradients(node, errors, x.astype(np.int64) - x_q.zero_point, buffer)
+    gradient = _row_gradients(node, dy, x.astype(np.int64) - x_q.zero_point, buffer)
     rows, state = buffer.reshape(len(buffer), -1).astype(np.int64), int(generator[0])
     for row in np.flatnonzero(errors.any(axis=0)):
-        ratio = factor / scale[row] if is_conv else F32(m[row]) * factor / scale[row]
+        ratio = factor / scale[row] if is_conv else F32(errors[0, row]) * factor / scale[row]
         multiplier = int(round_clamp(ratio, -(2**31 - 1), 2**31 - 1))
         rows[row], state = _add_row(rows[row], gradient[row], multiplier, state, buffer.dtype.name)
     bias_factor = share * (gain(node.attributes["batch"]) * F32(2.0**-6))
@@ -161,17 +162,16 @@ def _accumulate(
     ]
 
 
-def _row_gradients(node: Node, errors: Array, centred: Array, buffer: Array) -> tuple[Array, Array]:
-    """(gradient[row, k], error[row]).
+def _row_gradients(node: Node, dy: Array, centred: Array, buffer: Array) -> Array:
+    """gradient[row, k].
 
     Of a convolution the sum over positions; of a linear layer x alone, whose factor is the error.
     """
     if buffer.ndim == 2:
-        flat = centred.reshape(1, -1)
-        return np.broadcast_to(flat, (errors.shape[1], flat.shape[1])), errors[0]
-    kernel = (buffer.shape[1], buffer.shape[2])
-    patches = windows(centred[None], kernel, node.attributes["stride"], node.attributes["padding"])
-    return errors.T @ patches.reshape(len(errors), -1), errors[0]
+        return np.broadcast_to(centred.reshape(1, -1), buffer.shape)
+    errors = dy.astype(np.int64)[None]
+    gradient = weight_gradient(node.attributes, errors, centred[None], buffer.shape)
+    return gradient.reshape(len(buffer), -1)
 
 
 def _add_row(
@@ -196,9 +196,9 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
     dy, x, scale, rate, generator, bias_buffer, buffer = node.inputs
     tensor = graph.tensors[buffer]
     is_conv = len(tensor.shape) == 4
-    kind = "conv" if is_conv else "linear"
+    kind = kernel_of(node.attributes) if is_conv else "linear"
     linear = {"out_features": tensor.shape[0], "in_features": tensor.size // tensor.shape[0]}
-    shape = conv_params(node.attributes, graph.tensors[x], tensor, graph.tensors[dy])
+    shape = shape_params(node.attributes, graph.tensors[x], tensor, graph.tensors[dy])
     return CCall(
         function=f"insitu_{kind}_accumulate_s8",
         params_type=f"insitu_{kind}_accumulate_params_t",
@@ -212,15 +212,16 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
             *(["!"] if is_conv else []),
             *(f"${generator}", f"${bias_buffer}", f"${buffer}"),
         ),
-        source="buffer.c",
+        source="buffer.c" if is_plain(node.attributes) else "buffer_groups.c",
         returns="saturated_rows",
     )
 
 
 def _accumulate_scratch(node: Node, graph: Graph) -> int:
-    """The gradient of one row of a convolution."""
+    """The gradient of one row of a convolution; with groups or dilation, see `gradient_scratch`."""
     buffer = graph.tensors[node.inputs[-1]]
-    return 4 * buffer.size // buffer.shape[0] if len(buffer.shape) == 4 else 0
+    row = 4 * buffer.size // buffer.shape[0] if len(buffer.shape) == 4 else 0
+    return row if is_plain(node.attributes) else gradient_scratch(node.attributes, buffer) + row
 
 
 def _accumulate_macs(node: Node, graph: Graph) -> int:

@@ -14,7 +14,8 @@ import numpy as np
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, CCall, Graph, Kind, Node, OpDef, Phase, QParams, Value
-from insitu.ops.geometry import conv_params, windows
+from insitu.ops import conv_f32
+from insitu.ops.conv_groups import is_plain, kernel_of, shape_params
 from insitu.ops.rows import LEARNING_RATE
 from insitu.ops.sums import outer_sum, sum_of
 
@@ -68,9 +69,7 @@ def _accumulate(
             sums = share * errors[0]
             added = buffer + sums[:, None] * x.reshape(-1)
         else:
-            stride, padding = node.attributes["stride"], node.attributes["padding"]
-            patches = windows(x[None], (shape[1], shape[2]), stride, padding)
-            gradient = outer_sum(errors, patches.reshape(len(errors), -1))
+            gradient = outer_sum(errors, conv_f32.terms(node.attributes, x, shape))
             sums = share * sum_of(errors)
             added = buffer + share * gradient.reshape(shape)
         keep = alive.reshape(-1, *[1] * (len(shape) - 1))
@@ -81,9 +80,9 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
     dy, x, bias_buffer, buffer = node.inputs
     tensor = graph.tensors[buffer]
     is_conv = len(tensor.shape) == 4
-    kind = "conv" if is_conv else "linear"
+    kind = kernel_of(node.attributes) if is_conv else "linear"
     linear = {"out_features": tensor.shape[0], "in_features": tensor.size // tensor.shape[0]}
-    shape = conv_params(node.attributes, graph.tensors[x], tensor, graph.tensors[dy])
+    shape = shape_params(node.attributes, graph.tensors[x], tensor, graph.tensors[dy])
     return CCall(
         function=f"insitu_{kind}_accumulate_f32",
         params_type=f"insitu_{kind}_accumulate_f32_params_t",
@@ -93,7 +92,7 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
             *(["!"] if is_conv else []),
             *(f"${bias_buffer}", f"${buffer}"),
         ),
-        source=SOURCE,
+        source=SOURCE if is_plain(node.attributes) else "conv_groups_f32.c",
     )
 
 

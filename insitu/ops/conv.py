@@ -1,7 +1,8 @@
 """Convolution, 1-D and 2-D: forward, input gradient, weight gradient with its update.
 
 y[oy, ox, o] = b[o] + sum over ky, kx, i of w[o, ky, kx, i] x[iy, ix, i], clipped;
-iy = oy stride - top + ky, ix = ox stride - left + kx. Twin: runtime/src/conv.c.
+iy = oy stride - top + ky dilation, ix = ox stride - left + kx dilation, i over the channels of
+o's group. Twin: runtime/src/conv.c; with groups or dilation runtime/src/conv_groups.c.
 """
 
 from __future__ import annotations
@@ -28,7 +29,16 @@ from insitu.graph.model import (
 )
 from insitu.ops import conv_f32
 from insitu.ops.by_type import by_type, exact, is_float
-from insitu.ops.geometry import output_size, scatter, windows
+from insitu.ops.conv_groups import (
+    DEPTHWISE_BLOCK,
+    GROUPED,
+    gradient_scratch,
+    is_depthwise,
+    kernel_of,
+    shape_params,
+)
+from insitu.ops.geometry import dilation_of, groups_of, output_size
+from insitu.ops.grouped import products, transposed, weight_gradient
 from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp, window
 from insitu.ops.rows import (
     UNCLIPPED,
@@ -41,24 +51,26 @@ from insitu.ops.rows import (
 
 
 def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
-    x, w = inputs[0], inputs[1]
-    if len(x.shape) != 3 or x.shape[2] != w.shape[3]:
+    x, w, groups = inputs[0], inputs[1], groups_of(attributes)
+    if len(x.shape) != 3 or x.shape[2] != groups * w.shape[3]:
         raise ModelError(
             f"x{list(x.shape)} has {x.shape[-1]} channels but w{list(w.shape)} takes "
-            f"{w.shape[3]}; check the layer before it"
+            f"{groups * w.shape[3]}; check the layer before it"
+        )
+    if w.shape[0] % groups != 0:
+        raise ModelError(
+            f"w{list(w.shape)} has {w.shape[0]} rows for {groups} groups; each takes as many"
         )
     kernel, size = (w.shape[1], w.shape[2]), (x.shape[0], x.shape[1])
-    out = output_size(size, kernel, attributes["stride"], attributes["padding"])
+    stride, padding = attributes["stride"], attributes["padding"]
+    out = output_size(size, kernel, stride, padding, dilation_of(attributes))
     types = [TensorType((*out, w.shape[0]), x.dtype)]
     return [*types, TensorType((2,), "int32")] if attributes.get("observe") else types
 
 
 def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
     x, w, b = inputs
-    kernel = (w.shape[1], w.shape[2])
-    patches = windows(x, kernel, attributes["stride"], attributes["padding"])
-    flat = patches.reshape(*patches.shape[:3], -1)
-    y = flat @ w.reshape(w.shape[0], -1).T + b
+    y = products(attributes, x, w) + b
     return [np.clip(y, *attributes.get("clip", UNCLIPPED))]
 
 
@@ -66,17 +78,10 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
     x, w, bias, multiplier, shift = (value.array for value in inputs[:5])
     x_q, y_q = inputs[0].qparams, outputs[0]
     assert x_q is not None and y_q is not None
-    patches = _centred_patches(node, x, x_q, (w.shape[1], w.shape[2]))
-    accumulator = patches @ w.reshape(w.shape[0], -1).T.astype(np.int64)
+    centred = x.astype(np.int64)[None] - x_q.zero_point
+    accumulator = products(node.attributes, centred, w.astype(np.int64))[0]
     y, observed = requantize(accumulator, bias, multiplier, shift, y_q)
     return [y, observed][: len(node.outputs)]
-
-
-def _centred_patches(node: Node, x: Array, x_q: QParams, kernel: tuple[int, int]) -> Array:
-    """x[h, w, i] int8 -> (x - zero point) as [out_h, out_w, kernel_h * kernel_w * i] int64."""
-    centred = x.astype(np.int64)[None] - x_q.zero_point
-    patches = windows(centred, kernel, node.attributes["stride"], node.attributes["padding"])[0]
-    return np.reshape(patches, (*patches.shape[:2], -1))
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
@@ -95,34 +100,16 @@ def _bounds(node: Node, graph: Graph) -> list[Bound]:
     return [accumulator_bound(node, w.size // w.shape[0])]
 
 
-def _params(node: Node, x: tuple[int, ...], w: Tensor, y: tuple[int, ...]) -> dict[str, int]:
-    """Fields of insitu_conv_params_t; x and y are the shapes of the layer's input and output."""
-    stride, padding = node.attributes["stride"], node.attributes["padding"]
-    return {
-        "in_height": x[0],
-        "in_width": x[1],
-        "in_channels": x[2],
-        "out_height": y[0],
-        "out_width": y[1],
-        "out_channels": y[2],
-        "kernel_height": w.shape[1],
-        "kernel_width": w.shape[2],
-        "stride_height": stride[0],
-        "stride_width": stride[1],
-        "pad_top": padding[0],
-        "pad_left": padding[1],
-    }
-
-
 def _c_call(node: Node, graph: Graph) -> CCall:
     x, w, bias, multiplier, shift = node.inputs[:5]
     y = node.outputs[0]
     observed = f"${node.outputs[1]}" if len(node.outputs) > 1 else "0"
     tensors = graph.tensors
+    kernel = kernel_of(node.attributes)
     return CCall(
-        function="insitu_conv_s8",
-        params_type="insitu_conv_params_t",
-        params=_params(node, tensors[x].shape, tensors[w], tensors[y].shape),
+        function=f"insitu_{kernel}_s8",
+        params_type=f"insitu_{kernel}_params_t",
+        params=shape_params(node.attributes, tensors[x], tensors[w], tensors[y]),
         arguments=(
             f"?{x}",
             f"?{y}",
@@ -135,14 +122,15 @@ def _c_call(node: Node, graph: Graph) -> CCall:
             f"${y}",
             observed,
         ),
-        source="conv.c",
+        source=f"{kernel}.c",
     )
 
 
 def _scratch(node: Node, graph: Graph) -> int:
-    """One patch, int16."""
+    """One patch, int16; of depthwise layers the weights of some channels."""
     w = graph.tensors[node.inputs[1]]
-    return 2 * (w.size // w.shape[0])
+    block = DEPTHWISE_BLOCK if is_depthwise(node.attributes, w) else 2
+    return block * (w.size // w.shape[0])
 
 
 conv: OpDef = OpDef(
@@ -151,9 +139,7 @@ conv: OpDef = OpDef(
     float_reference=_float,
     integer_reference=exact(_integer, conv_f32.forward),
     vjp=_vjp,
-    quantize=lambda quantizer, node: quantize_layer(
-        quantizer, node, conv, {name: node.attributes[name] for name in ("stride", "padding")}
-    ),
+    quantize=lambda quantizer, node: quantize_layer(quantizer, node, conv, window(node.attributes)),
     absorb={
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1, 1, 1), b * scale + shift),
@@ -168,13 +154,8 @@ conv: OpDef = OpDef(
 
 
 def _infer_grad_input(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
-    return [TensorType((*attributes["size"], inputs[1].shape[3]), inputs[0].dtype)]
-
-
-def _transposed(attributes: Mapping[str, Any], dy: Array, w: Array) -> Array:
-    """dy[batch, out_h, out_w, o], w[o, kh, kw, i] -> dx[batch, h, w, i]."""
-    patches = (dy @ w.reshape(w.shape[0], -1)).reshape(*dy.shape[:3], *w.shape[1:])
-    return scatter(patches, attributes["size"], attributes["stride"], attributes["padding"])
+    channels = groups_of(attributes) * inputs[1].shape[3]
+    return [TensorType((*attributes["size"], channels), inputs[0].dtype)]
 
 
 def _integer_grad_input(
@@ -183,7 +164,7 @@ def _integer_grad_input(
     dy, w, rel = (value.array for value in inputs)
     attributes = node.attributes
     expanded = expand_error(dy, rel, attributes["drop"])
-    total = _transposed(attributes, expanded[None], w.astype(np.int64))[0]
+    total = transposed(attributes, expanded[None], w.astype(np.int64))[0]
     v = rescale(total, attributes["multiplier"], attributes["shift"])
     return [np.clip(v, -127, 127).astype(np.int8)]
 
@@ -191,28 +172,34 @@ def _integer_grad_input(
 def _grad_input_c(node: Node, graph: Graph) -> CCall:
     dy, w, rel = node.inputs
     dx = node.outputs[0]
-    tensors = graph.tensors
+    tensors, kernel = graph.tensors, kernel_of(node.attributes)
     return CCall(
-        function="insitu_conv_grad_input_s8",
-        params_type="insitu_conv_grad_input_params_t",
+        function=f"insitu_{kernel}_grad_input_s8",
+        params_type=f"insitu_{kernel}_grad_input_params_t",
         params={
-            "shape": _params(node, tensors[dx].shape, tensors[w], tensors[dy].shape),
+            "shape": shape_params(node.attributes, tensors[dx], tensors[w], tensors[dy]),
             **{name: node.attributes[name] for name in ("drop", "multiplier", "shift")},
         },
         arguments=(f"${dy}", f"${w}", f"${rel}", "!", f"${dx}"),
-        source="conv.c",
+        source=f"{kernel}.c",
     )
+
+
+def _grad_input_scratch(node: Node, graph: Graph) -> int:
+    """Sums over the channels, int32; of depthwise layers the weights of some channels."""
+    w = graph.tensors[node.inputs[1]]
+    if is_depthwise(node.attributes, w):
+        return DEPTHWISE_BLOCK * (w.size // w.shape[0])
+    return 4 * graph.tensors[node.outputs[0]].shape[2]
 
 
 conv_grad_input = OpDef(
     name="conv_grad_input",
     infer=_infer_grad_input,
-    float_reference=lambda attributes, inputs: [_transposed(attributes, *inputs)],
+    float_reference=lambda attributes, inputs: [transposed(attributes, *inputs)],
     integer_reference=exact(_integer_grad_input, conv_f32.grad_input),
     c_call=by_type(_grad_input_c, conv_f32.grad_input_c),
-    scratch_bytes=by_type(
-        lambda node, graph: 4 * graph.tensors[node.outputs[0]].shape[2], lambda node, graph: 0
-    ),
+    scratch_bytes=by_type(_grad_input_scratch, lambda node, graph: 0),
     macs=lambda node, graph: (
         graph.tensors[node.inputs[1]].size
         * graph.tensors[node.inputs[0]].size
@@ -223,16 +210,9 @@ conv_grad_input = OpDef(
 """Inputs: dy, w (before this step's update), rel[out] where integer."""
 
 
-def conv_grad_weight(attributes: Mapping[str, Any], dy: Array, x: Array, shape: Any) -> Array:
-    """dw[o, kh, kw, i] = sum over batch and positions of dy x, in the arrays' own type."""
-    kernel = (shape[1], shape[2])
-    patches = windows(x, kernel, attributes["stride"], attributes["padding"])
-    return np.asarray(np.einsum("bhwo,bhwyxi->oyxi", dy, patches, optimize=True))
-
-
 def _float_update(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
     dy, x, w, b, rate = inputs
-    dw = conv_grad_weight(attributes, dy, x, w.shape)
+    dw = weight_gradient(attributes, dy, x, w.shape)
     kept = w * (1 - rate * attributes.get("weight_decay", 0.0))
     return [kept - rate * dw, b - rate * dy.sum(axis=(0, 1, 2))]
 
@@ -243,9 +223,9 @@ def _integer_update(
     dy, x, w, bias, scale, rate, generator = (value.array for value in inputs)
     dy_q, x_q = inputs[0].qparams, inputs[1].qparams
     assert dy_q is not None and x_q is not None
-    patches = _centred_patches(node, x, x_q, (w.shape[1], w.shape[2]))
-    errors = dy.astype(np.int64)
-    gradient = np.einsum("hwo,hwk->ok", errors, patches)
+    errors, centred = dy.astype(np.int64), x.astype(np.int64)[None] - x_q.zero_point
+    gradient = weight_gradient(node.attributes, errors[None], centred, w.shape)
+    gradient = gradient.reshape(len(w), -1)
     factor = F32(F32(rate[0]) * F32(dy_q.scale)) * F32(x_q.scale) * F32(2.0**32)
     rows, state = w.reshape(w.shape[0], -1).astype(np.int64), int(generator[0])
     for row in range(w.shape[0]):
@@ -273,11 +253,11 @@ def _update_bounds(node: Node, graph: Graph) -> list[Bound]:
 
 def _update_c(node: Node, graph: Graph) -> CCall:
     dy, x, w, bias, scale, rate, generator = node.inputs
-    tensors = graph.tensors
+    tensors, kernel = graph.tensors, kernel_of(node.attributes)
     return CCall(
-        function="insitu_conv_update_s8",
-        params_type="insitu_conv_params_t",
-        params=_params(node, tensors[x].shape, tensors[w], tensors[dy].shape),
+        function=f"insitu_{kernel}_update_s8",
+        params_type=f"insitu_{kernel}_params_t",
+        params=shape_params(node.attributes, tensors[x], tensors[w], tensors[dy]),
         arguments=(
             f"?{dy}",
             f"?{x}",
@@ -290,7 +270,7 @@ def _update_c(node: Node, graph: Graph) -> CCall:
             f"${bias}",
             f"${w}",
         ),
-        source="conv.c",
+        source=f"{kernel}_gradient.c" if kernel == GROUPED else f"{kernel}.c",
         returns="saturated_rows",
     )
 
@@ -302,9 +282,7 @@ conv_update = OpDef(
     integer_reference=exact(_integer_update, conv_f32.update),
     c_call=by_type(_update_c, conv_f32.update_c),
     scratch_bytes=by_type(
-        lambda node, graph: (
-            4 * graph.tensors[node.inputs[2]].size // graph.tensors[node.inputs[2]].shape[0]
-        ),
+        lambda node, graph: gradient_scratch(node.attributes, graph.tensors[node.inputs[2]]),
         conv_f32.update_scratch,
     ),
     macs=lambda node, graph: (
@@ -323,7 +301,7 @@ GRADIENT = LayerGradient(
     grad_input=conv_grad_input,
     update=conv_update,
     terms=lambda node, builder: (
-        builder.tensors[node.inputs[1]].size // builder.tensors[node.inputs[1]].shape[3]
+        builder.tensors[node.inputs[1]].size // builder.tensors[node.inputs[0]].shape[2]
     ),
     attributes=lambda node, builder: {
         **window(node.attributes),

@@ -1,4 +1,8 @@
-"""Windows over feature maps: output sizes, patches and their transpose, for numpy references."""
+"""Windows over feature maps: output sizes, patches and their transpose, for numpy references.
+
+A convolution's channels come in groups, its window's places lie `dilation` apart: attributes that
+are left out where they are 1.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,24 @@ Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
 """top, left, bottom, right"""
 
+DENSE: Pair = (1, 1)
+"""The dilation of a window without holes."""
 
-def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Padding) -> Pair:
+
+def groups_of(attributes: Mapping[str, Any]) -> int:
+    """How many groups the channels of a convolution come in."""
+    return int(attributes.get("groups", 1))
+
+
+def dilation_of(attributes: Mapping[str, Any]) -> Pair:
+    """How far the places of a convolution's window lie apart."""
+    height, width = attributes.get("dilation", DENSE)
+    return height, width
+
+
+def output_size(
+    size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair = DENSE
+) -> Pair:
     """Height and width of what a window of `kernel` gives over a map of `size`.
 
     Raises:
@@ -24,12 +44,13 @@ def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Padding) -> Pai
     out = []
     for axis, name in enumerate(("high", "wide")):
         padded = size[axis] + padding[axis] + padding[axis + 2]
-        if padded < kernel[axis]:
+        reach = (kernel[axis] - 1) * dilation[axis] + 1
+        if padded < reach:
             raise ModelError(
-                f"the kernel is {kernel[axis]} {name} but its padded input only {padded}; "
+                f"the kernel is {reach} {name} but its padded input only {padded}; "
                 "check the size of the input"
             )
-        out.append((padded - kernel[axis]) // stride[axis] + 1)
+        out.append((padded - reach) // stride[axis] + 1)
     return out[0], out[1]
 
 
@@ -39,26 +60,38 @@ def pad(x: Array, padding: Padding, value: float = 0) -> Array:
     return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
 
 
-def taps(kernel: Pair, stride: Pair, out: Pair) -> Iterator[tuple[int, int, slice, slice]]:
+def taps(
+    kernel: Pair, stride: Pair, out: Pair, dilation: Pair = DENSE
+) -> Iterator[tuple[int, int, slice, slice]]:
     """Each place of the window: (ky, kx, rows of the padded map, columns of the padded map)."""
     for ky in range(kernel[0]):
         for kx in range(kernel[1]):
-            rows = slice(ky, ky + (out[0] - 1) * stride[0] + 1, stride[0])
-            columns = slice(kx, kx + (out[1] - 1) * stride[1] + 1, stride[1])
+            y, x = ky * dilation[0], kx * dilation[1]
+            rows = slice(y, y + (out[0] - 1) * stride[0] + 1, stride[0])
+            columns = slice(x, x + (out[1] - 1) * stride[1] + 1, stride[1])
             yield ky, kx, rows, columns
 
 
-def windows(x: Array, kernel: Pair, stride: Pair, padding: Padding, value: float = 0) -> Array:
+def windows(
+    x: Array,
+    kernel: Pair,
+    stride: Pair,
+    padding: Padding,
+    value: float = 0,
+    dilation: Pair = DENSE,
+) -> Array:
     """x[batch, h, w, c] -> [batch, out_h, out_w, kernel_h, kernel_w, c]."""
-    out = output_size((x.shape[1], x.shape[2]), kernel, stride, padding)
+    out = output_size((x.shape[1], x.shape[2]), kernel, stride, padding, dilation)
     padded = pad(x, padding, value)
     result = np.empty((x.shape[0], *out, *kernel, x.shape[3]), x.dtype)
-    for ky, kx, rows, columns in taps(kernel, stride, out):
+    for ky, kx, rows, columns in taps(kernel, stride, out, dilation):
         result[:, :, :, ky, kx] = padded[:, rows, columns]
     return result
 
 
-def scatter(patches: Array, size: Pair, stride: Pair, padding: Padding) -> Array:
+def scatter(
+    patches: Array, size: Pair, stride: Pair, padding: Padding, dilation: Pair = DENSE
+) -> Array:
     """The transpose of `windows`: [batch, out_h, out_w, kernel_h, kernel_w, c] -> [batch, h, w, c].
 
     Each element of a window is added to the place it came from; what fell on padding is dropped.
@@ -67,7 +100,7 @@ def scatter(patches: Array, size: Pair, stride: Pair, padding: Padding) -> Array
     top, left, bottom, right = padding
     shape = (batch, size[0] + top + bottom, size[1] + left + right, channels)
     padded = np.zeros(shape, patches.dtype)
-    for ky, kx, rows, columns in taps((kernel_h, kernel_w), stride, (out_h, out_w)):
+    for ky, kx, rows, columns in taps((kernel_h, kernel_w), stride, (out_h, out_w), dilation):
         padded[:, rows, columns] += patches[:, :, :, ky, kx]
     return padded[:, top : top + size[0], left : left + size[1]]
 

@@ -113,7 +113,8 @@ def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) ->
 
 def window(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes that say where a layer's window goes; none for linear layers."""
-    return {name: attributes[name] for name in ("stride", "padding") if name in attributes}
+    names = ("stride", "padding", "groups", "dilation")
+    return {name: attributes[name] for name in names if name in attributes}
 
 
 def grad_input_bounds(node: Node, graph: Graph) -> list[Bound]:

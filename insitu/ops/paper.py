@@ -31,7 +31,15 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.clip import clip_error
-from insitu.ops.geometry import conv_params, output_size, scatter, windows
+from insitu.ops.conv_groups import is_plain
+from insitu.ops.geometry import (
+    conv_params,
+    dilation_of,
+    groups_of,
+    output_size,
+    scatter,
+    windows,
+)
 from insitu.ops.layer_gradient import window
 from insitu.ops.paper_update import emit_update, follow_error
 from insitu.ops.rows import FRESH_RANGE, UNCLIPPED
@@ -45,7 +53,17 @@ MISS = 512
 
 
 def quantize_affine(quantizer: Any, node: Node) -> None:
-    """Put a convolution or a linear layer in integers: ranges of activations stay as calibrated."""
+    """Put a convolution or a linear layer in integers: ranges of activations stay as calibrated.
+
+    Raises:
+        ModelError: a convolution with groups or dilation, or a bias beyond what can be held.
+    """
+    if not is_plain(node.attributes):
+        raise ModelError(
+            f'{node.op.name} "{node.name}" has {groups_of(node.attributes)} groups and dilation '
+            f"{list(dilation_of(node.attributes))}, the preset paper has 1 and [1, 1] alone; use "
+            "the preset default"
+        )
     builder: Builder = quantizer.builder
     x = quantizer.quantized(node.inputs[0])
     clip = node.attributes.get("clip", UNCLIPPED)

@@ -14,11 +14,15 @@ from insitu.graph.model import Array
 
 
 def rows_times(w: Array, b: Array, x: Array) -> Array:
-    """w[o, k], b[o], x[n, k] -> y[n, o] = b[o] + w[o, 0] x[n, 0] + w[o, 1] x[n, 1] + ..."""
+    """w[o, k], b[o], x[n, k] -> y[n, o] = b[o] + w[o, 0] x[n, 0] + w[o, 1] x[n, 1] + ...
+
+    Or x[n, o, k], where every row has terms of its own.
+    """
     total = np.broadcast_to(b, (len(x), len(b))).astype(F32)
+    x = x if x.ndim == 3 else x[:, None]
     columns = np.ascontiguousarray(w.T)
     for k, column in enumerate(columns):
-        total = total + column * x[:, k, None]
+        total = total + column * x[:, :, k]
     return total
 
 
@@ -31,8 +35,11 @@ def sum_of(terms: Array) -> Array:
 
 
 def outer_sum(errors: Array, x: Array) -> Array:
-    """errors[n, o], x[n, k] -> 0 + errors[0, o] x[0, k] + errors[1, o] x[1, k] + ..."""
-    total = np.zeros((errors.shape[1], x.shape[1]), F32)
+    """errors[n, o], x[n, k] -> 0 + errors[0, o] x[0, k] + errors[1, o] x[1, k] + ...
+
+    Or x[n, o, k], where every row has terms of its own.
+    """
+    total = np.zeros((errors.shape[1], x.shape[-1]), F32)
     for error, row in zip(errors, x, strict=True):
         total = total + error[:, None] * row
     return total

@@ -177,6 +177,13 @@ typedef struct {
 void insitu_decay_s8(const insitu_decay_params_t *p, const float *rate, uint32_t *generator,
                      int32_t *row, int8_t *w);
 
+/* buffer[first + k] += gradient[k] multiplier, k < size, as above; returns the new state. */
+uint32_t insitu_add_row(int32_t wide, int32_t size, int32_t multiplier, const int32_t *gradient,
+                        uint32_t state, void *buffer, int32_t first);
+
+/* buffer of a bias plus the rounded step errors factor. */
+int32_t insitu_add_bias(int32_t buffer, int32_t errors, float factor);
+
 /* ---- paper.c: the preset paper, affine weights in [-128, 127] -------------------------------- */
 
 /* y = clamp(zero + round((sum of (w - w_zero)(x - zero) + b) x_scale w_scale / y_scale)), b the

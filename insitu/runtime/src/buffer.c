@@ -37,7 +37,15 @@ static void insitu_add_row_s32(int32_t size, int32_t multiplier, const int32_t *
   }
 }
 
-static inline int32_t insitu_add_bias(int32_t buffer, int32_t errors, float factor) {
+uint32_t insitu_add_row(int32_t wide, int32_t size, int32_t multiplier, const int32_t *gradient,
+                        uint32_t state, void *buffer, int32_t first) {
+  if (!wide)
+    return insitu_add_row_s16(size, multiplier, gradient, state, (int16_t *)buffer + first);
+  insitu_add_row_s32(size, multiplier, gradient, (int32_t *)buffer + first);
+  return state;
+}
+
+int32_t insitu_add_bias(int32_t buffer, int32_t errors, float factor) {
   const int32_t step =
       insitu_round_clamp((float)errors * factor, -INSITU_BIAS_STEP, INSITU_BIAS_STEP);
   return insitu_clamp(buffer + step, -BIAS_LIMIT, BIAS_LIMIT);
@@ -62,11 +70,7 @@ int32_t insitu_conv_accumulate_s8(const insitu_conv_accumulate_params_t *p,
       continue;
     const int32_t m = insitu_round_clamp(factor / row_scale[o], -INT32_MAX, INT32_MAX);
     saturated += m == INT32_MAX;
-    if (p->wide) {
-      insitu_add_row_s32(row, m, gradient, (int32_t *)buffer + o * row);
-    } else {
-      state = insitu_add_row_s16(row, m, gradient, state, (int16_t *)buffer + o * row);
-    }
+    state = insitu_add_row(p->wide, row, m, gradient, state, buffer, o * row);
     bias_buffer[o] = insitu_add_bias(bias_buffer[o], errors, bias_factor);
   }
   *generator = state;
@@ -84,11 +88,7 @@ static uint32_t insitu_add_linear_row(const insitu_linear_accumulate_params_t *p
     const int32_t count = insitu_min(p->shape.in_features - start, CHUNK);
     for (int32_t i = 0; i < count; i++)
       gradient[i] = x[start + i] - zero;
-    if (p->wide) {
-      insitu_add_row_s32(count, m, gradient, (int32_t *)buffer + first + start);
-    } else {
-      state = insitu_add_row_s16(count, m, gradient, state, (int16_t *)buffer + first + start);
-    }
+    state = insitu_add_row(p->wide, count, m, gradient, state, buffer, first + start);
   }
   return state;
 }

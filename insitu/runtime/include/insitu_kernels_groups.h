@@ -1,0 +1,114 @@
+/* Every kernel of convolutions with groups or dilation, integer and float.
+ *
+ * Layouts and ranges as in insitu_kernels.h; iy = oy stride - pad + ky dilation, and i runs over
+ * the channels of o's group: weights w[out, kernel_h, kernel_w, in / groups].
+ */
+#ifndef INSITU_KERNELS_GROUPS_H
+#define INSITU_KERNELS_GROUPS_H
+
+#include "insitu_kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- conv_groups.c, conv_groups_gradient.c: convolution with groups or dilation ------------- */
+
+typedef struct {
+  insitu_conv_params_t conv; /* channels of all groups together */
+  int32_t groups;            /* in_channels and out_channels are multiples of it */
+  int32_t dilation_height, dilation_width;
+} insitu_conv_groups_params_t;
+
+#define INSITU_DEPTHWISE_BLOCK 16 /* most channels of a depthwise layer worked on side by side */
+
+/* As insitu_conv_s8. scratch: int16[weights in a row]; where every
+ * channel is a group with one row, int8[INSITU_DEPTHWISE_BLOCK][weights in a row]. */
+void insitu_conv_groups_s8(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
+                           const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
+                           const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
+                           void *scratch, int8_t *y, int32_t *observed);
+
+typedef struct {
+  insitu_conv_groups_params_t shape; /* of the forward pass */
+  int32_t drop;
+  int32_t multiplier, shift;
+} insitu_conv_groups_grad_input_params_t;
+
+/* As insitu_conv_grad_input_s8, o over the rows of i's group. scratch: int32[in_channels]; where
+ * every channel is a group with one row, int8[INSITU_DEPTHWISE_BLOCK][weights in a row]. */
+void insitu_conv_groups_grad_input_s8(const insitu_conv_groups_grad_input_params_t *p,
+                                      const int8_t *dy, const int8_t *w, const uint16_t *rel,
+                                      void *scratch, int8_t *dx);
+
+/* As insitu_conv_update_s8. scratch: int32[weights in a row]; where every channel is a group with
+ * one row, INSITU_DEPTHWISE_BLOCK times as much. */
+int32_t insitu_conv_groups_update_s8(const insitu_conv_groups_params_t *p,
+                                     const insitu_qparams_t *dy_q, const insitu_qparams_t *x_q,
+                                     const int8_t *dy, const int8_t *x, const float *row_scale,
+                                     const float *rate, void *scratch, uint32_t *generator,
+                                     int32_t *bias, int8_t *w);
+
+/* The gradients of rows o, o + 1, ..., as many as insitu_rows_at_once (insitu_taps.h) says:
+ * gradient[k][row], errors[row] as insitu_conv_row_gradient makes them. Returns in bit r whether
+ * row o + r has an error that is not zero; only gradients of such rows count. */
+uint32_t insitu_conv_groups_gradient(const insitu_conv_groups_params_t *p, int32_t zero,
+                                     const int8_t *dy, const int8_t *x, int32_t o,
+                                     int32_t *gradient, int32_t *errors);
+
+/* ---- buffer_groups.c ------------------------------------------------------------------------- */
+
+typedef struct {
+  insitu_conv_groups_params_t shape;
+  float gain;
+  int32_t wide;
+} insitu_conv_groups_accumulate_params_t;
+
+/* As insitu_conv_accumulate_s8. scratch: int32[2][weights in a row]; where every channel is a group
+ * with one row, int32[INSITU_DEPTHWISE_BLOCK + 1][weights in a row]. */
+int32_t insitu_conv_groups_accumulate_s8(const insitu_conv_groups_accumulate_params_t *p,
+                                         const insitu_qparams_t *dy_q, const insitu_qparams_t *x_q,
+                                         const int8_t *dy, const int8_t *x, const float *row_scale,
+                                         const float *rate, void *scratch, uint32_t *generator,
+                                         int32_t *bias_buffer, void *buffer);
+
+/* ---- conv_groups_f32.c: convolution with groups or dilation ---------------------------------- */
+
+typedef struct {
+  insitu_conv_groups_params_t shape;
+  float min, max; /* of the activation function */
+} insitu_conv_groups_f32_params_t;
+
+/* As insitu_conv_f32. */
+void insitu_conv_groups_f32(const insitu_conv_groups_f32_params_t *p, const float *x,
+                            const float *w, const float *b, float *y);
+
+/* As insitu_conv_grad_input_f32, o over the rows of i's group. */
+void insitu_conv_groups_grad_input_f32(const insitu_conv_groups_params_t *p, const float *dy,
+                                       const float *w, float *dx);
+
+typedef struct {
+  insitu_conv_groups_params_t shape;
+  float weight_decay;
+} insitu_conv_groups_update_f32_params_t;
+
+/* As insitu_conv_update_f32. scratch: float[weights in a row]. */
+void insitu_conv_groups_update_f32(const insitu_conv_groups_update_f32_params_t *p, const float *dy,
+                                   const float *x, const float *rate, void *scratch, float *b,
+                                   float *w);
+
+typedef struct {
+  insitu_conv_groups_params_t shape;
+  float share; /* 1 / batch */
+} insitu_conv_groups_accumulate_f32_params_t;
+
+/* As insitu_conv_accumulate_f32. */
+void insitu_conv_groups_accumulate_f32(const insitu_conv_groups_accumulate_f32_params_t *p,
+                                       const float *dy, const float *x, void *scratch,
+                                       float *bias_buffer, float *buffer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

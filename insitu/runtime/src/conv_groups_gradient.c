@@ -1,0 +1,143 @@
+/* Convolution with groups and dilation: weight gradient, with its update in place.
+ * Twin: insitu/ops/conv.py. This portable version is the definition. */
+#include <string.h>
+
+#include "insitu_fixed_point.h"
+#include "insitu_kernels_groups.h"
+#include "insitu_taps.h"
+
+/* gradient[ky, kx, lane] = sum over positions of dy[.., lane] (x[.., lane] - zero). */
+static inline uint32_t insitu_depthwise_gradients(const insitu_conv_groups_params_t *p,
+                                                  int32_t zero, const int8_t *dy, const int8_t *x,
+                                                  int32_t lanes, int32_t *gradient,
+                                                  int32_t *errors) {
+  const insitu_conv_params_t *c = &p->conv;
+  const int32_t channels = c->in_channels;
+  int32_t sum[INSITU_LANES] = {0}, seen[INSITU_LANES] = {0};
+  memset(gradient, 0, (size_t)(insitu_group_row(p) * INSITU_LANES) * sizeof *gradient);
+  for (int32_t oy = 0; oy < c->out_height; oy++) {
+    const int32_t start_y = oy * c->stride_height - c->pad_top;
+    const insitu_taps_t lines =
+        insitu_taps(start_y, c->kernel_height, p->dilation_height, c->in_height);
+    for (int32_t ox = 0; ox < c->out_width; ox++, dy += channels) {
+      const int32_t start_x = ox * c->stride_width - c->pad_left;
+      const insitu_taps_t places =
+          insitu_taps(start_x, c->kernel_width, p->dilation_width, c->in_width);
+      for (int32_t lane = 0; lane < lanes; lane++) {
+        sum[lane] += dy[lane];
+        seen[lane] |= dy[lane];
+      }
+      for (int32_t ky = lines.first; ky < lines.end; ky++) {
+        const int32_t line = (start_y + ky * p->dilation_height) * c->in_width + start_x;
+        for (int32_t kx = places.first; kx < places.end; kx++) {
+          const int8_t *from = x + (line + kx * p->dilation_width) * channels;
+          int32_t *to = gradient + (ky * c->kernel_width + kx) * INSITU_LANES;
+          for (int32_t lane = 0; lane < lanes; lane++)
+            to[lane] += (int16_t)(dy[lane] * (int16_t)(from[lane] - zero));
+        }
+      }
+    }
+  }
+  uint32_t alive = 0;
+  for (int32_t lane = 0; lane < lanes; lane++) {
+    errors[lane] = sum[lane];
+    alive |= (uint32_t)(seen[lane] != 0) << lane;
+  }
+  return alive;
+}
+
+/* gradient[ky, kx, i] += e (x[iy, ix, i] - zero) over the part of the window on the map; x points
+ * to the group's channels. */
+static void insitu_add_group(const insitu_conv_groups_params_t *p, int32_t zero, const int8_t *x,
+                             int32_t oy, int32_t ox, int32_t e, int32_t *gradient) {
+  const insitu_conv_params_t *c = &p->conv;
+  const int32_t size = c->in_channels / p->groups;
+  const int32_t start_y = oy * c->stride_height - c->pad_top;
+  const int32_t start_x = ox * c->stride_width - c->pad_left;
+  const insitu_taps_t lines =
+      insitu_taps(start_y, c->kernel_height, p->dilation_height, c->in_height);
+  const insitu_taps_t places =
+      insitu_taps(start_x, c->kernel_width, p->dilation_width, c->in_width);
+  for (int32_t ky = lines.first; ky < lines.end; ky++) {
+    const int32_t line = (start_y + ky * p->dilation_height) * c->in_width + start_x;
+    for (int32_t kx = places.first; kx < places.end; kx++) {
+      const int8_t *from = x + (line + kx * p->dilation_width) * c->in_channels;
+      int32_t *to = gradient + (ky * c->kernel_width + kx) * size;
+      for (int32_t i = 0; i < size; i++)
+        to[i] += e * (from[i] - zero);
+    }
+  }
+}
+
+static uint32_t insitu_grouped_gradient(const insitu_conv_groups_params_t *p, int32_t zero,
+                                        const int8_t *dy, const int8_t *x, int32_t *gradient,
+                                        int32_t *errors) {
+  uint32_t alive = 0;
+  *errors = 0;
+  for (int32_t oy = 0; oy < p->conv.out_height; oy++) {
+    for (int32_t ox = 0; ox < p->conv.out_width; ox++, dy += p->conv.out_channels) {
+      if (*dy == 0)
+        continue;
+      if (!alive)
+        memset(gradient, 0, (size_t)insitu_group_row(p) * sizeof *gradient);
+      alive = 1;
+      *errors += *dy;
+      insitu_add_group(p, zero, x, oy, ox, *dy, gradient);
+    }
+  }
+  return alive;
+}
+
+uint32_t insitu_conv_groups_gradient(const insitu_conv_groups_params_t *p, int32_t zero,
+                                     const int8_t *dy, const int8_t *x, int32_t o,
+                                     int32_t *gradient, int32_t *errors) {
+  const int32_t size = p->conv.in_channels / p->groups;
+  const int32_t rows = p->conv.out_channels / p->groups;
+  dy += o;
+  x += o / rows * size;
+  if (!insitu_is_depthwise(p))
+    return insitu_grouped_gradient(p, zero, dy, x, gradient, errors);
+  const int32_t lanes = insitu_min(p->conv.out_channels - o, INSITU_LANES);
+  if (lanes == INSITU_LANES)
+    return insitu_depthwise_gradients(p, zero, dy, x, INSITU_LANES, gradient, errors);
+  return insitu_depthwise_gradients(p, zero, dy, x, lanes, gradient, errors);
+}
+
+/* w[k] -= (gradient[k] M + noise) >> 32, gradients `apart` elements apart. */
+static uint32_t insitu_step_row(int32_t row, int32_t multiplier, const int32_t *gradient,
+                                int32_t apart, uint32_t state, int8_t *w) {
+  uint32_t bits = 0;
+  for (int32_t k = 0; k < row; k++, bits <<= 8) {
+    if (k % 4 == 0)
+      bits = state = insitu_draw(state);
+    const int64_t noise = (int64_t)(bits >> 24) * (1 << 24) + (1 << 23);
+    const int32_t step = (int32_t)(((int64_t)gradient[k * apart] * multiplier + noise) >> 32);
+    w[k] = (int8_t)insitu_clamp(w[k] - step, -127, 127);
+  }
+  return state;
+}
+
+int32_t insitu_conv_groups_update_s8(const insitu_conv_groups_params_t *p,
+                                     const insitu_qparams_t *dy_q, const insitu_qparams_t *x_q,
+                                     const int8_t *dy, const int8_t *x, const float *row_scale,
+                                     const float *rate, void *scratch, uint32_t *generator,
+                                     int32_t *bias, int8_t *w) {
+  const float factor = rate[0] * dy_q->scale * x_q->scale * 4294967296.0f;
+  const int32_t row = insitu_group_row(p), at_once = insitu_rows_at_once(p);
+  int32_t *gradient = scratch, errors[INSITU_LANES];
+  int32_t saturated = 0;
+  uint32_t state = *generator, alive = 0;
+  for (int32_t o = 0; o < p->conv.out_channels; o++, w += row) {
+    const int32_t lane = o % at_once;
+    if (lane == 0)
+      alive = insitu_conv_groups_gradient(p, x_q->zero_point, dy, x, o, gradient, errors);
+    if (!(alive >> lane & 1))
+      continue;
+    const int32_t multiplier = insitu_round_clamp(factor / row_scale[o], 0, INT32_MAX);
+    saturated += multiplier == INT32_MAX;
+    state = insitu_step_row(row, multiplier, gradient + lane, at_once, state, w);
+    bias[o] = insitu_update_bias(bias[o], errors[lane], rate[0], dy_q->scale);
+  }
+  *generator = state;
+  return saturated;
+}
