@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from cases import Case, Layer
+from case_layers import Case, Layer
 
 from insitu.artifacts import MemoryPlan
 from insitu.build import ports

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import math
 
-from cases import FLATTEN, RELU, Case, Layer, average_pool, clip, conv, linear, max_pool, unflatten
+from case_layers import (
+    FLATTEN,
+    RELU,
+    Case,
+    Layer,
+    average_pool,
+    clip,
+    conv,
+    linear,
+    max_pool,
+    unflatten,
+)
 from hypothesis import assume, settings
 from hypothesis import strategies as st
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from case_layers import FLATTEN, FRONT, HEAD, RELU, Case, Layer, conv, linear, max_pool
 from case_models import INPUT, Compiled, float_graph, trainable
-from cases import CASES, FLATTEN, FRONT, HEAD, RELU, Case, Layer, conv, linear, max_pool
+from cases import CASES
 
 from insitu.differentiate import differentiate
 from insitu.errors import ModelError

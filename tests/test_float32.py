@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from case_layers import RELU, Case, linear
 from case_models import Compiled, HostBuilder, Outcome, run_reference, samples
-from cases import CASES, RELU, ZOO, Case, linear
+from cases import CASES, ZOO
 from fakes import MACHINES, board, toolchain_or_skip
 from networks import NETWORKS
 from sanitized import run_sanitized

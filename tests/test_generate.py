@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from case_layers import FLATTEN, RELU, Case, conv, linear, max_pool
 from case_models import Compiled, HostBuilder, run_reference
-from cases import CASES, FLATTEN, RELU, Case, conv, linear, max_pool
+from cases import CASES
 from fakes import toolchain_or_skip
 from sanitized import run_sanitized
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_layers import FLATTEN, RELU, Case, conv, linear, max_pool
 from case_models import Compiled, HostBuilder, float_graph, run_reference, samples
-from cases import CASES, FLATTEN, RELU, Case, conv, linear, max_pool
+from cases import CASES
 from networks import DEMO_ONNX
 from typer.testing import CliRunner
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_layers import Case
 from case_models import Compiled, HostBuilder, run_reference
-from cases import CASES, ZOO, Case
+from cases import CASES, ZOO
 from fakes import MACHINES, board, toolchain_or_skip
 from hypothesis import given, settings
 from hypothesis import strategies as st

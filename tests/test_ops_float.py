@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from case_layers import Case
 from case_models import INPUT, float_graph, samples
-from cases import CASES, Case
+from cases import CASES
 from hypothesis import given, settings
 from made_cases import examples, single_layers
 from onnx import helper, numpy_helper

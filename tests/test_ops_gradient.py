@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_layers import Case
 from case_models import INPUT, float_graph, samples, trainable
-from cases import CASES, Case
+from cases import CASES
 from hypothesis import given, settings
 from made_cases import examples, networks
 

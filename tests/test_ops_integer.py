@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_layers import Case
 from case_models import Compiled
-from cases import CASES, Case
+from cases import CASES
 from hypothesis import given, settings
 from integer_bounds import RULES, Executed
 from made_cases import examples, networks

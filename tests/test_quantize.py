@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from case_layers import FLATTEN, HEAD, RELU, RELU6, Case, Layer, conv, linear, max_pool
 from case_models import INPUT, Compiled, float_graph, samples
-from cases import CASES, FLATTEN, HEAD, RELU, RELU6, Case, Layer, conv, linear, max_pool
+from cases import CASES
 
 from insitu.errors import ModelError
 from insitu.fixed_point import split_ratio

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from case_layers import HEAD, RELU, Case, conv, linear
 from case_models import Compiled, HostBuilder
-from cases import HEAD, RELU, Case, conv, linear
 
 from insitu.run.twin_library import TwinLibrary
 from insitu.samples import quantize_samples

@@ -6,9 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from case_models import INPUT, float_graph, samples
-from cases import (
-    CASES,
+from case_layers import (
     FLATTEN,
     HEAD,
     IDENTITY,
@@ -22,6 +20,8 @@ from cases import (
     linear,
     max_pool,
 )
+from case_models import INPUT, float_graph, samples
+from cases import CASES
 from hypothesis import given, settings
 from made_cases import examples, networks
 
