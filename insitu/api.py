@@ -44,7 +44,7 @@ class TrainableNetwork(Network):
     def run(
         self,
         x: Array,
-        y: Array,
+        y: Array | None = None,
         *,
         board: str | Board | None = None,
         steps: int | None = None,
@@ -54,7 +54,7 @@ class TrainableNetwork(Network):
         """Train on an emulated board, beside the twin.
 
         Args:
-            x, y: samples[n, ...], channels first, and labels[n].
+            x, y: samples[n, ...], channels first, and labels as `Twin.fit` takes them.
             board: instead of the one compiled for.
             steps: by default one pass over the samples.
 
@@ -66,9 +66,8 @@ class TrainableNetwork(Network):
         """
         if steps is not None and steps < 1:
             raise ConfigError(f"{steps} steps; 1 is the least")
-        samples = checked(
-            Samples(np.asarray(x), np.asarray(y), "x"), self.input_shape, self.classes
-        )
+        given = Samples(np.asarray(x), None if y is None else np.asarray(y), "x")
+        samples = checked(given, self.input_shape, self.labels)
         rows = evenly_spaced(Samples(np.arange(len(samples)), None, "rows"), EVALUATED_SAMPLES)
         target = self.board if board is None else board
         return run_on_board(

@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from insitu.artifacts import Firmware, Measurement
+from insitu.artifacts import Firmware, Measurement, RunResult
 from insitu.boards import Board
 from insitu.build import build_firmware, build_hook
 from insitu.errors import FitError
 from insitu.graph.model import Array, Phase
+from insitu.labels import mean_loss
 from insitu.measure import measure, millijoules, milliseconds
 from insitu.network import Network, largest_parts
 from insitu.ops.buffer import count_sample
+from insitu.ops.losses import far_label
 from insitu.run import emulator
 from insitu.run.profile import ProfiledResult
-from insitu.run.stream import PREDICT, Stream
+from insitu.run.stream import Stream, no_labels
 from insitu.samples import Samples
 from insitu.schedule import with_predictions
 from insitu.toolchains import Toolchain
@@ -54,6 +56,9 @@ class BoardRun:
         twin_equal: the board's whole state struct, its predictions and its losses equal the
             twin's after the last step.
         measurement: of the run's first training steps, at most `COUNTED_STEPS`.
+        accuracy_before, accuracy_after: of a classifier, else None.
+        loss_before, loss_after: of the evaluated samples. The scores that they are made of are
+            the twin's; the predictions that are compared hold their digests.
         losses: float32[steps]. predicted: int32[steps], before each step's update.
     """
 
@@ -63,8 +68,10 @@ class BoardRun:
     emulator: str
     twin_equal: bool
     state: bytes
-    accuracy_before: float
-    accuracy_after: float
+    accuracy_before: float | None
+    accuracy_after: float | None
+    loss_before: float
+    loss_after: float
     losses: Array
     predicted: Array
     seconds: float
@@ -86,6 +93,8 @@ class BoardRun:
             "weights_sha256": hashlib.sha256(self.state).hexdigest(),
             "accuracy_before": self.accuracy_before,
             "accuracy_after": self.accuracy_after,
+            "loss_before": self.loss_before,
+            "loss_after": self.loss_after,
             "loss": float(self.losses.mean()),
             **step_figures(self.network, m, self.board),
             "ram_bytes": m.ram_bytes + m.stack_bytes,
@@ -188,13 +197,14 @@ def _largest(network: Network) -> str:
 
 
 def _probe(network: Network, x: Array, build_folder: Path) -> Stream:
-    """A prediction, then a batch of steps towards the class that is least likely."""
+    """A prediction, then a batch of steps towards the label that is least likely."""
     twin = Twin(network, build_folder)
     scores, _ = twin.library.predict(x[None])
+    label = far_label(network.graph, scores[0])[None]
     batch = network.training.batch
     return Stream(
         x=np.stack([x, x]),
-        labels=np.asarray([PREDICT, int(scores[0].argmin())], np.int32),
+        labels=np.concatenate([no_labels(1, label), label]),
         rates=np.full(1 + batch, PROBE_RATE, np.float32),
         order=np.minimum(np.arange(1 + batch), 1),
     )
@@ -248,16 +258,17 @@ def run_on_board(
     """
     build_folder = network.build_folder
     twin = Twin(network, build_folder)
-    x, y = twin.quantize(samples.x), samples.labels
+    x, y = twin.quantize(samples.x), network.labels.in_own_order(samples.labels)
     training = twin.stream(x, y, steps=steps)
     stream = with_predictions(training, x[evaluate])
     stack = _stack_bytes(network, x[0], board, build_folder, tools)
     firmware = _build(network, board, build_folder, tools, stack_bytes=stack)
     tell = (lambda done: progress(done, len(stream))) if progress else None
     result = emulator.run(firmware, stream, prefer=tools.emulator, progress=tell, timeout_s=3600)
-    expected = twin.library.run(stream)
     n = len(evaluate)
-    wanted = y[evaluate]
+    before = twin.library.predict(x[evaluate])[0]
+    expected = twin.library.run(stream)
+    after = twin.library.predict(x[evaluate])[0]
     during = slice(n, n + steps)
     batch = network.training.batch
     counted = _head(training, min(steps, batch * max(COUNTED_STEPS // batch, 1)))
@@ -270,20 +281,43 @@ def run_on_board(
         steps=steps,
         seed=training.seed,
         emulator=result.emulator,
-        twin_equal=(
-            result.state == expected.state
-            and np.array_equal(result.predicted, expected.predicted)
-            and np.array_equal(result.losses, expected.losses, equal_nan=True)
-        ),
+        twin_equal=equal(result, expected),
         state=result.state,
-        accuracy_before=float((result.predicted[:n] == wanted).mean()),
-        accuracy_after=float((result.predicted[n + steps :] == wanted).mean()),
+        **_judged(network, result, (before, after), y[evaluate]),
         losses=result.losses[during],
         predicted=result.predicted[during],
         seconds=result.seconds,
         network=network,
         measurement=measurement,
     )
+
+
+def equal(result: RunResult, expected: RunResult) -> bool:
+    """Whether two executions agree in every bit: state, predictions, losses."""
+    return (
+        result.state == expected.state
+        and np.array_equal(result.predicted, expected.predicted)
+        and np.array_equal(result.losses, expected.losses, equal_nan=True)
+    )
+
+
+def _judged(
+    network: Network, result: RunResult, scores: tuple[Array, Array], y: Array
+) -> dict[str, Any]:
+    """Accuracies and losses of a `BoardRun`, whose stream predicts at its ends.
+
+    Args:
+        scores: of the evaluated samples, before and after. y: their labels.
+    """
+    before, after = (mean_loss(network.training.loss, s, y) for s in scores)
+    ends = result.predicted[: len(y)], result.predicted[-len(y) :]
+    right = [None if network.labels.are_targets else float((p == y).mean()) for p in ends]
+    return {
+        "accuracy_before": right[0],
+        "accuracy_after": right[1],
+        "loss_before": before,
+        "loss_after": after,
+    }
 
 
 def _stack_bytes(network: Network, x: Array, board: Board, build_folder: Path, tools: Tools) -> int:

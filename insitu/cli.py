@@ -95,7 +95,8 @@ def _progress(label: str) -> Iterator[Tell]:
 
 
 def _samples(path: Path, network: TrainableNetwork) -> Samples:
-    return checked(read_samples(path, labels=True), network.input_shape, network.classes)
+    found = read_samples(path, labels=not network.labels.are_targets)
+    return checked(found, network.input_shape, network.labels)
 
 
 @app.command()
@@ -159,6 +160,13 @@ def compile_(
     train: Annotated[
         str | None, typer.Option(metavar="last:N|all|NAMES", help="Layers to train. [all]")
     ] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cross_entropy|mse|bce",
+            help="Classes; real targets; bits, or targets in [0, 1]. [cross_entropy]",
+        ),
+    ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -210,6 +218,7 @@ def compile_(
     options = {} if config_file is None else config.read_toml(config_file)
     given = {
         "layers": train,
+        "loss": loss,
         "precision": precision,
         "update": update,
         "classes": classes,
@@ -265,21 +274,16 @@ def twin(
     scored = samples if test is None else _samples(test, network)
     with _progress("training") as tell:
         model = network.twin()
-        before = model.score(scored.x, scored.labels)
+        before = model.judge(scored.x, scored.y)
         history = model.fit(samples.x, samples.labels, epochs=epochs, progress=tell)
-        after = model.score(scored.x, scored.labels)
+        after = model.judge(scored.x, scored.y)
     figures = {
-        "steps": history.steps,
         "epochs": epochs,
         "lr": network.training.lr,
         "seed": network.training.seed,
-        "accuracy_before": before,
-        "accuracy_after": after,
-        "loss": history.loss[-1],
-        "loss_by_epoch": history.loss,
-        "skipped_steps": history.skipped,
-        "saturated_rows": history.saturated,
-        "samples_per_second": history.steps / history.seconds,
+        **{f"{name}_before": value for name, value in before.items()},
+        **{f"{name}_after": value for name, value in after.items()},
+        **history.figures,
         "weights_sha256": model.sha256,
     }
     if as_json:

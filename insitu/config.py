@@ -16,6 +16,7 @@ from insitu.graph.scheme import PartialUpdate, Rows, Scheme
 
 PRECISIONS = ("uint8", "mixed", "float32")
 PRESETS = ("default", "paper")
+LOSSES = ("cross_entropy", "mse", "bce")
 UPDATES = ("full", "bias", "dynamic:MIN:MAX", "sampled:MIN:MAX", "static:LAYER=ROWS,...")
 BATCHES = {"default": 1, "paper": 48}
 """Samples an update where the user does not say."""
@@ -31,6 +32,9 @@ class TrainingConfig:
 
     Attributes:
         layers: "last:N", "all", or comma-separated globs over layer names.
+        loss: "cross_entropy": of the softmax, labels are classes. "mse": mean squared error,
+            labels are real targets, one an output. "bce": binary cross-entropy of the sigmoid,
+            targets in [0, 1]. The last two are means over the outputs.
         precision: "uint8": every stored tensor has 8 bits. "mixed": the trained linear layers at
             the end are float32, what comes before them has 8 bits. "float32": everything.
         update: what of a trained layer learns from a sample. "full": every row. "bias": the
@@ -59,6 +63,7 @@ class TrainingConfig:
     """
 
     layers: str = "all"
+    loss: str = "cross_entropy"
     precision: str = "uint8"
     update: str = "full"
     batch: int = 0
@@ -74,6 +79,7 @@ class TrainingConfig:
     classes: int | None = None
 
     def __post_init__(self) -> None:
+        _known("loss", self.loss, LOSSES)
         _known("precision", self.precision, PRECISIONS)
         _known("preset", self.preset, PRESETS)
         _known("schedule", self.schedule, SCHEDULES)
@@ -107,6 +113,7 @@ class TrainingConfig:
             weight_decay=self.weight_decay,
             skip=self.skip,
             error_range=self.error_range,
+            loss=self.loss,
         )
 
 

@@ -21,7 +21,7 @@ from rich.text import Text
 from insitu import pipeline
 from insitu.api import TrainableNetwork
 from insitu.artifacts import RunResult
-from insitu.board_run import BoardRun, Tools, step_figures
+from insitu.board_run import BoardRun, Tools, equal, step_figures
 from insitu.build import build_firmware
 from insitu.config import TrainingConfig
 from insitu.datasets import Dataset, Shift, turned_digits
@@ -82,7 +82,8 @@ def run_demo(
         network = _compile(world, board, tools, out)
         story.compiled(network)
         run, old_world = _train_on_board(network, world, tools, stages)
-        story.ran(run, old_world)
+        assert run.accuracy_before is not None and run.accuracy_after is not None
+        story.ran(run, old_world, run.accuracy_before)
         stages.begin("float", "the same training in float, to compare")
         yardstick = _train_in_float(network, world, stages)
         adaptation = Adaptation(
@@ -127,6 +128,7 @@ def _train_on_board(
     stages.begin("board", f"{steps:,} steps on the emulated {network.board.core}")
     result = _emulate(network, stream, tools, stages)
     stages.begin("twin", "the same samples through the twin")
+    loss_before = twin.loss(test.x, test.y)
     expected = twin.library.run(stream)
     during = slice(2 * n, 2 * n + steps)
     run = BoardRun(
@@ -134,14 +136,12 @@ def _train_on_board(
         steps=steps,
         seed=stream.seed,
         emulator=result.emulator,
-        twin_equal=(
-            result.state == expected.state
-            and np.array_equal(result.predicted, expected.predicted)
-            and np.array_equal(result.losses, expected.losses, equal_nan=True)
-        ),
+        twin_equal=equal(result, expected),
         state=result.state,
         accuracy_before=_share(result.predicted[n : 2 * n], test),
         accuracy_after=_share(result.predicted[-n:], test),
+        loss_before=loss_before,
+        loss_after=twin.loss(test.x, test.y),
         losses=result.losses[during],
         predicted=result.predicted[during],
         seconds=result.seconds,
@@ -249,9 +249,9 @@ class _Story:
         self.say("a step", step_line(step_figures(network, network.measurement, board)))
         self.say("", accuracy(board), "dim")
 
-    def ran(self, run: BoardRun, old_world: float) -> None:
+    def ran(self, run: BoardRun, old_world: float, new_world: float) -> None:
         """What the board did, and that the twin did the same."""
-        self.say("before", f"{percent(old_world)} upright -> {percent(run.accuracy_before)} turned")
+        self.say("before", f"{percent(old_world)} upright -> {percent(new_world)} turned")
         step = step_figures(run.network, run.measurement, run.board)
         seconds, joules = (run.steps * step[key] / 1e3 for key in ("ms_per_step", "mj_per_step"))
         self.say(

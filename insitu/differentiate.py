@@ -17,10 +17,8 @@ from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
 from insitu.graph.scheme import Scheme
 from insitu.ops.add import emit_sum_of_errors
 from insitu.ops.buffer import emit_batch_count
-from insitu.ops.loss import emit_loss
+from insitu.ops.losses import emit_label, emit_loss
 from insitu.ops.rows import GENERATOR, LEARNING_RATE
-
-LABEL = "label"
 
 
 def differentiate(
@@ -38,14 +36,14 @@ def differentiate(
         ModelError: an op on the way has no gradient.
     """
     builder = Builder(graph.name, graph, scheme=scheme)
-    builder.input(LABEL, (1,), dtype="int32")
+    label = emit_label(builder, graph.outputs[0])
     for name, value in (
         (LEARNING_RATE, np.asarray([rate], np.float32)),
         (GENERATOR, np.asarray([seed_generator(seed)], np.uint32)),
     ):
         builder.add_tensor(Tensor(name, value.shape, str(value.dtype), Kind.STATE, value))
     scores = graph.outputs[0]
-    dy, loss = emit_loss(builder, scores, LABEL, integer=_ends_in_integers(graph))
+    dy, loss = emit_loss(builder, scores, label, integer=_ends_in_integers(graph))
     if not builder.scheme.in_place:
         emit_batch_count(builder)
     errors = {scores: dy}

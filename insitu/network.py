@@ -27,9 +27,10 @@ from insitu.errors import InsituError, OutputError
 from insitu.generate import StateLayout, state_layout
 from insitu.graph import text
 from insitu.graph.model import Graph, Kind, Phase, QParams, Tensor
+from insitu.labels import LabelType, label_type
 from insitu.ops import OPS
 
-FORMAT = 1
+FORMAT = 2
 BUFFER = "_buffer"
 AUXILIARY = (
     *(BUFFER, ".range", ".w_range", ".error_range", ".error_ahead", ".largest_error"),
@@ -98,9 +99,14 @@ class Network:
         return self.graph.tensors[self.graph.inputs[0]].qparams
 
     @property
+    def labels(self) -> LabelType:
+        """What it is taught with."""
+        return label_type(self.graph, self.training.loss)
+
+    @property
     def classes(self) -> int:
         """Number of scores."""
-        return self.graph.tensors[self.graph.outputs[0]].size
+        return self.labels.outputs
 
     @property
     def figures(self) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from insitu.board_run import Tools, measure_network
 from insitu.boards import Board, find_board
 from insitu.config import QuantizationConfig, TrainingConfig
 from insitu.differentiate import differentiate
-from insitu.errors import ConfigError, ModelError
+from insitu.errors import ConfigError, DataError, ModelError
 from insitu.frontends import onnx
 from insitu.frontends.model import Model
 from insitu.generate import check_name, generate
 from insitu.graph.model import Array, Graph
 from insitu.graph.verify import verify
 from insitu.head import head_of, replace_head
+from insitu.labels import LabelType, checked_labels, is_autoencoder, label_type
 from insitu.layers import select_layers, select_learning
 from insitu.network import ScratchFolder, write_sources
 from insitu.plan import plan_memory
@@ -46,6 +47,9 @@ NOT_MEASURED = Measurement(
     cycles={},
     cycle_error_percent=0,
 )
+
+SMALLEST_UNIT, LARGEST_UNIT = 1e-20, 1e20
+"""Of errors: beyond them, products of scales would leave the float32 numbers."""
 
 
 def load(path: str | Path) -> Model:
@@ -74,7 +78,8 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
 
     Args:
         model: from `load`, or the path that `load` takes.
-        calibration: x[n, ...], channels first, as the network will see it.
+        calibration: x[n, ...], channels first, as the network will see it; with the loss mse
+            `Samples` may hold the targets too, whose range is then known.
         board: name, or path of a board's TOML file.
         name: of the C symbols, "insitu_NAME".
 
@@ -91,15 +96,17 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     _check_supported(model)
     x = _calibration_samples(model, calibration, quantization or QuantizationConfig())
 
-    graph = simplify(model.graph)
+    graph = simplify(model.graph, training.loss)
     if training.classes is not None:
         graph = replace_head(graph, training.classes)
-    _check_classes(graph)
+    _check_end(graph, training.loss)
     trained = _layers_that_learn(graph, training)
     shape = graph.tensors[graph.inputs[0]].shape
     ranges = calibrate(graph, channels_last(x, shape))
-    integers = quantize_graph(graph, ranges, trained, training.scheme)
-    step = differentiate(integers, training.scheme, rate=training.lr, seed=training.seed)
+    unit = _error_unit(calibration, label_type(graph, training.loss), ranges[graph.outputs[0]])
+    scheme = replace(training.scheme, error_unit=unit)
+    integers = quantize_graph(graph, ranges, trained, scheme)
+    step = differentiate(integers, scheme, rate=training.lr, seed=training.seed)
     verify(step)
     plan = plan_memory(step)
     source = generate(step, plan, name, seed=training.seed)
@@ -138,13 +145,41 @@ def _layers_that_learn(graph: Graph, training: TrainingConfig) -> frozenset[str]
     return trained
 
 
-def _check_classes(graph: Graph) -> None:
+def _check_end(graph: Graph, loss: str) -> None:
+    """Refuse what the loss cannot follow."""
+    for node in graph.nodes:
+        if node.op.of_loss not in ("", loss):
+            raise ModelError(
+                f'{graph.name}: ends in {node.op.name} "{node.name}", which belongs to the loss '
+                f"{node.op.of_loss}, not {loss}; train with --loss {node.op.of_loss} or remove it"
+            )
     scores = graph.tensors[graph.outputs[0]].size
-    if scores < 2:
+    if scores < 2 and loss == "cross_entropy":
         raise ModelError(
             f"{graph.name}: {scores} score; cross-entropy needs 2 classes or more; end the network "
             "with a score for each class, or replace its last layer with --classes"
         )
+
+
+def _error_unit(
+    calibration: Array | Samples, labels: LabelType, scores: tuple[float, float]
+) -> float:
+    """Of mse: half the range of the targets, where they are known, else of the scores."""
+    if labels.loss != "mse":
+        return 1.0
+    low, high = scores
+    given = _as_samples(calibration)
+    if given.y is not None or is_autoencoder(given.x, labels):
+        targets = checked_labels(given.x, given.y, labels, given.source)
+        if targets.max() > targets.min():
+            low, high = float(targets.min()), float(targets.max())
+    unit = (high - low) / 2
+    if not SMALLEST_UNIT < unit < LARGEST_UNIT:
+        raise DataError(
+            f"{given.source}: the outputs range from {low:g} to {high:g}, but half of that should "
+            f"be between {SMALLEST_UNIT:g} and {LARGEST_UNIT:g}; scale the targets"
+        )
+    return unit
 
 
 def _check_supported(model: Model) -> None:
@@ -160,11 +195,12 @@ def _calibration_samples(
     model: Model, calibration: Array | Samples, config: QuantizationConfig
 ) -> Array:
     """float32[n, ...], checked, at most as many as the config asks for."""
-    given = (
-        calibration
-        if isinstance(calibration, Samples)
-        else Samples(calibration, None, "calibration")
-    )
-    samples = checked(given, model.input_shape)
+    samples = checked(_as_samples(calibration), model.input_shape)
     check_calibration(samples)
     return evenly_spaced(samples, config.calibration_samples).x
+
+
+def _as_samples(calibration: Array | Samples) -> Samples:
+    if isinstance(calibration, Samples):
+        return calibration
+    return Samples(calibration, None, "calibration")

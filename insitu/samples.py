@@ -1,6 +1,7 @@
 """DATA.npz, arrays -> checked samples in the network's own layout.
 
-Invariant: what passes is finite, of the right shape and not empty; labels lie in the classes.
+Invariant: what passes is finite, of the right shape and not empty; labels lie in the classes, or
+are targets that suit the outputs and the loss (`labels`).
 Users' data has N and the channels first, the network's feature maps have the channels last.
 """
 
@@ -14,6 +15,7 @@ import numpy as np
 from insitu.errors import DataError
 from insitu.fixed_point import F32, round_clamp
 from insitu.graph.model import Array, QParams
+from insitu.labels import LabelType, checked_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class Samples:
 
     Attributes:
         x: float32[n, ...], channels first.
-        y: int32[n], or None.
+        y: int32[n] classes, or float32[n, outputs] targets, channels first; or None.
         source: where it came from, for messages.
     """
 
@@ -71,15 +73,17 @@ def read_samples(path: Path, *, labels: bool) -> Samples:
     return Samples(arrays["x"], arrays.get("y"), str(path))
 
 
-def checked(samples: Samples, input_shape: tuple[int, ...], classes: int | None = None) -> Samples:
-    """The samples, x as float32, y as int32.
+def checked(
+    samples: Samples, input_shape: tuple[int, ...], labels: LabelType | None = None
+) -> Samples:
+    """The samples, x as float32, y as the loss takes it; checked samples pass unchanged.
 
     Args:
         input_shape: of one sample, channels first.
-        classes: where given, labels are wanted and must lie in [0, classes).
+        labels: where given, labels are wanted, of this type.
 
     Raises:
-        DataError: shape, type, NaN, empty, labels outside the classes.
+        DataError: shape, type, NaN, empty, labels that do not suit the network.
     """
     x, source = samples.x, samples.source
     wanted = f"[N, {', '.join(map(str, input_shape))}]"
@@ -100,28 +104,8 @@ def checked(samples: Samples, input_shape: tuple[int, ...], classes: int | None 
             f"{source}: x has NaN or infinite values in {wrong.sum()} of {len(x)} samples, first "
             f"in sample {int(wrong.argmax())}; remove or repair them"
         )
-    y = _checked_labels(samples, classes) if classes is not None else None
+    y = None if labels is None else checked_labels(x, samples.y, labels, source)
     return Samples(x, y, source)
-
-
-def _checked_labels(samples: Samples, classes: int) -> Array:
-    y, source = samples.y, samples.source
-    if y is None:
-        raise DataError(f"{source}: has no labels y; save them as integers beside x")
-    if y.ndim != 1 or len(y) != len(samples.x):
-        raise DataError(
-            f"{source}: y{list(y.shape)} for {len(samples.x)} samples; give one label each"
-        )
-    if y.dtype.kind not in "iu":
-        raise DataError(f"{source}: y holds {y.dtype}; labels are integers from 0")
-    outside = (y < 0) | (y >= classes)
-    if outside.any():
-        first = int(outside.argmax())
-        raise DataError(
-            f"{source}: label {int(y[first])} of sample {first} is outside the network's "
-            f"{classes} classes, [0, {classes}); check y"
-        )
-    return y.astype(np.int32)
 
 
 def check_calibration(samples: Samples) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from insitu.errors import ConfigError
 from insitu.fixed_point import F32, cosine_rates
 from insitu.graph.model import Array
-from insitu.run.stream import PREDICT, Stream
+from insitu.run.stream import Stream, no_labels
 
 MOST_STEPS = 100_000_000
 """Of a run: its order and rates are held in memory, some bytes a step."""
@@ -39,7 +39,7 @@ def learning_rates(rate: float, steps: int, schedule: str) -> Array:
 def training_stream(
     x: Array, y: Array, *, steps: int, rate: float, schedule: str, seed: int
 ) -> Stream:
-    """A training run over x int8[n, elements], y int32[n].
+    """A training run over x int8[n, elements], y: labels as a `Stream` has them.
 
     Raises:
         ConfigError: more steps than `MOST_STEPS`.
@@ -64,7 +64,7 @@ def with_predictions(training: Stream, x: Array) -> Stream:
     ends = np.arange(first, first + n, dtype=np.int32)
     return Stream(
         x=np.concatenate([training.x, x]),
-        labels=np.concatenate([training.labels, np.full(n, PREDICT, np.int32)]),
+        labels=np.concatenate([training.labels, no_labels(n, training.labels)]),
         rates=np.concatenate([np.zeros(n, F32), training.rates, np.zeros(n, F32)]),
         seed=training.seed,
         order=np.concatenate([ends, training.samples, ends]),

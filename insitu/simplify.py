@@ -13,9 +13,13 @@ from typing import Any
 from insitu.graph.model import Array, Graph, Kind, Node, Tensor
 
 
-def simplify(graph: Graph) -> Graph:
-    """The graph with everything folded that can be."""
-    rewriter = Rewriter(graph)
+def simplify(graph: Graph, loss: str = "cross_entropy") -> Graph:
+    """The graph with everything folded that can be.
+
+    Args:
+        loss: that the network is to be trained with; what it contains is dropped at the end.
+    """
+    rewriter = Rewriter(graph, loss)
     changed = True
     while changed:
         changed = any(
@@ -28,9 +32,9 @@ def simplify(graph: Graph) -> Graph:
 class Rewriter:
     """What a simplification may ask and do; each call leaves a valid graph."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, loss: str) -> None:
         """Start with `graph`."""
-        self.graph = graph
+        self.graph, self.loss = graph, loss
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of that name."""

@@ -9,9 +9,11 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from insitu import labels
 from insitu.build import build_host
 from insitu.errors import ConfigError
 from insitu.graph.model import Array, Kind
@@ -33,9 +35,9 @@ class History:
     """What happened during `fit`.
 
     Attributes:
-        loss: mean cross-entropy of each epoch, each sample before its own update.
-        accuracy: share of samples predicted right in each epoch, likewise.
-        validation: accuracy on the validation samples after each epoch.
+        loss: mean loss of each epoch, each sample before its own update.
+        accuracy: share of samples predicted right in each epoch, likewise; of classifiers alone.
+        validation: `Twin.score` of the validation samples after each epoch.
         skipped, saturated: steps without an error; rows whose step was held.
         steps, seconds: of training alone.
     """
@@ -47,6 +49,18 @@ class History:
     saturated: int = 0
     steps: int = 0
     seconds: float = 0.0
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What `insitu twin --json` says of the training."""
+        return {
+            "steps": self.steps,
+            "loss": self.loss[-1],
+            "loss_by_epoch": self.loss,
+            "skipped_steps": self.skipped,
+            "saturated_rows": self.saturated,
+            "samples_per_second": self.steps / self.seconds,
+        }
 
 
 class Twin:
@@ -77,7 +91,7 @@ class Twin:
     def fit(
         self,
         x: Array,
-        y: Array,
+        y: Array | None = None,
         *,
         epochs: int = 1,
         lr: float | None = None,
@@ -85,9 +99,11 @@ class Twin:
         validation: tuple[Array, Array] | None = None,
         progress: Progress | None = None,
     ) -> History:
-        """Train on x[n, ...] channels first, labels y[n], one sample a step.
+        """Train on x[n, ...] channels first, one sample a step.
 
         Args:
+            y: classes[n]; for the losses mse and bce targets[n, outputs] or in the shape of the
+                network's output, channels first, and by default x itself (an autoencoder).
             lr, seed: instead of those of the network's `TrainingConfig`.
             validation: (x, y) to be scored after each epoch.
 
@@ -99,7 +115,7 @@ class Twin:
             raise ConfigError(f"{epochs} epochs; 1 is the least")
         samples = self._checked(x, y)
         stream = self.stream(
-            self.quantize(samples.x), samples.labels, steps=epochs * len(samples), lr=lr, seed=seed
+            *self._as_taken(samples), steps=epochs * len(samples), lr=lr, seed=seed
         )
         history = History()
         for epoch in range(epochs):
@@ -119,7 +135,11 @@ class Twin:
         lr: float | None = None,
         seed: int | None = None,
     ) -> Stream:
-        """The training run that `fit` makes of quantized x int8[n, elements]."""
+        """The training run that `fit` makes of quantized x int8[n, elements].
+
+        Args:
+            y: labels as a `Stream` has them.
+        """
         training = self.network.training
         training = replace(
             training,
@@ -150,7 +170,8 @@ class Twin:
             )
             result = self.library.run(piece, seed=start == 0)
             losses += float(result.losses.sum(dtype=np.float64))
-            right += int((result.predicted == piece.record_labels).sum())
+            if not self.network.labels.are_targets:
+                right += int((result.predicted == piece.record_labels).sum())
             history.skipped += int(result.info["skipped"].sum())
             history.saturated += int(result.info["saturated"].sum())
             history.seconds += result.seconds
@@ -158,28 +179,66 @@ class Twin:
             if progress is not None:
                 progress(rows.stop, len(stream))
         history.loss.append(losses / (part.stop - part.start))
-        history.accuracy.append(right / (part.stop - part.start))
+        if not self.network.labels.are_targets:
+            history.accuracy.append(right / (part.stop - part.start))
 
     def predict(self, x: Array) -> Array:
-        """Classes int32[n] of x[n, ...]."""
-        return self.library.predict(self.quantize(x))[1]
+        """What the network says of x[n, ...].
+
+        Returns:
+            int32[n] classes; with the loss bce bool[n, ...], whether an output is likelier 1 than
+            0; with mse the outputs themselves, float32[n, ...]; in the shape of the network's
+            output, channels first.
+        """
+        if self.network.labels.loss == "cross_entropy":
+            return self.library.predict(self.quantize(x))[1]
+        scores = self.predict_scores(x)
+        return scores > 0 if self.network.labels.loss == "bce" else scores
 
     def predict_scores(self, x: Array) -> Array:
-        """Scores (logits) float32[n, classes] of x[n, ...]."""
-        return self.library.predict(self.quantize(x))[0]
+        """Scores float32[n, outputs] of x[n, ...]; those of a map are channels first.
 
-    def score(self, x: Array, y: Array) -> float:
-        """Share of x[n, ...] that is predicted as y[n].
+        They are logits where the loss holds a softmax or a sigmoid, whether or not the network
+        ended in one.
+        """
+        scores = self.library.predict(self.quantize(x))[0]
+        return self.network.labels.channels_first(scores)
+
+    def score(self, x: Array, y: Array | None = None) -> float:
+        """How good predictions of x[n, ...] are, as `labels.score` says: accuracy, or R^2.
 
         Raises:
             DataError: samples or labels do not suit the network.
         """
-        samples = self._checked(x, y)
-        return float((self.predict(samples.x) == samples.labels).mean())
+        return self._judge(labels.score, x, y)
 
-    def _checked(self, x: Array, y: Array) -> Samples:
-        given = Samples(np.asarray(x), np.asarray(y), "x")
-        return checked(given, self.network.input_shape, self.network.classes)
+    def judge(self, x: Array, y: Array | None = None) -> dict[str, float | None]:
+        """The accuracy (None where there are no classes) and the mean loss of x[n, ...]."""
+        accuracy = None if self.network.labels.are_targets else self.score(x, y)
+        return {"accuracy": accuracy, "loss": self.loss(x, y)}
+
+    def loss(self, x: Array, y: Array | None = None) -> float:
+        """The mean loss of x[n, ...] as the network is now.
+
+        Raises:
+            DataError: samples or labels do not suit the network.
+        """
+        return self._judge(labels.mean_loss, x, y)
+
+    def _judge(
+        self, judge: Callable[[str, Array, Array], float], x: Array, y: Array | None
+    ) -> float:
+        samples = self._checked(x, y)
+        q, wanted = self._as_taken(samples)
+        return judge(self.network.labels.loss, self.library.predict(q)[0], wanted)
+
+    def _checked(self, x: Array, y: Array | None) -> Samples:
+        given = Samples(np.asarray(x), None if y is None else np.asarray(y), "x")
+        return checked(given, self.network.input_shape, self.network.labels)
+
+    def _as_taken(self, samples: Samples) -> tuple[Array, Array]:
+        """Checked samples -> (x, labels) as the model takes them."""
+        return self.quantize(samples.x), self.network.labels.in_own_order(samples.labels)
 
     @property
     def state(self) -> bytes:

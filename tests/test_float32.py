@@ -26,12 +26,12 @@ import insitu
 from insitu.artifacts import RunResult
 from insitu.build import build_firmware, build_host
 from insitu.datasets import digits
-from insitu.differentiate import LABEL
 from insitu.errors import ConfigError, DataError
 from insitu.generate import generate
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Value
 from insitu.graph.scheme import Scheme
+from insitu.ops.losses import LABEL
 from insitu.ops.rows import LEARNING_RATE
 from insitu.run import emulator
 from insitu.run.reference import Reference

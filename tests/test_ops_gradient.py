@@ -16,9 +16,10 @@ from cases import CASES
 from hypothesis import given, settings
 from made_cases import examples, networks
 
-from insitu.differentiate import LABEL, differentiate
+from insitu.differentiate import differentiate
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Node
+from insitu.ops.losses import LABEL
 from insitu.ops.rows import LEARNING_RATE
 from insitu.simplify import simplify
 

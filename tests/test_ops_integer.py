@@ -22,7 +22,8 @@ from made_cases import examples, networks
 from insitu.graph.model import Array, Node, QParams, Value
 from insitu.ops import OPS
 from insitu.ops.grouped import weight_gradient
-from insitu.run.reference import LABEL, Reference
+from insitu.ops.losses import LABEL
+from insitu.run.reference import Reference
 
 RATE = 0.01
 

@@ -105,6 +105,8 @@ def ran(network: Network, *, twin_equal: bool = True) -> BoardRun:
         state=b"state",
         accuracy_before=0.1,
         accuracy_after=0.9,
+        loss_before=2.3,
+        loss_after=0.4,
         losses=random.random(500).astype(np.float32),
         predicted=random.integers(0, 10, 500).astype(np.int32),
         seconds=1.0,
@@ -253,6 +255,8 @@ def said(show: object, *arguments: object, encoding: str = "utf-8") -> str:
 TWIN = {
     "accuracy_before": 0.1,
     "accuracy_after": 0.9,
+    "loss_before": 2.3,
+    "loss_after": 0.4,
     "steps": 300,
     "samples_per_second": 12345.6,
     "weights_sha256": "ab" * 32,

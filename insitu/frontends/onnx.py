@@ -54,6 +54,7 @@ IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {
     "ReduceMean": onnx_windows.reduce_mean,
     "Relu": onnx_layout.relu,
     "Reshape": onnx_layout.reshape,
+    "Sigmoid": onnx_layout.sigmoid,
     "Softmax": onnx_layout.softmax,
     "Squeeze": onnx_layout.squeeze,
     "Sub": onnx_layers.subtract,

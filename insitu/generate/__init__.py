@@ -14,7 +14,13 @@ from insitu.generate.network import network
 from insitu.generate.state import StateLayout, state_layout
 from insitu.graph.model import Graph
 
-RUNTIME_HEADERS = ("insitu.h", "insitu_fixed_point.h", "insitu_kernels.h", "insitu_span.h")
+RUNTIME_HEADERS = (
+    "insitu.h",
+    "insitu_fixed_point.h",
+    "insitu_kernels.h",
+    "insitu_losses.h",
+    "insitu_span.h",
+)
 RUNTIME_ALWAYS = ("layout.c", "loss.c", "rows.c")
 """Sources that hold what every model calls: the way in, the loss, ranges and rates."""
 
@@ -25,6 +31,7 @@ OF_THE_RUNTIME = (
     "kernels",
     "kernels_f32",
     "kernels_groups",
+    "losses",
     "fixed_point",
     "span",
     "taps",

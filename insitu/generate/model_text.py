@@ -10,6 +10,7 @@ from insitu.artifacts import MemoryPlan
 from insitu.generate.c_text import C_TYPES, c_names
 from insitu.generate.state import SEED, StateLayout
 from insitu.graph.model import DTYPES, CCall, Graph, Kind, Node, QParams, Tensor
+from insitu.ops.losses import loss_node
 
 SCALARS = (SEED, "learning_rate", "generator", "batch_count")
 """State that is one number and no array."""
@@ -32,6 +33,27 @@ class ModelText:
     def input(self) -> Tensor:
         """The sample."""
         return self.graph.tensors[self.graph.inputs[0]]
+
+    @property
+    def label(self) -> Tensor:
+        """The class, or the targets."""
+        return self.graph.tensors[self.graph.inputs[1]]
+
+    @property
+    def takes_targets(self) -> bool:
+        """Whether labels are real targets, one an output, and no classes."""
+        return self.label.dtype == "float32"
+
+    @property
+    def target_range(self) -> tuple[float, float]:
+        """What a target may be."""
+        low, high = loss_node(self.graph).attributes["targets"]
+        return low, high
+
+    @property
+    def outputs(self) -> Tensor:
+        """The scores."""
+        return self.graph.tensors[self.graph.outputs[0]]
 
     @property
     def input_type(self) -> str:
@@ -125,7 +147,9 @@ class ModelText:
             assert q is not None, name
             return f"&q->{self.names[q.range]}" if q.range else f"&{self.names[name]}_q"
         if tensor.kind is Kind.INPUT:
-            return "&label" if name == "label" else "x"
+            if tensor is self.label:
+                return "target" if self.takes_targets else "&label"
+            return "x"
         if tensor.kind is Kind.CONSTANT:
             return f"{self.prefix}_{self.names[name]}"
         if tensor.kind is Kind.STATE:

@@ -216,35 +216,45 @@ def _run_forward(model: ModelText) -> list[str]:
 
 
 def _predict(model: ModelText) -> list[str]:
-    prefix, scores = model.prefix, model.graph.outputs[0]
-    size, offset = model.graph.tensors[scores].size, model.plan.offset(scores)
+    prefix, size = model.prefix, model.outputs.size
+    offset = model.plan.offset(model.outputs.name)
     x = f"const {model.input_type} *x"
+    copy, end = f"  memcpy(scores, result, {size} * sizeof *scores);", []
+    if not model.takes_targets:
+        copy = copy.replace("  memcpy", "  if (scores) memcpy")
+        end = [f"  return insitu_argmax_f32({size}, result);"]
+    result = "int32_t" if end else "void"
     return [
-        f"int32_t {prefix}_predict({prefix}_t *model, {x}, float *scores) {{",
+        f"{result} {prefix}_predict({prefix}_t *model, {x}, float *scores) {{",
         *_run_forward(model),
         "  INSITU_PROFILE(-1);",
         f"  const float *const result = (const float *)(const void *)(model->arena + {offset});",
-        f"  if (scores) memcpy(scores, result, {size} * sizeof *scores);",
-        f"  return insitu_argmax_f32({size}, result);",
+        copy,
+        *end,
         "}",
         "",
     ]
 
 
 def _train_step(model: ModelText, nodes: list[Node], apply: list[Node]) -> list[str]:
-    prefix, scores = model.prefix, model.graph.outputs[0]
-    size = model.graph.tensors[scores].size
+    prefix, size = model.prefix, model.outputs.size
+    label, wrong = "int32_t label", f"label < 0 || label >= {size}"
+    predicted = f"insitu_argmax_f32({size}, {model.names[model.outputs.name]})"
+    if model.takes_targets:
+        low, high = (literal(bound) for bound in model.target_range)
+        label, wrong = "const float *target", f"!insitu_within_f32({size}, target, {low}, {high})"
+        predicted = "-1"
     head = (
         f"insitu_status_t {prefix}_train_step({prefix}_t *model, const {model.input_type} *x, "
-        "int32_t label, insitu_info_t *info) {"
+        f"{label}, insitu_info_t *info) {{"
     )
     return [
         wrap(head, 0),
-        f"  if (label < 0 || label >= {size}) return INSITU_ERROR_LABEL;",
+        f"  if ({wrong}) return INSITU_ERROR_LABEL;",
         *_run_forward(model),
         *_prologue(model, nodes),
         "  int32_t errors = 0;",
-        f"  info->predicted = insitu_argmax_f32({size}, {model.names[scores]});",
+        f"  info->predicted = {predicted};",
         "  info->skipped = 0;",
         "  info->saturated = 0;",
         *_calls(model, nodes),

@@ -251,6 +251,7 @@ class OpDef:
         weights: input indices of trainable tensors; an op with any is a layer.
         fresh: float node as the last layer -> (node, graph, classes) -> {input index: its value}
             for a start without knowledge of so many classes; None: it cannot be replaced.
+        of_loss: at the end of a network it is part of the loss of this name; see `ops.losses`.
     """
 
     name: str
@@ -268,6 +269,7 @@ class OpDef:
     bounds: Callable[[Node, Graph], Sequence[Bound]] = _no_bounds
     weights: tuple[int, ...] = ()
     fresh: Callable[[Node, Graph, int], dict[int, Array]] | None = None
+    of_loss: str = ""
 
     def __repr__(self) -> str:
         return f"OpDef({self.name})"

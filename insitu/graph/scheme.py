@@ -73,6 +73,8 @@ class Scheme:
         weight_decay: part of a weight that is lost at rate 1.
         skip: errors that are all smaller than this (in [0, 1)) change nothing.
         error_range: "fixed" or "moving".
+        loss: "cross_entropy", "mse" or "bce".
+        error_unit: of mse: the difference of score and target that is 127 in int8.
     """
 
     preset: str = "default"
@@ -84,6 +86,8 @@ class Scheme:
     weight_decay: float = 0.0
     skip: float = 0.0
     error_range: str = "fixed"
+    loss: str = "cross_entropy"
+    error_unit: float = 1.0
 
     @property
     def in_place(self) -> bool:

@@ -11,6 +11,7 @@ from insitu.ops.conv import conv, conv_grad_input, conv_update
 from insitu.ops.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
 from insitu.ops.linear import linear, linear_grad_input, linear_update, logits
 from insitu.ops.loss import dequantize, quantize_error, softmax, softmax_cross_entropy
+from insitu.ops.loss_targets import binary_cross_entropy, mean_squared_error, sigmoid
 from insitu.ops.opaque import opaque
 from insitu.ops.paper import affine, affine_grad_input
 from insitu.ops.paper_update import adopt_error, affine_accumulate, affine_apply, average_error
@@ -62,9 +63,12 @@ OPS: dict[str, OpDef] = {
         unflatten,
         unflatten_grad,
         softmax,
+        sigmoid,
         dequantize,
         quantize_error,
         softmax_cross_entropy,
+        mean_squared_error,
+        binary_cross_entropy,
         opaque,
     )
 }

@@ -26,10 +26,15 @@ from insitu.graph.model import (
 )
 from insitu.ops.by_type import NO_BOUND
 
-ERROR_SCALE = F32(1.0 / 127.0)
-"""Scale of the loss's error: [-1, 1] on [-127, 127]."""
 
-ERROR_QPARAMS = QParams(scale=np.asarray(ERROR_SCALE), clamp_min=-127)
+def full_gradient(attributes: Mapping[str, Any]) -> float:
+    """The gradient that 127 stands for: 1, or what a loss's node says of its unit and factor."""
+    return float(attributes.get("unit", 1.0) * attributes.get("factor", 1.0))
+
+
+def error_qparams(attributes: Mapping[str, Any]) -> QParams:
+    """Quantization of the error of the loss with these attributes."""
+    return QParams(scale=np.asarray(F32(full_gradient(attributes) / 127.0)), clamp_min=-127)
 
 
 def _dequantize(
@@ -58,12 +63,14 @@ def _dequantize_vjp(
     """An error that is int8 already belongs to the scores and stays as it is."""
     if builder.tensors[dy].dtype != "float32":
         return {0: dy}
+    loss = next(n for n in builder.nodes if n.phase is Phase.LOSS)
     (dx,) = builder.node(
         quantize_error,
         (dy,),
         name=f"{node.name}.grad",
         outputs=(f"{node.name}.dx",),
-        qparams=(ERROR_QPARAMS,),
+        attributes={"factor": float(F32(127.0 / full_gradient(loss.attributes)))},
+        qparams=(error_qparams(loss.attributes),),
         layer=node.layer,
         phase=Phase.BACKWARD,
     )
@@ -84,7 +91,7 @@ def _quantize_error(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
     with np.errstate(all="ignore"):
-        scaled = inputs[0].array * F32(127.0)
+        scaled = inputs[0].array * F32(node.attributes["factor"])
         number = np.where(np.isnan(scaled), F32(0.0), scaled)
         return [round_clamp(number, -127, 127).astype(np.int8)]
 
@@ -92,8 +99,11 @@ def _quantize_error(
 def _quantize_error_c(node: Node, graph: Graph) -> CCall:
     return CCall(
         function="insitu_quantize_error_f32",
-        params_type="insitu_size_params_t",
-        params={"size": graph.tensors[node.inputs[0]].size},
+        params_type="insitu_quantize_error_params_t",
+        params={
+            "size": graph.tensors[node.inputs[0]].size,
+            "factor": node.attributes["factor"],
+        },
         arguments=(f"${node.inputs[0]}", f"${node.outputs[0]}"),
         source="elements_f32.c",
     )
@@ -105,7 +115,9 @@ quantize_error = OpDef(
     integer_reference=_quantize_error,
     c_call=_quantize_error_c,
 )
-"""Error of float layers -> int8 for the integer layers before them: round(127 e), saturating."""
+"""Error of float layers -> int8 for the integer layers before them: round(factor e), saturating.
+
+Attribute factor: 127 / the gradient that is 127 in int8."""
 
 
 def _softmax_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
@@ -115,9 +127,9 @@ def _softmax_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> li
     return [np.log(y) if attributes.get("log") else y]
 
 
-def _simplify_softmax(rewriter: Any, node: Node) -> bool:
-    """At the end of a network it belongs to the loss."""
-    if not rewriter.is_output(node.outputs[0]):
+def simplify_into_loss(rewriter: Any, node: Node) -> bool:
+    """At the end of a network that is trained with its loss it belongs to the loss."""
+    if rewriter.loss != node.op.of_loss or not rewriter.is_output(node.outputs[0]):
         return False
     rewriter.bypass(node)
     return True
@@ -127,7 +139,8 @@ softmax = OpDef(
     name="softmax",
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
     float_reference=_softmax_float,
-    simplify=_simplify_softmax,
+    simplify=simplify_into_loss,
+    of_loss="cross_entropy",
 )
 """Trailing softmax (attribute log: its logarithm): dropped, the loss contains it."""
 
@@ -166,7 +179,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
         p = F32(e / total)
         error = F32(p - F32(1.0)) if index == label else p
         dy[index] = int(round_clamp(F32(error * F32(127.0)), -127, 127))
-    if np.abs(dy).max() < _least_error(node):
+    if np.abs(dy).max() < least_error(node):
         dy[:] = 0
     loss = F32(log_positive(total) - F32(scores[label] - largest))
     return [dy.reshape(inputs[0].array.shape), np.asarray([loss], F32)]
@@ -200,7 +213,7 @@ def first_largest(scores: Array) -> int:
     return best
 
 
-def _least_error(node: Node) -> int:
+def least_error(node: Node) -> int:
     """The threshold of skipping on the grid of the errors."""
     return int(round_clamp(F32(node.attributes.get("skip", 0.0)) * F32(127.0), 0, 127))
 
@@ -209,7 +222,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
     scores, label = node.inputs
     dy, loss = node.outputs
     integer = node.attributes["integer"]
-    least = _least_error(node) if integer else float(node.attributes.get("skip", 0.0))
+    least = least_error(node) if integer else float(node.attributes.get("skip", 0.0))
     return CCall(
         function=f"insitu_softmax_cross_entropy_{'s8' if integer else 'f32'}",
         params_type="insitu_loss_params_t" if integer else "insitu_loss_f32_params_t",
@@ -218,21 +231,6 @@ def _c_call(node: Node, graph: Graph) -> CCall:
         source="loss.c",
         returns="nonzero_errors",
     )
-
-
-def emit_loss(builder: Builder, scores: str, label: str, *, integer: bool) -> tuple[str, str]:
-    """Append the loss; returns the names of its error and its value."""
-    q = ERROR_QPARAMS if integer else None
-    dy, loss = builder.node(
-        softmax_cross_entropy,
-        (scores, label),
-        name="loss",
-        outputs=("loss.dy", "loss.value"),
-        attributes={"integer": integer, "skip": builder.scheme.skip},
-        qparams=(q,),
-        phase=Phase.LOSS,
-    )
-    return dy, loss
 
 
 softmax_cross_entropy = OpDef(

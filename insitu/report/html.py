@@ -44,8 +44,8 @@ ARITHMETIC = (
 MEASURING = (
     "Bytes are what the linker placed, and the deepest stack, found by painting it; both exact. "
     "Instructions were counted one by one in the emulator, in a training step on a calibration "
-    "sample with the least likely class as its label, so that the error is large and little of the "
-    "work is skipped: later steps, whose errors are smaller, cost less."
+    "sample with the least likely label, so that the error is large and little of the work is "
+    "skipped: later steps, whose errors are smaller, cost less."
 )
 
 
@@ -106,6 +106,7 @@ def _sections(
         yield _learning(run, demo)
     if history is not None:
         accuracies = {"before each update": history.accuracy, "validation": history.validation}
+        accuracies = {} if network.labels.are_targets else accuracies
         yield _plot("Learning on the desk", plots.epochs_plot(history.loss, accuracies))
     yield _plot(
         "Memory over the nodes of a training step",
@@ -207,12 +208,20 @@ def _learning(run: BoardRun, demo: Adaptation | None) -> str:
     text = (
         f"{run.steps:,} training steps on the emulated {escape(run.board.core)} "
         f"({escape(run.emulator)}), one sample each, every sample judged before its own update; "
-        f"accuracy {percent(run.accuracy_before)} before and {percent(run.accuracy_after)} after; "
+        f"{_outcome(run)}; "
         f"{twin}: weights, biases, ranges, random "
         f"generator, every prediction and loss. State after the last step: "
         f"<code>{digest[:32]}&hellip;</code> (SHA-256)."
     )
     return _plot("Learning on the board", shown, text)
+
+
+def _outcome(run: BoardRun) -> str:
+    """Accuracy, or the loss where there are no classes, before and after."""
+    before, after = run.accuracy_before, run.accuracy_after
+    if before is None or after is None:
+        return f"loss {run.loss_before:.4g} before and {run.loss_after:.4g} after"
+    return f"accuracy {percent(before)} before and {percent(after)} after"
 
 
 def _plot(title: str, svg: str, text: str = "", *, wide: bool = False) -> str:

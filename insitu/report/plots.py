@@ -245,20 +245,20 @@ def _averaged(values: Array) -> tuple[Array, Array]:
 
 
 def epochs_plot(loss: Sequence[float], accuracies: Mapping[str, Sequence[float]]) -> str:
-    """Loss and accuracies by epoch."""
+    """Loss and, where there are any, accuracies by epoch."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_INCHES, 3.2), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        known = {name: values for name, values in accuracies.items() if len(values)}
+        panels = figure.subplots(1, 1 + bool(known), squeeze=False)[0]
         epochs = np.arange(1, len(loss) + 1)
-        left.plot(epochs, loss, "o-", color="#4e79a7")
-        left.set(xlabel="epoch", ylim=(0, 1.08 * max(loss)), title="loss")
-        for (name, values), colour in zip(accuracies.items(), PALETTE[2:], strict=False):
-            if len(values):
-                right.plot(epochs, 100 * np.asarray(values), "o-", color=colour, label=name)
-        right.set(xlabel="epoch", ylim=(0, 103), title="accuracy, %")
-        for axes in (left, right):
+        panels[0].plot(epochs, loss, "o-", color="#4e79a7")
+        panels[0].set(xlabel="epoch", ylim=(0, 1.08 * max(loss)), title="loss")
+        for (name, values), colour in zip(known.items(), PALETTE[2:], strict=False):
+            panels[1].plot(epochs, 100 * np.asarray(values), "o-", color=colour, label=name)
+            panels[1].set(xlabel="epoch", ylim=(0, 103), title="accuracy, %")
+            panels[1].legend(loc="lower right", fontsize=8, frameon=False)
+        for axes in panels:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        right.legend(loc="lower right", fontsize=8, frameon=False)
         return _svg(figure, "epochs")
 
 

@@ -85,9 +85,8 @@ def print_twin(console: Console, figures: Mapping[str, Any], history: History) -
     """What training did on the desk, epoch by epoch."""
     _title(console, "twin", "the generated C on this machine")
     facts = _facts()
-    before, after = figures["accuracy_before"], figures["accuracy_after"]
-    _fact(facts, "accuracy", f"{percent(before)} -> {percent(after)}")
-    _fact(facts, "loss", f"{history.loss[0]:.3f} -> {history.loss[-1]:.3f}")
+    for name, value in outcome(figures).items():
+        _fact(facts, name, value)
     if len(history.loss) > 1:
         _fact(facts, "by epoch", sparkline(history.loss, plain=is_plain(console)))
     rate = figures["samples_per_second"]
@@ -100,6 +99,13 @@ def print_twin(console: Console, figures: Mapping[str, Any], history: History) -
     _show(console, facts)
 
 
+def outcome(figures: Mapping[str, Any]) -> dict[str, str]:
+    """Accuracy (of classifiers) and loss of the evaluated samples, before and after training."""
+    accuracy = (figures["accuracy_before"], figures["accuracy_after"])
+    said = {} if None in accuracy else {"accuracy": " -> ".join(map(percent, accuracy))}
+    return {**said, "loss": f"{figures['loss_before']:.4g} -> {figures['loss_after']:.4g}"}
+
+
 def print_run(console: Console, figures: Mapping[str, Any], *, board: Board | None = None) -> None:
     """What training did on an emulated board, and whether the twin agrees.
 
@@ -109,10 +115,8 @@ def print_run(console: Console, figures: Mapping[str, Any], *, board: Board | No
     board = board or all_boards().get(figures["board"])
     _title(console, figures["board"], f"{figures['core']} in {figures['emulator']}")
     facts = _facts()
-    before, after = figures["accuracy_before"], figures["accuracy_after"]
-    _fact(
-        facts, "accuracy", f"{percent(before)} -> {percent(after)} after {figures['steps']:,} steps"
-    )
+    for name, value in outcome(figures).items():
+        _fact(facts, name, f"{value} after {figures['steps']:,} steps")
     if figures["twin_equal"]:
         equal = Text("equal in every bit: state, predictions, losses", style="green")
     else:

@@ -20,14 +20,13 @@ from insitu.errors import DataError, FitError, ToolError
 from insitu.graph.model import Array
 from insitu.machines import MACHINES
 from insitu.run.profile import BlockProfile, ProfiledResult
-from insitu.run.stream import PREDICT, Stream, failure
+from insitu.run.stream import Stream, failure
 from insitu.run.unicorn_machine import UnicornMachine
 from insitu.toolchains import EmulatorTool, find_emulator
 
 Progress = Callable[[int], None]
 """Called now and then with the number of records done."""
 
-HEADER_BYTES = 16
 RESULT = np.dtype(
     [
         ("status", "<i4"),
@@ -37,7 +36,7 @@ RESULT = np.dtype(
         ("saturated", "<i4"),
     ]
 )
-WRONG_INPUT = -1  # a status of firmware.c
+WRONG_INPUT, WRONG_LABEL = -1, -2  # statuses of firmware.c
 
 
 def run(
@@ -83,7 +82,7 @@ def run(
     state, stack_bytes, results = _parse(firmware, stream, code, console, raw)
     _check_stack(firmware, image, stack_bytes)
     losses = results["loss"].copy()
-    losses[stream.record_labels == PREDICT] = np.nan
+    losses[~stream.trains] = np.nan
     result = RunResult(
         state=state,
         predicted=results["predicted"].copy(),
@@ -113,12 +112,18 @@ def _choose(firmware: Firmware, image: Image, prefer: str | None) -> EmulatorToo
 def _records(stream: Stream) -> bytes:
     """records.bin, as firmware.c reads it."""
     size, element = stream.x.shape[1], stream.x.dtype.newbyteorder("<")
-    layout = [("label", "<i4"), ("rate", "<f4"), ("x", element, (-(-size // 4) * 4,))]
+    labels = stream.labels.reshape(len(stream.labels), -1)
+    layout = [
+        ("label", labels.dtype.newbyteorder("<"), (labels.shape[1],)),
+        ("rate", "<f4"),
+        ("x", element, (-(-size // 4) * 4,)),
+    ]
     records = np.zeros(len(stream), np.dtype(layout))
-    records["label"] = stream.record_labels
+    records["label"] = labels[stream.samples]
     records["rate"] = stream.rates
     records["x"][:, :size] = stream.x[stream.samples]
-    header = np.array([stream.seed, len(stream), size, element.itemsize], "<u4")
+    of_labels = (labels.shape[1], labels.dtype == np.float32)
+    header = np.array([stream.seed, len(stream), size, element.itemsize, *of_labels], "<u4")
     return header.tobytes() + records.tobytes()
 
 
@@ -128,7 +133,7 @@ def _profile_window(stream: Stream, records: int) -> range:
     Raises:
         DataError: there is no training record.
     """
-    training = np.flatnonzero(stream.record_labels >= 0)
+    training = np.flatnonzero(stream.trains)
     if len(training) == 0:
         raise DataError("no record is trained on, so there is no step to profile; give labels")
     counted = training[-records:]
@@ -212,6 +217,8 @@ def _parse(
         record = int(refused[0])
         if results["status"][record] == WRONG_INPUT:
             raise _wrong_input(firmware, stream, results[record])
+        if results["status"][record] == WRONG_LABEL:
+            raise _wrong_label(firmware, stream, results[record])
         raise failure(int(results["status"][record]), record, stream)
     if code != 0:
         said = " ".join(console.split()) or "no message"
@@ -232,6 +239,14 @@ def _wrong_input(firmware: Firmware, stream: Stream, result: Array) -> DataError
     return DataError(
         f"{firmware.elf.name}: x{list(stream.x.shape)} has {stream.x.shape[1]} values a "
         f"sample but the model takes {result['predicted']}; check the data's shape"
+    )
+
+
+def _wrong_label(firmware: Firmware, stream: Stream, result: Array) -> DataError:
+    taken = "float32" if result["skipped"] else "int32"
+    return DataError(
+        f"{firmware.elf.name}: labels are {stream.labels.dtype}{list(stream.labels.shape)} but the "
+        f"model takes {result['predicted']} of {taken} a sample; check y and the loss"
     )
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from insitu.fixed_point import F32, range_qparams, seed_generator
 from insitu.graph.model import Array, Graph, Kind, Node, Phase, QParams, Value
 from insitu.ops.buffer import count_sample
+from insitu.ops.losses import LABEL
 
-LEARNING_RATE, GENERATOR, LABEL = "learning_rate", "generator", "label"
+LEARNING_RATE, GENERATOR = "learning_rate", "generator"
 
 
 class Reference:
@@ -36,12 +37,20 @@ class Reference:
         values = self._execute({self.graph.inputs[0]: x}, lambda node: node.phase is Phase.FORWARD)
         return values[self.graph.outputs[0]]
 
-    def train_step(self, x: Array, label: int, rate: float) -> float:
-        """One training step; returns the loss before it."""
+    def train_step(self, x: Array, label: int | Array, rate: float) -> float:
+        """One training step; returns the loss before it.
+
+        Args:
+            label: the class, or targets[outputs] in the order of the scores.
+        """
         self.state[LEARNING_RATE] = np.asarray([rate], F32)
-        inputs = {self.graph.inputs[0]: x, LABEL: np.asarray([label], np.int32)}
+        inputs = {self.graph.inputs[0]: x, LABEL: self._label(label)}
         values = self._execute(inputs, lambda node: True)
         return float(values[self.graph.outputs[1]][0])
+
+    def _label(self, label: int | Array) -> Array:
+        tensor = self.graph.tensors[LABEL]
+        return np.asarray(label, tensor.dtype).reshape(tensor.shape)
 
     def _execute(
         self, inputs: Mapping[str, Array], runs: Callable[[Node], bool]

@@ -1,7 +1,7 @@
 """Samples and labels -> Stream: what every execution of a model is fed, record by record.
 
-Invariant: reference, twin and emulators do the same for a record: where its label is at least 0,
-set the learning rate, then a training step; else a prediction. The seed is set once, before.
+Invariant: reference, twin and emulators do the same for a record: where it has a label, set the
+learning rate, then a training step; else a prediction. The seed is set once, before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from insitu.errors import DataError
 from insitu.graph.model import Array
 
 PREDICT = -1
-"""The label of a record that is only predicted."""
+"""The class of a record that is only predicted; where labels are targets these are NaN."""
+
+LABELS = {"int32": 1, "float32": 2}
+"""Types of labels, and their axes: classes[samples], targets[samples, outputs]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,7 +28,8 @@ class Stream:
     Attributes:
         x: [samples, input_size], channels last, as the model takes it: int8 where its input is
             quantized, else float32.
-        labels: int32[samples]; `PREDICT`: predict, do not train.
+        labels: int32[samples] classes, or float32[samples, outputs] targets in the order of the
+            scores; `PREDICT`, or NaN: predict, do not train.
         rates: float32[records], the learning rate of each record.
         seed: of the model's random generator.
         order: int32[records], the sample of each record; None: as they come.
@@ -40,7 +44,7 @@ class Stream:
     def __post_init__(self) -> None:
         for name, dtype, axes in (
             ("x", "int8 or float32", 2),
-            ("labels", "int32", 1),
+            ("labels", "int32 or float32", LABELS.get(str(self.labels.dtype), 1)),
             ("rates", "float32", 1),
         ):
             array: Array = getattr(self, name)
@@ -76,12 +80,40 @@ class Stream:
 
     @property
     def record_labels(self) -> Array:
-        """int32[records]: the label of each record."""
+        """The label of each record."""
         return self.labels[self.samples]
+
+    @property
+    def trains(self) -> Array:
+        """bool[records]: whether a record is trained on, not only predicted."""
+        if self.labels.ndim == 1:
+            return np.asarray(self.record_labels != PREDICT)
+        return ~np.isnan(self.labels[:, 0])[self.samples]
+
+
+def no_labels(count: int, like: Array) -> Array:
+    """Labels of samples that are only predicted, of the same type as others."""
+    unknown = PREDICT if like.ndim == 1 else np.nan
+    return np.full((count, *like.shape[1:]), unknown, like.dtype)
+
+
+def digest(scores: Array) -> int:
+    """What a prediction says of scores[outputs] where there is no class: FNV-1a of their bits.
+
+    Twin: run_record in runtime/ports/harness.h. Source: Fowler, Noll, Vo, draft-eastlake-fnv.
+    """
+    value = 2166136261
+    for bits in np.where(np.isnan(scores), np.float32(0), scores).astype("<f4").view("<u4"):
+        value = (value ^ int(bits)) * 16777619 & 0xFFFFFFFF
+    return value >> 1
 
 
 def failure(status: int, record: int, stream: Stream, classes: int | None = None) -> DataError:
     """What the C status of a record that was refused means."""
+    if status == 1 and stream.labels.ndim > 1:
+        return DataError(
+            f"record {record} has a target that is infinite or that its loss cannot take; check y"
+        )
     if status == 1:
         label = int(stream.record_labels[record])
         known = "the model's classes" if classes is None else f"[0, {classes})"

@@ -15,13 +15,16 @@ import numpy as np
 from insitu.artifacts import RunResult
 from insitu.errors import DataError, ToolError
 from insitu.graph.model import Array
-from insitu.run.stream import PREDICT, Stream, failure
+from insitu.run.stream import Stream, failure
 
 
 class _Sizes(ctypes.Structure):
     _fields_ = [
         (name, ctypes.c_int32)
-        for name in ("model", "state", "arena", "input_size", "classes", "nodes", "element")
+        for name in (
+            *("model", "state", "arena", "input_size", "outputs", "nodes", "element"),
+            *("label_size", "float_labels"),
+        )
     ]
 
 
@@ -33,8 +36,9 @@ class TwinLibrary:
     """A model on the desk; see `build.build_host`.
 
     Attributes:
-        input_size, classes, nodes, state_bytes, arena_bytes: of the model.
+        input_size, outputs, nodes, state_bytes, arena_bytes: of the model.
         input_dtype: of the elements of a sample, int8 or float32.
+        label_dtype: int32, of a class, or float32, of targets[outputs].
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -50,9 +54,11 @@ class TwinLibrary:
             self._library.insitu_host_sizes(ctypes.byref(sizes))
         except (OSError, AttributeError) as error:
             raise ToolError(f"{path}: {error}; build the twin again") from None
-        self.input_size, self.classes, self.nodes = sizes.input_size, sizes.classes, sizes.nodes
+        self.input_size, self.outputs, self.nodes = sizes.input_size, sizes.outputs, sizes.nodes
         self.state_bytes, self.arena_bytes = sizes.state, sizes.arena
         self.input_dtype = np.dtype(np.int8 if sizes.element == 1 else np.float32)
+        self.label_dtype = np.dtype(np.float32 if sizes.float_labels else np.int32)
+        self._label_size = sizes.label_size
         # uint64: the alignment that the model's struct and its arena ask for
         self._model = np.zeros(-(-sizes.model // 8), np.uint64)
         self._arena = np.zeros(max(1, -(-sizes.arena // 8)), np.uint64)
@@ -92,7 +98,7 @@ class TwinLibrary:
         return q
 
     def predict(self, x: Array) -> tuple[Array, Array]:
-        """(scores float32[n, classes], class int32[n]) of x[n, input_size].
+        """(scores float32[n, outputs], class or digest int32[n]) of x[n, input_size].
 
         Args:
             x: as from `quantize_input`.
@@ -103,12 +109,12 @@ class TwinLibrary:
         q = np.ascontiguousarray(x)
         self._check_size(q)
         self._check_type(q)
-        scores = np.empty((len(q), self.classes), np.float32)
-        classes = np.empty(len(q), np.int32)
+        scores = np.empty((len(q), self.outputs), np.float32)
+        predicted = np.empty(len(q), np.int32)
         self._library.insitu_host_predict(
-            _pointer(self._model), _pointer(q), len(q), _pointer(scores), _pointer(classes)
+            _pointer(self._model), _pointer(q), len(q), _pointer(scores), _pointer(predicted)
         )
-        return scores, classes
+        return scores, predicted
 
     def run(self, stream: Stream, *, seed: bool = True) -> RunResult:
         """Feeds the stream to the model, which goes on from its present state.
@@ -117,11 +123,12 @@ class TwinLibrary:
             seed: set the stream's seed first; False goes on with the generator as it stands.
 
         Raises:
-            DataError: x has another size or type, a label is outside the classes, or a rate is
-                too high.
+            DataError: x or the labels have another size or type, a label is outside the classes,
+                a target is none, or a rate is too high.
         """
         self._check_size(stream.x)
         self._check_type(stream.x)
+        self._check_labels(stream.labels)
         n = len(stream)
         x, labels, order = (
             np.ascontiguousarray(a) for a in (stream.x, stream.labels, stream.samples)
@@ -143,8 +150,8 @@ class TwinLibrary:
         )
         seconds = time.perf_counter() - start
         if status != 0:
-            raise failure(status, failed.value, stream, self.classes)
-        losses[stream.record_labels == PREDICT] = np.nan
+            raise failure(status, failed.value, stream, self.outputs)
+        losses[~stream.trains] = np.nan
         return RunResult(
             state=self.state,
             predicted=predicted,
@@ -158,6 +165,13 @@ class TwinLibrary:
             raise DataError(
                 f"{self.name}: x is {x.dtype} but the model takes {self.input_dtype}; make it with "
                 "quantize_input"
+            )
+
+    def _check_labels(self, labels: Array) -> None:
+        if labels.dtype != self.label_dtype or labels[:1].size not in (0, self._label_size):
+            raise DataError(
+                f"{self.name}: labels are {labels.dtype}{list(labels.shape)} but the model takes "
+                f"{self._label_size} of {self.label_dtype} a sample; check y and the loss"
             )
 
     def _check_size(self, x: Array) -> None:

@@ -7,12 +7,17 @@
 
 enum {
   insitu_fake_input_size = 1022,
+  insitu_fake_outputs = 10,
   insitu_fake_classes = 10,
+  insitu_fake_label_size = 1,
   insitu_fake_arena_bytes = 128,
   insitu_fake_nodes = 3
 };
 
+#define insitu_fake_float_labels 0
+
 typedef int8_t insitu_fake_input_t;
+typedef int32_t insitu_fake_label_t;
 
 typedef struct {
   float learning_rate;

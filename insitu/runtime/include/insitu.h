@@ -15,14 +15,15 @@ extern "C" {
 
 typedef enum {
   INSITU_OK = 0,
-  INSITU_ERROR_LABEL = 1, /* the label is not in [0, classes); nothing was changed */
+  INSITU_ERROR_LABEL = 1, /* the label is not in [0, classes), or a target is none; nothing
+                             was changed */
   INSITU_ERROR_RATE = 2   /* the learning rate is not in (0, 1]; nothing was changed */
 } insitu_status_t;
 
 /* What a training step did. */
 typedef struct {
-  float loss;        /* cross-entropy before the update, natural logarithm */
-  int32_t predicted; /* class before the update */
+  float loss; /* before the update, natural logarithm; the mean over the outputs of targets */
+  int32_t predicted; /* class before the update, -1 where labels are targets */
   int32_t skipped;   /* 1: the error was zero everywhere, or skipped: no weight changed */
   int32_t saturated; /* rows whose step was too large for its multiplier and was held */
 } insitu_info_t;

@@ -9,6 +9,7 @@
 #define INSITU_KERNELS_H
 
 #include "insitu_fixed_point.h"
+#include "insitu_losses.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -363,34 +364,11 @@ void insitu_unflatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_
 void insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
                                const float *x, int8_t *q);
 
-/* ---- loss.c -------------------------------------------------------------------------------- */
+/* ---- loss.c; the losses themselves are in insitu_losses.h ----------------------------------- */
 
 /* y = (x - zero) scale */
 void insitu_dequantize_s8(const insitu_size_params_t *p, const insitu_qparams_t *x_q,
                           const int8_t *x, float *y);
-
-typedef struct {
-  int32_t size;
-  int32_t least; /* an error that nowhere reaches this, in [0, 127], becomes 0 everywhere */
-} insitu_loss_params_t;
-
-/* dy = round(127 (softmax(scores) - onehot(label))), loss = -log softmax(scores)[label].
- * Returns the number of errors that are not zero. */
-int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const float *scores,
-                                        const int32_t *label, int8_t *dy, float *loss);
-
-typedef struct {
-  int32_t size;
-  float least; /* an error that nowhere reaches this becomes 0 everywhere */
-} insitu_loss_f32_params_t;
-
-/* The same with dy = softmax(scores) - onehot(label). Scores that are no longer finite teach
- * nothing: errors 0, loss INSITU_NO_BOUND. */
-int32_t insitu_softmax_cross_entropy_f32(const insitu_loss_f32_params_t *p, const float *scores,
-                                         const int32_t *label, float *dy, float *loss);
-
-/* The first of the largest scores. */
-int32_t insitu_argmax_f32(int32_t size, const float *scores);
 
 #ifdef __cplusplus
 }

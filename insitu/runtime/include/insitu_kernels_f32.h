@@ -159,9 +159,14 @@ void insitu_flatten_f32(const insitu_layout_params_t *p, const float *x, float *
 /* y[h, w, c] = x[c, h, w] */
 void insitu_unflatten_f32(const insitu_layout_params_t *p, const float *x, float *y);
 
-/* q = round(127 x) held to [-127, 127], 0 where x is no number: an error on its way from float
+typedef struct {
+  int32_t size;
+  float factor; /* 127 / what the loss's gradient is where its error is 1 */
+} insitu_quantize_error_params_t;
+
+/* q = round(factor x) held to [-127, 127], 0 where x is no number: an error on its way from float
  * layers to integer ones. */
-void insitu_quantize_error_f32(const insitu_size_params_t *p, const float *x, int8_t *q);
+void insitu_quantize_error_f32(const insitu_quantize_error_params_t *p, const float *x, int8_t *q);
 
 #ifdef __cplusplus
 }

@@ -50,9 +50,9 @@ void insitu_unflatten_f32(const insitu_layout_params_t *p, const float *x, float
   }
 }
 
-void insitu_quantize_error_f32(const insitu_size_params_t *p, const float *x, int8_t *q) {
+void insitu_quantize_error_f32(const insitu_quantize_error_params_t *p, const float *x, int8_t *q) {
   for (int32_t i = 0; i < p->size; i++) {
-    const float v = x[i] * 127.0f;
+    const float v = x[i] * p->factor;
     q[i] = (int8_t)(v == v ? insitu_round_clamp(v, -127, 127) : 0);
   }
 }

@@ -1,4 +1,5 @@
-/* Scores and the loss, in float for the few classes. Twin: insitu/ops/loss.py. */
+/* Scores and the losses, in float for the few outputs.
+ * Twin: insitu/ops/loss.py, insitu/ops/loss_targets.py. */
 #include <string.h>
 
 #include "insitu_fixed_point.h"
@@ -117,4 +118,123 @@ int32_t insitu_argmax_f32(int32_t size, const float *scores) {
       best = i;
   }
   return best;
+}
+
+static float insitu_absolute(float x) { return x < 0.0f ? -x : x; }
+
+/* The mean of `size` losses, held to INSITU_NO_BOUND where it left the finite numbers. */
+static float insitu_mean_loss(float total, int32_t size) {
+  const float mean = total / (float)size;
+  return mean <= INSITU_NO_BOUND ? mean : INSITU_NO_BOUND;
+}
+
+/* 1 / (1 + exp(-x)), by an exponential that cannot overflow. */
+static float insitu_sigmoid(float x) {
+  const float e = insitu_exp_negative(-insitu_absolute(x));
+  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
+
+/* -target log sigmoid(score) - (1 - target) log(1 - sigmoid(score)) */
+static float insitu_binary_loss(float score, float target) {
+  const float rest = insitu_log_positive(1.0f + insitu_exp_negative(-insitu_absolute(score)));
+  return ((score < 0.0f ? 0.0f : score) - score * target) + rest;
+}
+
+int32_t insitu_mean_squared_error_s8(const insitu_mean_squared_error_params_t *p,
+                                     const float *scores, const float *target, int8_t *dy,
+                                     float *loss) {
+  float total = 0.0f;
+  int32_t nonzero = 0, highest = 0;
+  for (int32_t i = 0; i < p->size; i++) {
+    const float error = scores[i] - target[i];
+    total = total + error * error;
+    dy[i] = (int8_t)insitu_round_clamp(error * p->factor, -127, 127);
+    nonzero += dy[i] != 0;
+    highest = insitu_max(highest, dy[i] < 0 ? -dy[i] : dy[i]);
+  }
+  if (highest < p->least) {
+    memset(dy, 0, (size_t)p->size);
+    nonzero = 0;
+  }
+  *loss = insitu_mean_loss(total, p->size);
+  return nonzero;
+}
+
+int32_t insitu_binary_cross_entropy_s8(const insitu_loss_params_t *p, const float *scores,
+                                       const float *target, int8_t *dy, float *loss) {
+  float total = 0.0f;
+  int32_t nonzero = 0, highest = 0;
+  for (int32_t i = 0; i < p->size; i++) {
+    const float error = insitu_sigmoid(scores[i]) - target[i];
+    total = total + insitu_binary_loss(scores[i], target[i]);
+    dy[i] = (int8_t)insitu_round_clamp(error * 127.0f, -127, 127);
+    nonzero += dy[i] != 0;
+    highest = insitu_max(highest, dy[i] < 0 ? -dy[i] : dy[i]);
+  }
+  if (highest < p->least) {
+    memset(dy, 0, (size_t)p->size);
+    nonzero = 0;
+  }
+  *loss = insitu_mean_loss(total, p->size);
+  return nonzero;
+}
+
+/* dy *= factor where some error reaches `least`, else 0; returns how many are not zero. */
+static int32_t insitu_scale_errors(const insitu_mean_loss_f32_params_t *p, float *dy) {
+  float highest = 0.0f;
+  int32_t nonzero = 0;
+  for (int32_t i = 0; i < p->size; i++) {
+    const float size = insitu_absolute(dy[i]);
+    highest = size > highest ? size : highest;
+    dy[i] = dy[i] * p->factor;
+    nonzero += dy[i] != 0.0f;
+  }
+  if (highest < p->least) {
+    memset(dy, 0, (size_t)p->size * sizeof *dy);
+    nonzero = 0;
+  }
+  return nonzero;
+}
+
+/* Whether all of these are numbers, and finite; else dy = 0, loss = INSITU_NO_BOUND. */
+static int32_t insitu_teaches(int32_t size, const float *x, float *dy, float *loss) {
+  if (insitu_within_f32(size, x, -INSITU_NO_BOUND, INSITU_NO_BOUND))
+    return 1;
+  memset(dy, 0, (size_t)size * sizeof *dy);
+  *loss = INSITU_NO_BOUND;
+  return 0;
+}
+
+int32_t insitu_mean_squared_error_f32(const insitu_mean_loss_f32_params_t *p, const float *scores,
+                                      const float *target, float *dy, float *loss) {
+  float total = 0.0f;
+  for (int32_t i = 0; i < p->size; i++) {
+    dy[i] = scores[i] - target[i];
+    total = total + dy[i] * dy[i];
+  }
+  if (!insitu_teaches(p->size, dy, dy, loss))
+    return 0;
+  *loss = insitu_mean_loss(total, p->size);
+  return insitu_scale_errors(p, dy);
+}
+
+int32_t insitu_binary_cross_entropy_f32(const insitu_mean_loss_f32_params_t *p, const float *scores,
+                                        const float *target, float *dy, float *loss) {
+  float total = 0.0f;
+  if (!insitu_teaches(p->size, scores, dy, loss))
+    return 0;
+  for (int32_t i = 0; i < p->size; i++) {
+    dy[i] = insitu_sigmoid(scores[i]) - target[i];
+    total = total + insitu_binary_loss(scores[i], target[i]);
+  }
+  *loss = insitu_mean_loss(total, p->size);
+  return insitu_scale_errors(p, dy);
+}
+
+int32_t insitu_within_f32(int32_t size, const float *x, float min, float max) {
+  for (int32_t i = 0; i < size; i++) {
+    if (!(x[i] >= min && x[i] <= max))
+      return 0;
+  }
+  return 1;
 }

@@ -13,26 +13,27 @@ typedef struct {
   uint32_t seed;
   int32_t records;
   int32_t input_size, element_bytes;
+  int32_t label_size, float_labels;
 } header_t;
 
 typedef struct {
-  int32_t label;
+  MODEL(label_t) label[MODEL(label_size)];
   float rate;
   MODEL(input_t) x[(MODEL(input_size) + 3) / 4 * 4];
 } record_t;
 
 typedef struct {
-  int32_t status; /* insitu_status_t or WRONG_INPUT, then `predicted` is the right size and
-                   * `skipped` the bytes of an element */
+  int32_t status; /* insitu_status_t; WRONG_INPUT, then `predicted` is the right size and `skipped`
+                   * the bytes of an element; WRONG_LABEL, then the size, and whether floats */
   insitu_info_t info;
 } result_t;
 
-enum { WRONG_INPUT = -1 };
+enum { WRONG_INPUT = -1, WRONG_LABEL = -2 };
 
 static MODEL(t) model __attribute__((section(".bss.insitu_state")));
 static uint8_t arena[MODEL(arena_bytes)] __attribute__((section(".bss.insitu_arena"), aligned(8)));
 static record_t record;
-static float scores[MODEL(classes)];
+static float scores[MODEL(outputs)];
 
 static uintptr_t open_file(const char *name, uint32_t name_bytes, uint32_t mode) {
   const uintptr_t arguments[3] = {(uintptr_t)name, mode, name_bytes};
@@ -54,16 +55,31 @@ static uint32_t stack_high_water_bytes(void) {
   return (uint32_t)((uintptr_t)insitu_stack_top - (uintptr_t)p);
 }
 
+/* 0, or why the records are for another model. */
+static int32_t what_is_wrong(const header_t *header, insitu_info_t *info) {
+  const int32_t element_bytes = (int32_t)sizeof(MODEL(input_t));
+  if (header->input_size != MODEL(input_size) || header->element_bytes != element_bytes) {
+    info->predicted = MODEL(input_size);
+    info->skipped = element_bytes;
+    return WRONG_INPUT;
+  }
+  info->predicted = MODEL(label_size);
+  info->skipped = MODEL(float_labels);
+  return header->label_size == MODEL(label_size) && header->float_labels == MODEL(float_labels)
+             ? 0
+             : WRONG_LABEL;
+}
+
 int main(void) {
-  header_t header = {0, 0, 0, 0};
+  header_t header = {0, 0, 0, 0, 0, 0};
+  result_t refusal = {0, {0.0F, 0, 0, 0}};
   const uintptr_t in = open_file("records.bin", 11, MODE_READ_BINARY);
   const uintptr_t out = open_file("results.bin", 11, MODE_WRITE_BINARY);
   if (transfer(SYS_READ, in, &header, sizeof header) != 0U) {
     return 2;
   }
-  const int32_t element_bytes = (int32_t)sizeof(MODEL(input_t));
-  if (header.input_size != MODEL(input_size) || header.element_bytes != element_bytes) {
-    const result_t refusal = {WRONG_INPUT, {0.0F, MODEL(input_size), element_bytes, 0}};
+  refusal.status = what_is_wrong(&header, &refusal.info);
+  if (refusal.status != 0) {
     transfer(SYS_WRITE, out, &refusal, sizeof refusal);
     return 3;
   }

@@ -11,7 +11,8 @@
 #endif
 
 typedef struct {
-  int32_t model_bytes, state_bytes, arena_bytes, input_size, classes, nodes, element_bytes;
+  int32_t model_bytes, state_bytes, arena_bytes, input_size, outputs, nodes, element_bytes;
+  int32_t label_size, float_labels;
 } insitu_host_sizes_t;
 
 /* What happened to each record; every pointer has one element a record. */
@@ -29,19 +30,22 @@ EXPORT void insitu_host_get_state(const MODEL(t) * model, uint8_t *state);
 EXPORT void insitu_host_set_state(MODEL(t) * model, const uint8_t *state);
 EXPORT void insitu_host_quantize_input(const float *x, int32_t n, MODEL(input_t) * q);
 EXPORT void insitu_host_predict(MODEL(t) * model, const MODEL(input_t) * x, int32_t n,
-                                float *scores, int32_t *classes);
-EXPORT int32_t insitu_host_run(MODEL(t) * model, const MODEL(input_t) * x, const int32_t *labels,
-                               const int32_t *order, const float *rates, int32_t n,
-                               const insitu_host_results_t *results, int32_t *failed);
+                                float *scores, int32_t *predicted);
+EXPORT int32_t insitu_host_run(MODEL(t) * model, const MODEL(input_t) * x,
+                               const MODEL(label_t) * labels, const int32_t *order,
+                               const float *rates, int32_t n, const insitu_host_results_t *results,
+                               int32_t *failed);
 
 void insitu_host_sizes(insitu_host_sizes_t *sizes) {
   sizes->model_bytes = (int32_t)sizeof(MODEL(t));
   sizes->state_bytes = (int32_t)sizeof(MODEL(state_t));
   sizes->arena_bytes = MODEL(arena_bytes);
   sizes->input_size = MODEL(input_size);
-  sizes->classes = MODEL(classes);
+  sizes->outputs = MODEL(outputs);
   sizes->nodes = MODEL(nodes);
   sizes->element_bytes = (int32_t)sizeof(MODEL(input_t));
+  sizes->label_size = MODEL(label_size);
+  sizes->float_labels = MODEL(float_labels);
 }
 
 void insitu_host_init(MODEL(t) * model, void *arena) {
@@ -68,27 +72,28 @@ void insitu_host_quantize_input(const float *x, int32_t n, MODEL(input_t) * q) {
   }
 }
 
-/* scores[n, classes], classes[n] */
+/* scores[n, outputs], predicted[n]: as in run_record */
 void insitu_host_predict(MODEL(t) * model, const MODEL(input_t) * x, int32_t n, float *scores,
-                         int32_t *classes) {
+                         int32_t *predicted) {
   for (int32_t i = 0; i < n; ++i) {
-    classes[i] = MODEL(predict)(model, x, scores);
+    predicted[i] = predict_with(model, x, scores);
     x += MODEL(input_size);
-    scores += MODEL(classes);
+    scores += MODEL(outputs);
   }
 }
 
-/* Record i is sample order[i] of x[., input_size] and labels[.]. Returns the first status that is
- * not INSITU_OK, with its record in `failed`, else INSITU_OK. */
-int32_t insitu_host_run(MODEL(t) * model, const MODEL(input_t) * x, const int32_t *labels,
+/* Record i is sample order[i] of x[., input_size] and labels[., label_size]. Returns the first
+ * status that is not INSITU_OK, with its record in `failed`, else INSITU_OK. */
+int32_t insitu_host_run(MODEL(t) * model, const MODEL(input_t) * x, const MODEL(label_t) * labels,
                         const int32_t *order, const float *rates, int32_t n,
                         const insitu_host_results_t *results, int32_t *failed) {
-  float scores[MODEL(classes)];
+  float scores[MODEL(outputs)];
   for (int32_t i = 0; i < n; ++i) {
     const size_t sample = (size_t)order[i];
     insitu_info_t info;
     const insitu_status_t status =
-        run_record(model, x + sample * MODEL(input_size), labels[sample], rates[i], scores, &info);
+        run_record(model, x + sample * MODEL(input_size), labels + sample * MODEL(label_size),
+                   rates[i], scores, &info);
     if (status != INSITU_OK) {
       *failed = i;
       return (int32_t)status;
