@@ -25,7 +25,7 @@ from insitu.ops.loss import first_largest
 from insitu.plan import plan_memory
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference
-from insitu.run.stream import PREDICT, Stream
+from insitu.run.stream import Stream, digest, no_labels
 from insitu.run.twin_library import TwinLibrary
 from insitu.simplify import simplify
 from insitu.toolchains import Toolchain, find_toolchain
@@ -122,7 +122,7 @@ class Compiled:
     @cached_property
     def simple(self) -> Graph:
         """The simplified float graph."""
-        return simplify(float_graph(self.case))
+        return simplify(float_graph(self.case), self.scheme.loss)
 
     @cached_property
     def forward(self) -> Graph:
@@ -152,6 +152,16 @@ class Compiled:
         """The C sources."""
         write_sources(generate(self.step, self.plan, name), folder)
 
+    def labels(self, count: int, rng: np.random.Generator) -> Array:
+        """Classes, or targets about as large as the error unit; bits and what lies between."""
+        outputs = self.step.tensors[self.step.outputs[0]].size
+        if self.scheme.loss == "cross_entropy":
+            return rng.integers(0, outputs, count).astype(np.int32)
+        targets = rng.normal(0, self.scheme.error_unit, (count, outputs))
+        if self.scheme.loss == "bce":
+            targets = np.where(targets > 0, np.round(rng.random(targets.shape)), rng.random())
+        return targets.astype(np.float32)
+
     def stream(self, records: int, *, seed: int = 5) -> Stream:
         """Samples such as those of the calibration and noise over all int8, in turn.
 
@@ -164,12 +174,15 @@ class Compiled:
         if x_q is not None:
             grid = np.clip(np.round(real / x_q.scale) + x_q.zero_point, -128, 127).astype(np.int8)
             noise = rng.integers(-128, 128, grid.shape).astype(np.int8)
-        labels = rng.integers(0, self.step.tensors[self.step.outputs[0]].size, records)
-        labels[3::7] = PREDICT
+        labels = self.labels(records, rng)
+        labels[3::7] = no_labels(len(labels[3::7]), labels)
+        rates = rng.choice([1.0, 0.1, 0.02, 0.001], records)
+        if x_q is None and self.scheme.loss == "mse":
+            rates *= 0.01  # its gradient knows no bound, and the bits of NaN are any core's own
         return Stream(
             x=np.where(np.arange(records)[:, None] % 2 == 0, grid, noise),
-            labels=labels.astype(np.int32),
-            rates=rng.choice([1.0, 0.1, 0.02, 0.001], records).astype(np.float32),
+            labels=labels,
+            rates=rates.astype(np.float32),
             seed=seed,
         )
 
@@ -194,10 +207,15 @@ def run_reference(step: Graph, stream: Stream) -> Outcome:
     reference = Reference(step, seed=stream.seed)
     shape = step.tensors[step.inputs[0]].shape
     losses, predicted = [], []
-    for sample, label, rate in zip(stream.samples, stream.record_labels, stream.rates, strict=True):
+    records = zip(stream.samples, stream.record_labels, stream.rates, stream.trains, strict=True)
+    for sample, label, rate, trains in records:
         x = stream.x[sample].reshape(shape)
-        predicted.append(first_largest(reference.predict(x).reshape(-1)))
-        losses.append(np.nan if label == PREDICT else reference.train_step(x, label, rate))
+        scores = reference.predict(x).reshape(-1)
+        if stream.labels.ndim == 1:
+            predicted.append(first_largest(scores))
+        else:
+            predicted.append(-1 if trains else digest(scores))
+        losses.append(reference.train_step(x, label, rate) if trains else np.nan)
     state = {**reference.state, "seed": np.asarray([stream.seed], np.uint32)}
     return Outcome(
         state=state_layout(step).pack(state),

@@ -210,6 +210,9 @@ ENDS = {
     ),
 }
 
+MAP = Case((5, 4, 2), (FRONT, RELU, conv(3, (2, 2))))
+"""Its output is a map: for the losses whose labels are targets."""
+
 BODY = (FRONT, RELU, conv(4, stride=(2, 2)), RELU, max_pool(), FLATTEN, linear(6), RELU, linear(3))
 
 PARTS = {

@@ -284,6 +284,28 @@ def loss(run: Executed, node: Node) -> None:
     _assert_within(node, run.values[node.outputs[1]], value, wrong + (3e-7 + 3 * U) * size)
 
 
+def targets(run: Executed, node: Node) -> None:
+    """127 error / unit, rounded; the error of mse is a difference, its loss a mean of squares.
+
+    That of bce is a sigmoid, a quotient of 1 and 1 + exp, off by 3e-7 as exp and by two roundings,
+    less the target; its loss is a sum of three with log(1 + exp), off by 3e-7 and what exp is off.
+    The sum of n losses is off by n u of itself.
+    """
+    unit, size = node.attributes["unit"], run.values[node.inputs[0]].size
+    scores, target = (run.values[n].astype(np.float64) for n in node.inputs)
+    assert node.op.float_reference is not None
+    wanted, value = node.op.float_reference(node.attributes, [scores[None], target[None]])
+    error = wanted[0] / node.attributes["factor"]
+    is_squared = node.op.name == "mean_squared_error"
+    wrong = 2 * U * (np.abs(scores) + np.abs(target)) + (0 if is_squared else 6e-7)
+    largest = np.abs(scores).max() + np.abs(target).max()
+    each = 3 * U * (largest**2 if is_squared else 2 * largest) + (0 if is_squared else 1e-6)
+    bound = 0.5 + 127 / unit * wrong + 127 * 3 * U
+    _assert_within(node, run.steps(node.outputs[0]), np.clip(127 * error / unit, -127, 127), bound)
+    _assert_within(node, run.values[node.outputs[1]], value, each + (size + 2) * U * value)
+    assert run.q(node.outputs[0]).scale == np.float32(unit * node.attributes["factor"] / 127)
+
+
 def follow(run: Executed, node: Node) -> None:
     """Old + part (seen - old), four float operations; then held to the clip."""
     name = node.inputs[0]
@@ -349,6 +371,8 @@ RULES: dict[str, Rule] = {
     "max_pool_grad": max_grad,
     "average_pool_grad": average_grad,
     "softmax_cross_entropy": loss,
+    "mean_squared_error": targets,
+    "binary_cross_entropy": targets,
     "follow_range": follow,
     "conv_update": update,
     "linear_update": update,

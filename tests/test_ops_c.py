@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from case_layers import Case
 from case_models import Compiled, HostBuilder, run_reference
-from cases import CASES, ZOO
+from cases import CASES, MAP, ZOO
 from fakes import MACHINES, board, toolchain_or_skip
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,12 +25,22 @@ from insitu.build import build_firmware, ports
 from insitu.config import parse_update
 from insitu.graph.model import Graph
 from insitu.graph.scheme import Scheme
+from insitu.ops.losses import TARGETS
 from insitu.run import emulator
 from insitu.run.stream import Stream
 
 pytestmark = pytest.mark.toolchain
 
 RECORDS = 24
+TARGET_SCHEMES = {
+    "mse": Scheme(loss="mse", error_unit=1.3),
+    "mse-skip": Scheme(loss="mse", error_unit=1.3, skip=0.6),
+    "mse-float32": Scheme(loss="mse", precision="float32", skip=0.6),
+    "mse-batch": Scheme(loss="mse", batch=3, momentum=0.5),
+    "mse-paper": Scheme(loss="mse", preset="paper", batch=3, error_range="moving"),
+    "bce": Scheme(loss="bce", skip=0.6),
+    "bce-float32": Scheme(loss="bce", precision="float32", skip=0.6),
+}
 CORES = ["cortex-m0plus", "cortex-m3", "cortex-m4-fpu", "cortex-m7-fpu", "cortex-m33-fpu"]
 
 
@@ -65,6 +75,14 @@ def test_scores_in_c_equal_the_reference(case: str, host: HostBuilder) -> None:
     shape = compiled.step.tensors[compiled.step.inputs[0]].shape
     for x, got in zip(stream.x, scores, strict=True):
         np.testing.assert_array_equal(got, reference.predict(x.reshape(shape)).reshape(-1))
+
+
+@pytest.mark.parametrize("scheme", TARGET_SCHEMES)
+@pytest.mark.parametrize("case", ["linear", "linear-alone", "ends-in-average", "map"])
+def test_c_with_targets_equals_the_reference(case: str, scheme: str, host: HostBuilder) -> None:
+    compiled = Compiled({**CASES, "map": MAP}[case], TARGET_SCHEMES[scheme])
+    stream = compiled.stream(RECORDS)
+    assert_same(compiled.step, stream, host.library(compiled).run(stream))
 
 
 @given(case=networks())
@@ -103,6 +121,16 @@ def test_c_on_a_core_equals_the_reference(
     assert_same(compiled.step, stream, run_on_core(compiled, stream, machine, name, tmp_path))
 
 
+@pytest.mark.parametrize("machine", ["cortex-m0plus", "cortex-m4-fpu"])
+@pytest.mark.parametrize("scheme", TARGET_SCHEMES)
+def test_c_with_targets_on_a_core_equals_the_reference(
+    scheme: str, machine: str, tmp_path: Path
+) -> None:
+    compiled = Compiled(MAP, TARGET_SCHEMES[scheme])
+    stream = compiled.stream(RECORDS)
+    assert_same(compiled.step, stream, run_on_core(compiled, stream, machine, "gcc", tmp_path))
+
+
 @given(case=networks(), machine=st.sampled_from(CORES))
 @settings(max_examples=examples(10))
 def test_c_of_any_network_on_a_core_equals_the_reference(
@@ -118,12 +146,14 @@ def test_c_of_any_network_on_a_core_equals_the_reference(
 
 RUNTIME = ports().parent
 DECLARED = "".join(
-    (RUNTIME / f"include/insitu_kernels{kind}.h").read_text() for kind in ("", "_f32", "_groups")
+    (RUNTIME / f"include/insitu_{name}.h").read_text()
+    for name in ("kernels", "losses", "kernels_f32", "kernels_groups")
 )
 HEADER = re.sub(r"/\*.*?\*/", "", DECLARED, flags=re.DOTALL)
 NOT_NODES = {
     "insitu_quantize_input_f32",
     "insitu_argmax_f32",
+    "insitu_within_f32",
     "insitu_conv_row_gradient",
     "insitu_conv_groups_gradient",
     "insitu_add_row",
@@ -177,6 +207,7 @@ ALL_CALLS = {
         (CASES["max"], SCHEMES[-2:]),
         (CASES["conv-odd"], (*SCHEMES[-2:], Scheme(precision="mixed"))),
         (CASES["linear"], SCHEMES[-2:]),
+        (MAP, [Scheme(loss=loss, precision=p) for loss in TARGETS for p in ("uint8", "float32")]),
     )
     for scheme in schemes
     for step in [Compiled(case, scheme).step]

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from case_layers import Case
 from case_models import INPUT, float_graph, samples, trainable
-from cases import CASES
+from cases import CASES, ENDS, LINEARS, MAP
 from hypothesis import given, settings
 from made_cases import examples, networks
 
 from insitu.differentiate import differentiate
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Node
+from insitu.graph.scheme import Scheme
 from insitu.ops.losses import LABEL
 from insitu.ops.rows import LEARNING_RATE
 from insitu.simplify import simplify
@@ -95,7 +96,22 @@ def of_torch(node: Node, x: Any, data: list[Any]) -> Any:
     raise AssertionError(node.op.name)
 
 
-def torch_step(graph: Graph, x: Array, labels: Array) -> dict[str, Array]:
+def torch_loss(loss: str, scores: Any, labels: Array) -> Any:
+    """The sum of the samples' losses; scores of maps are channels first."""
+    functional, n = torch.nn.functional, len(scores)
+    if loss == "cross_entropy":
+        return functional.cross_entropy(
+            scores.reshape(n, -1), torch.tensor(labels), reduction="sum"
+        )
+    target = torch.tensor(labels)
+    target = target.permute(0, 3, 1, 2) if target.ndim == 4 else target
+    of_mean = {"mse": functional.mse_loss, "bce": functional.binary_cross_entropy_with_logits}
+    return n * of_mean[loss](scores, target)
+
+
+def torch_step(
+    graph: Graph, x: Array, labels: Array, loss: str = "cross_entropy"
+) -> dict[str, Array]:
     """State after a step of SGD on the sum of the samples' losses."""
     tensors = {
         t.name: torch.tensor(t.data.astype(np.float64), requires_grad=t.kind is Kind.STATE)
@@ -106,9 +122,7 @@ def torch_step(graph: Graph, x: Array, labels: Array) -> dict[str, Array]:
     for node in graph.nodes:
         first, *others = (values[name] for name in node.inputs)
         values[node.outputs[0]] = of_torch(node, first, others)
-    scores = values[graph.outputs[0]].reshape(len(x), -1)
-    loss = torch.nn.functional.cross_entropy(scores, torch.tensor(labels), reduction="sum")
-    loss.backward()
+    torch_loss(loss, values[graph.outputs[0]], labels).backward()
     return {
         name: (t - RATE * t.grad).detach().numpy() for name, t in tensors.items() if t.requires_grad
     }
@@ -128,19 +142,21 @@ def bound(graph: Graph, values: dict[str, Array]) -> float:
     return float(2 * terms * 2.0**-53 * largest * RATE) + 2.0**-52
 
 
-def assert_same_step(case: Case) -> None:
+def assert_same_step(case: Case, loss: str = "cross_entropy") -> None:
     graph = trainable(simplify(float_graph(case)), case.trained)
     x = samples(case, BATCH).astype(np.float64)
-    classes = graph.tensors[graph.outputs[0]].size
-    labels = np.random.default_rng(case.seed).integers(0, classes, BATCH)
+    scores, rng = graph.tensors[graph.outputs[0]], np.random.default_rng(case.seed)
+    labels: Array = rng.integers(0, scores.size, BATCH)
+    if loss != "cross_entropy":
+        labels = rng.random((BATCH, *scores.shape))
     inputs = {
         t.name: t.data.astype(np.float64) for t in graph.tensors.values() if t.data is not None
     }
-    step = differentiate(graph)
+    step = differentiate(graph, Scheme(loss=loss))
     values = evaluate_float(
         step, {**inputs, INPUT: x, LABEL: labels, LEARNING_RATE: np.asarray([RATE])}
     )
-    expected = torch_step(graph, x, labels)
+    expected = torch_step(graph, x, labels, loss)
     assert expected
     for name, wanted in expected.items():
         difference = np.abs(values[name] - wanted).max()
@@ -150,6 +166,14 @@ def assert_same_step(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_a_step_of_a_case_is_that_of_autograd(case: str) -> None:
     assert_same_step(CASES[case])
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+@pytest.mark.parametrize("case", [*LINEARS, *ENDS, "map"])
+def test_a_step_against_targets_is_that_of_autograd(case: str, loss: str) -> None:
+    """torch's MSELoss and BCEWithLogitsLoss."""
+    if "softmax" not in case:
+        assert_same_step({**CASES, "map": MAP}[case], loss)
 
 
 @given(case=networks())

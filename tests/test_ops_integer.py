@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from case_layers import Case
 from case_models import Compiled
-from cases import CASES
+from cases import CASES, MAP
 from hypothesis import given, settings
 from integer_bounds import RULES, Executed
 from made_cases import examples, networks
 
 from insitu.graph.model import Array, Node, QParams, Value
+from insitu.graph.scheme import Scheme
 from insitu.ops import OPS
 from insitu.ops.grouped import weight_gradient
 from insitu.ops.losses import LABEL
@@ -41,18 +42,18 @@ ELSEWHERE = {
 """Ops of other schemes than the default one, and who judges them."""
 
 
-def executed_steps(case: Case, count: int) -> list[Executed]:
+def executed_steps(case: Case, count: int, scheme: Scheme) -> list[Executed]:
     """Training steps on samples of the calibration's kind and on noise."""
-    compiled = Compiled(case)
+    compiled = Compiled(case, scheme)
     step, stream = compiled.step, compiled.stream(count)
     reference = Reference(step, seed=1)
     shape = step.tensors[step.inputs[0]].shape
     reference.state["learning_rate"] = np.asarray([RATE], np.float32)
     runs = []
-    for x, label in zip(stream.x, np.abs(stream.labels), strict=True):
+    for x, label in zip(stream.x, np.nan_to_num(stream.labels), strict=True):
         before = {name: value.copy() for name, value in reference.state.items()}
         in_force = reference._qparams_in_force()
-        inputs = {step.inputs[0]: x.reshape(shape), LABEL: np.asarray([label], np.int32)}
+        inputs = {step.inputs[0]: x.reshape(shape), LABEL: reference._label(np.maximum(label, 0))}
         values = reference._execute(inputs, lambda node: True)
         after = {**values, **reference.state}
         rate = float(np.float32(RATE))
@@ -60,8 +61,8 @@ def executed_steps(case: Case, count: int) -> list[Executed]:
     return runs
 
 
-def assert_within_bounds(case: Case, count: int) -> None:
-    for run in executed_steps(case, count):
+def assert_within_bounds(case: Case, count: int, scheme: Scheme | None = None) -> None:
+    for run in executed_steps(case, count, scheme or Scheme()):
         for node in run.step.nodes:
             if all(name in run.values for name in node.outputs):
                 if node.updates and any(name not in run.values for name in node.inputs):
@@ -78,6 +79,13 @@ def test_there_is_a_bound_for_every_op_that_reaches_c() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_every_node_of_a_case_is_within_its_bound(case: str) -> None:
     assert_within_bounds(CASES[case], 6)
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+@pytest.mark.parametrize("case", ["linear", "linear-clipped-scores", "zoo-1d", "map", "last-2"])
+def test_every_node_of_a_case_with_targets_is_within_its_bound(case: str, loss: str) -> None:
+    scheme = Scheme(loss=loss, error_unit=1.7)
+    assert_within_bounds({**CASES, "map": MAP}[case], 6, scheme)
 
 
 @given(case=networks())

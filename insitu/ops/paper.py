@@ -151,14 +151,14 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
     rows = w.array.reshape(len(w.array), -1).astype(np.int64) - w_q.zero_point
     acc = centred_patches(node.attributes, x, w.array.shape) @ rows.T
     unit = F32(F32(x_q.scale) * F32(w_q.scale))
+    shape = _infer(node.attributes, [_of_shape(x.array), _of_shape(w.array)])[0].shape
     if y_q is None:
         y = acc.astype(F32) * unit + bias.array.astype(F32) * BIAS_SCALE
-        return [y.reshape(-1)]
+        return [y.reshape(shape)]
     in_acc = round_clamp(bias.array.astype(F32) * F32(BIAS_SCALE / unit), -(2**30), 2**30)
     ratio = F32(unit / F32(y_q.scale))
     v = round_clamp((acc + in_acc).astype(F32) * ratio, -MISS, MISS) + y_q.zero_point
     y = np.clip(v, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
-    shape = _infer(node.attributes, [_of_shape(x.array), _of_shape(w.array)])[0].shape
     return [y.reshape(shape)]
 
 
