@@ -12,7 +12,7 @@ from insitu.generate.c_text import literal
 from insitu.network import Network
 
 EXAMPLE = """\
-/* The whole use of {prefix}: predict, then learn from a label. */
+/* The whole use of {prefix}: predict, then learn from {what}. */
 #include "{prefix}.h"
 
 static {prefix}_t model;
@@ -24,6 +24,9 @@ void example_init(void) {{
   (void){prefix}_set_learning_rate(&model, {rate});
 }}
 
+{sample}"""
+
+WITH_CLASSES = """\
 /* sample: {shape} floats, channels first; label: -1 where it is not known. Returns the class. */
 int32_t example_sample(const float *sample, int32_t label) {{
   static {prefix}_input_t x[{prefix}_input_size];
@@ -32,6 +35,22 @@ int32_t example_sample(const float *sample, int32_t label) {{
   if (label < 0) return {prefix}_predict(&model, x, 0);
   if ({prefix}_train_step(&model, x, label, &info) != INSITU_OK) return -1;
   return info.predicted;
+}}
+"""
+
+WITH_TARGETS = """\
+/* sample: {shape} floats, channels first; target[{prefix}_outputs]: 0 where it is not known.
+ * Returns the loss before learning; without a target 0, and the scores in scores[]. */
+float example_sample(const float *sample, const float *target, float *scores) {{
+  static {prefix}_input_t x[{prefix}_input_size];
+  insitu_info_t info = {{0.0f, -1, 0, 0}};
+  {prefix}_quantize_input(sample, x);
+  if (!target) {{
+    {prefix}_predict(&model, x, scores);
+  }} else if ({prefix}_train_step(&model, x, target, &info) != INSITU_OK) {{
+    return -1.0f;
+  }}
+  return info.loss;
 }}
 """
 
@@ -110,10 +129,14 @@ def _copy(network: Network, headers: Path, sources: Path) -> list[Path]:
 
 
 def _example(network: Network) -> str:
+    prefix = f"insitu_{network.name}"
+    targets = network.labels.are_targets
+    shape = " x ".join(map(str, network.input_shape))
     return EXAMPLE.format(
-        prefix=f"insitu_{network.name}",
+        prefix=prefix,
+        what="targets" if targets else "a label",
         rate=literal(network.training.lr),
-        shape=" x ".join(map(str, network.input_shape)),
+        sample=(WITH_TARGETS if targets else WITH_CLASSES).format(prefix=prefix, shape=shape),
     )
 
 

@@ -172,15 +172,14 @@ def score(loss: str, scores: Array, labels: Array) -> float:
 
     Returns:
         cross_entropy: share of samples whose class is right. bce: share of outputs on the right
-        side of 1/2. mse: R^2, the mean over the outputs; for an output that never changes 1 where
-        it is met exactly, else 0.
+        side of 1/2. mse: R^2 of all outputs together, as `r2_score` with `variance_weighted`, so
+        that outputs that hardly change do not decide; where no target changes, 1 if all are met.
     """
     if loss == "cross_entropy":
         return float((scores.argmax(axis=1) == labels).mean())
     if loss == "bce":
         return float(((scores > 0) == (labels > 0.5)).mean())
     targets = labels.astype(np.float64)
-    rest = ((scores - targets) ** 2).sum(axis=0)
-    spread = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
-    explained = 1 - rest / np.where(spread > 0, spread, 1)
-    return float(np.where(spread > 0, explained, rest == 0).mean())
+    rest = float(((scores - targets) ** 2).sum())
+    spread = float(((targets - targets.mean(axis=0)) ** 2).sum())
+    return 1 - rest / spread if spread > 0 else float(rest == 0)

@@ -178,6 +178,8 @@ ELEMENTWISE = {
     "clip-no-bounds": model(["n", 7], [node("Clip", "x")]),
     "dropout": model(["n", 7], [node("Dropout", "x ratio")], {"ratio": np.float32(0.5)}),
     "cast": model(["n", 7], [node("Cast", "x", to=TensorProto.FLOAT)]),
+    "sigmoid": model(["n", 7], [node("Sigmoid", "x")]),
+    "sigmoid-of-map": model(["n", 2, 3, 4], [node("Sigmoid", "x")]),
     "softmax": model(["n", 7], [node("Softmax", "x", axis=-1)]),
     "softmax-opset-11": model(["n", 7], [node("Softmax", "x")], opset=11),
     "softmax-of-1x1-map": model(["n", 7, 1, 1], [node("Softmax", "x", axis=1)]),

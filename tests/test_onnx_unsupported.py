@@ -136,6 +136,10 @@ UNSUPPORTED: dict[str, tuple[onnx.ModelProto, str]] = {
         ),
         "training_mode 1",
     ),
+    "inner-sigmoid": (
+        model([1, 4], [node("Sigmoid", "x", "s"), node("Relu", "s")]),
+        "a Sigmoid within the network",
+    ),
     "inner-softmax": (
         model([1, 4], [node("Softmax", "x", "s"), node("Relu", "s")]),
         "a Softmax within the network",
