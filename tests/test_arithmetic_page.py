@@ -15,8 +15,10 @@ from insitu.differentiate import differentiate
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
 from insitu.graph.model import Node, QParams, Value
+from insitu.graph.scheme import Scheme
 from insitu.ops import OPS, rows
 from insitu.ops.loss import softmax_cross_entropy
+from insitu.ops.losses import emit_loss
 from insitu.ops.pool import average_pool, average_pool_grad
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference
@@ -132,6 +134,27 @@ def test_loss_and_schedule_are_as_the_page_says(page: dict[str, Any]) -> None:
     for steps in (1, 2, 977):
         said = [page["cosine_rate"](0.03, i, steps) for i in range(steps)]
         assert said == list(fixed_point.cosine_rates(0.03, steps))
+
+
+@pytest.mark.parametrize("kind", ["squared", "binary"])
+def test_losses_against_targets_are_as_the_page_says(page: dict[str, Any], kind: str) -> None:
+    rng = np.random.default_rng(8)
+    name = {"squared": "mse", "binary": "bce"}[kind]
+    for spread, wide in ((0.1, 0.3), (5, 17.0), (200, 3.7), (1e30, 1.0)):
+        builder = Builder("loss", scheme=Scheme(loss=name, error_unit=wide))
+        emit_loss(builder, builder.input("s", (7,)), builder.input("t", (7,)), integer=True)
+        (node,) = builder.nodes
+        unit = node.attributes["unit"]
+        for _ in range(20):
+            scores = rng.normal(0, spread, 7).astype(F32)
+            targets = rng.random(7).astype(F32)
+            assert node.op.integer_reference is not None
+            dy, loss = node.op.integer_reference(node, [Value(scores), Value(targets)], [None] * 2)
+            with np.errstate(over="ignore"):
+                said = page["loss_of"](page[kind], list(scores), list(targets), unit)
+            q = builder.tensors[node.outputs[0]].qparams
+            assert q is not None
+            assert said == (list(dy), F32(q.scale), loss[0])
 
 
 @pytest.mark.parametrize("op", ["conv", "linear"])

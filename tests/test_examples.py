@@ -42,6 +42,20 @@ def test_example_writes_a_network_and_data_that_fit(
     assert named == {str(path) for path in (tmp_path / "out").iterdir()}
 
 
+@pytest.mark.toolchain
+def test_what_the_board_has_learnt_is_normal_separates_all_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = networks.example("anomaly_autoencoder").main(tmp_path / "out")
+    assert figures["twin_equal"] and figures["before"] < 0.8 < 0.99 < figures["after"]
+    model = onnx.load(tmp_path / "out" / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    with np.load(tmp_path / "out" / "normal.npz") as data:
+        assert data.files == ["x"] and data["x"].shape[1:] == (1, 8, 8)
+    printed = capsys.readouterr().out
+    assert "twin equal: True" in printed and f"{figures['after']:.3f}" in printed
+
+
 @pytest.mark.parametrize("name", networks.NETWORKS)
 def test_network_is_the_same_every_time(name: str) -> None:
     first, second = networks.NETWORKS[name](), networks.NETWORKS[name]()
