@@ -94,10 +94,11 @@ def main(out: Path) -> dict[str, float]:
     twin.library.state = run.state  # what the board has learnt
     after = reconstruction(twin, test)
     figures = {"before": separation(before, odd), "after": separation(after, odd)}
+    drawn = {"new zeros": ~odd, "other digits": odd}
+    errors = (f"{n} {before[w].mean():.3f} -> {after[w].mean():.3f}" for n, w in drawn.items())
     print(
         f"{STEPS} steps on the emulated {run.board.name}, twin equal: {run.twin_equal}\n"
-        f"error of reconstruction, new zeros: {before[~odd].mean():.3f} -> {after[~odd].mean():.3f}, "
-        f"other digits: {before[odd].mean():.3f} -> {after[odd].mean():.3f}\n"
+        f"error of reconstruction: {', '.join(errors)}\n"
         f"area under ROC: {figures['before']:.3f} -> {figures['after']:.3f}"
     )
     print(COMMANDS.format(out))

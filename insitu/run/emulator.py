@@ -65,17 +65,17 @@ def run(
     """
     image = read_elf(firmware.elf)
     tool = _choose(firmware, image, prefer if profile is None else "unicorn")
-    records = _records(stream)
+    records, tell = _records(stream), _within(progress, len(stream))
     start = time.perf_counter()
     code: int | None
     blocks = None
     if tool.name == "qemu":
-        code, console, raw = _run_qemu(firmware, tool, records, timeout_s, progress)
+        code, console, raw = _run_qemu(firmware, tool, records, timeout_s, tell)
     else:
         machine = UnicornMachine(firmware.core, image)
         count = BlockProfile(profile, image) if profile is not None else None
         window = _profile_window(stream, profiled_records) if count is not None else range(0)
-        raw = machine.run(records, timeout_s, progress, RESULT.itemsize, count, window)
+        raw = machine.run(records, timeout_s, tell, RESULT.itemsize, count, window)
         code, console = machine.exit_code, machine.console
         blocks = count.by_node() if count is not None else None
     seconds = time.perf_counter() - start
@@ -93,6 +93,11 @@ def run(
         emulator=tool.title,
     )
     return result if blocks is None else ProfiledResult.of(result, blocks, profiled_records)
+
+
+def _within(progress: Progress | None, records: int) -> Progress | None:
+    """Behind the results of the records the firmware writes its state, which is no progress."""
+    return None if progress is None else lambda done: progress(min(done, records))
 
 
 def _choose(firmware: Firmware, image: Image, prefer: str | None) -> EmulatorTool:
