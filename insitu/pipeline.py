@@ -5,6 +5,7 @@ Only this module knows the order of the stages.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from insitu.frontends import onnx
 from insitu.frontends.model import Model
 from insitu.generate import check_name, generate
 from insitu.graph.model import Array, Graph
+from insitu.graph.scheme import Scheme
 from insitu.graph.verify import verify
 from insitu.head import head_of, replace_head
-from insitu.labels import LabelType, checked_labels, is_autoencoder, label_type
+from insitu.labels import checked_labels, is_autoencoder, label_type
 from insitu.layers import select_layers, select_learning
 from insitu.network import ScratchFolder, write_sources
 from insitu.plan import plan_memory
@@ -68,6 +70,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     model: Model | str | Path,
     *,
     calibration: Array | Samples,
+    targets: Array | None = None,
     training: TrainingConfig | None = None,
     quantization: QuantizationConfig | None = None,
     board: str | Board = "nrf52840",
@@ -78,8 +81,9 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
 
     Args:
         model: from `load`, or the path that `load` takes.
-        calibration: x[n, ...], channels first, as the network will see it; with the loss mse
-            `Samples` may hold the targets too, whose range is then known.
+        calibration: x[n, ...], channels first, as the network will see it; or
+            `Samples`.
+        targets: of the calibration samples, for the loss mse, so that their range is known.
         board: name, or path of a board's TOML file.
         name: of the C symbols, "insitu_NAME".
 
@@ -94,17 +98,14 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     target = board if isinstance(board, Board) else find_board(board)
     check_name(name)
     _check_supported(model)
-    x = _calibration_samples(model, calibration, quantization or QuantizationConfig())
+    given = _as_samples(calibration, targets)
+    x = _calibration_samples(model, given, quantization or QuantizationConfig())
 
-    graph = simplify(model.graph, training.loss)
-    if training.classes is not None:
-        graph = replace_head(graph, training.classes)
-    _check_end(graph, training.loss)
+    graph = _with_end(simplify(model.graph, training.loss), training)
     trained = _layers_that_learn(graph, training)
     shape = graph.tensors[graph.inputs[0]].shape
     ranges = calibrate(graph, channels_last(x, shape))
-    unit = _error_unit(calibration, label_type(graph, training.loss), ranges[graph.outputs[0]])
-    scheme = replace(training.scheme, error_unit=unit)
+    scheme = _with_error_unit(training, given, graph, ranges)
     integers = quantize_graph(graph, ranges, trained, scheme)
     step = differentiate(integers, scheme, rate=training.lr, seed=training.seed)
     verify(step)
@@ -145,8 +146,11 @@ def _layers_that_learn(graph: Graph, training: TrainingConfig) -> frozenset[str]
     return trained
 
 
-def _check_end(graph: Graph, loss: str) -> None:
-    """Refuse what the loss cannot follow."""
+def _with_end(graph: Graph, training: TrainingConfig) -> Graph:
+    """The graph, with a fresh head where one is wanted; refuses what the loss cannot follow."""
+    if training.classes is not None:
+        graph = replace_head(graph, training.classes)
+    loss = training.loss
     for node in graph.nodes:
         if node.op.of_loss not in ("", loss):
             raise ModelError(
@@ -159,16 +163,20 @@ def _check_end(graph: Graph, loss: str) -> None:
             f"{graph.name}: {scores} score; cross-entropy needs 2 classes or more; end the network "
             "with a score for each class, or replace its last layer with --classes"
         )
+    return graph
 
 
-def _error_unit(
-    calibration: Array | Samples, labels: LabelType, scores: tuple[float, float]
-) -> float:
-    """Of mse: half the range of the targets, where they are known, else of the scores."""
+def _with_error_unit(
+    training: TrainingConfig,
+    given: Samples,
+    graph: Graph,
+    ranges: Mapping[str, tuple[float, float]],
+) -> Scheme:
+    """For mse: half the range of the targets, where they are known, else of the scores."""
+    labels = label_type(graph, training.loss)
     if labels.loss != "mse":
-        return 1.0
-    low, high = scores
-    given = _as_samples(calibration)
+        return training.scheme
+    low, high = ranges[graph.outputs[0]]
     if given.y is not None or is_autoencoder(given.x, labels):
         targets = checked_labels(given.x, given.y, labels, given.source)
         if targets.max() > targets.min():
@@ -179,7 +187,7 @@ def _error_unit(
             f"{given.source}: the outputs range from {low:g} to {high:g}, but half of that should "
             f"be between {SMALLEST_UNIT:g} and {LARGEST_UNIT:g}; scale the targets"
         )
-    return unit
+    return replace(training.scheme, error_unit=unit)
 
 
 def _check_supported(model: Model) -> None:
@@ -191,16 +199,14 @@ def _check_supported(model: Model) -> None:
         )
 
 
-def _calibration_samples(
-    model: Model, calibration: Array | Samples, config: QuantizationConfig
-) -> Array:
+def _calibration_samples(model: Model, given: Samples, config: QuantizationConfig) -> Array:
     """float32[n, ...], checked, at most as many as the config asks for."""
-    samples = checked(_as_samples(calibration), model.input_shape)
+    samples = checked(given, model.input_shape)
     check_calibration(samples)
     return evenly_spaced(samples, config.calibration_samples).x
 
 
-def _as_samples(calibration: Array | Samples) -> Samples:
+def _as_samples(calibration: Array | Samples, targets: Array | None) -> Samples:
     if isinstance(calibration, Samples):
         return calibration
-    return Samples(calibration, None, "calibration")
+    return Samples(calibration, targets, "calibration")

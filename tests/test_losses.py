@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_layers import Case
 from case_models import Compiled
-from cases import ENDS, LINEARS, MAP, Case
+from cases import ENDS, LINEARS, MAP
 from onnx_models import model, node, normal, saved
 
 import insitu
@@ -54,10 +55,10 @@ def mlp(*sizes: int, shape: tuple[int, ...] | None = None, end: str = "") -> Any
     return model(["n", *(shape or sizes[:1])], nodes, weights(*sizes))
 
 
-def compiled(folder: Path, proto: Any, calibration: Samples, **training: Any) -> TrainableNetwork:
+def compiled(folder: Path, proto: Any, x: Array, y: Any, **training: Any) -> TrainableNetwork:
     config = insitu.TrainingConfig(**training)
     return insitu.compile(
-        insitu.load(saved(proto, folder)), calibration=calibration, training=config
+        insitu.load(saved(proto, folder)), calibration=x, targets=y, training=config
     )
 
 
@@ -78,9 +79,7 @@ def test_a_regression_is_learnt_and_every_core_agrees(
     precision: str, factor: float, tmp_path: Path
 ) -> None:
     x, y = made_data()
-    net = compiled(
-        tmp_path, mlp(3, 16, 2), Samples(x, y, "x"), loss="mse", lr=0.2, precision=precision
-    )
+    net = compiled(tmp_path, mlp(3, 16, 2), x, y, loss="mse", lr=0.2, precision=precision)
     twin = net.twin()
     before = twin.loss(x, y)
     history = twin.fit(x, y, epochs=10, validation=(x, y))
@@ -100,9 +99,7 @@ def test_a_regression_is_learnt_and_every_core_agrees(
 def test_bits_are_learnt_from_a_network_that_ends_in_a_sigmoid(tmp_path: Path) -> None:
     x, y = made_data()
     bits = y > 0
-    net = compiled(
-        tmp_path, mlp(3, 16, 2, end="Sigmoid"), Samples(x, bits, "x"), loss="bce", lr=0.2
-    )
+    net = compiled(tmp_path, mlp(3, 16, 2, end="Sigmoid"), x, bits, loss="bce", lr=0.2)
     twin = net.twin()
     twin.fit(x, bits, epochs=10)
     assert twin.score(x, bits) > 0.9
@@ -118,7 +115,7 @@ def test_bits_are_learnt_from_a_network_that_ends_in_a_sigmoid(tmp_path: Path) -
 def test_an_autoencoder_learns_its_own_input(tmp_path: Path) -> None:
     x = pytest.importorskip("sklearn.datasets").load_digits().images[:, None] / 16
     proto = mlp(64, 16, 64, shape=(1, 8, 8))
-    net = compiled(tmp_path, proto, Samples(x, None, "digits"), loss="mse", lr=1.0)
+    net = compiled(tmp_path, proto, x, None, loss="mse", lr=1.0)
     twin = net.twin()
     before = twin.loss(x)
     twin.fit(x[:900], epochs=2)
@@ -137,9 +134,7 @@ def test_maps_come_and_go_channels_first(tmp_path: Path) -> None:
     kernel, bias = normal(3, 2, 1, 1, seed=5) / 2, normal(3, seed=6) / 4
     y = np.einsum("nchw,oc->nohw", x, kernel[:, :, 0, 0]) + bias[:, None, None]
     y = y.astype(np.float32)
-    net = compiled(
-        tmp_path, model(["n", 2, 4, 5], nodes, w), Samples(x, y, "x"), loss="mse", lr=0.3
-    )
+    net = compiled(tmp_path, model(["n", 2, 4, 5], nodes, w), x, y, loss="mse", lr=0.3)
     twin = net.twin()
     before = twin.loss(x, y)
     twin.fit(x, y, epochs=10)
@@ -152,7 +147,7 @@ def test_maps_come_and_go_channels_first(tmp_path: Path) -> None:
 @pytest.mark.toolchain
 def test_a_saved_network_remembers_its_loss(tmp_path: Path) -> None:
     x, y = made_data()
-    net = compiled(tmp_path, mlp(3, 4, 2), Samples(x, y, "x"), loss="mse").save(tmp_path / "c")
+    net = compiled(tmp_path, mlp(3, 4, 2), x, y, loss="mse").save(tmp_path / "c")
     loaded = Network.load(tmp_path / "c")
     assert loaded.labels == net.labels == LabelType("mse", (2,))
     header = (tmp_path / "c" / "insitu_model.h").read_text()
@@ -236,7 +231,7 @@ def test_an_end_that_belongs_to_another_loss_is_refused(tmp_path: Path) -> None:
         ("Softmax", "bce", 'ends in softmax "end", which belongs to the loss cross_entropy'),
     ):
         with pytest.raises(ModelError, match=words):
-            compiled(tmp_path, mlp(3, 4, 2, end=end), Samples(x, y, "x"), loss=loss)
+            compiled(tmp_path, mlp(3, 4, 2, end=end), x, y, loss=loss)
     graph = insitu.load(saved(mlp(3, 4, 2, end="Sigmoid"), tmp_path)).graph
     assert [n.op.name for n in simplify(graph, "bce").nodes] == ["linear", "linear"]
 
@@ -327,7 +322,7 @@ def test_scores_are_what_scikit_learn_says() -> None:
 @pytest.fixture(scope="module")
 def regressor(tmp_path_factory: pytest.TempPathFactory) -> TrainableNetwork:
     x, y = made_data()
-    return compiled(tmp_path_factory.mktemp("r"), mlp(3, 4, 2), Samples(x, y, "x"), loss="mse")
+    return compiled(tmp_path_factory.mktemp("r"), mlp(3, 4, 2), x, y, loss="mse")
 
 
 def stream(labels: Array) -> Stream:
