@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 from case_layers import Case
-from case_models import Compiled
+from case_models import Compiled, run_reference
 from cases import ENDS, LINEARS, MAP
+from fakes import toolchain_or_skip
 from onnx_models import model, node, normal, saved
+from sanitized import run_sanitized
 
 import insitu
 from insitu.api import TrainableNetwork
-from insitu.build import build_firmware
+from insitu.build import build_firmware, build_host
 from insitu.errors import DataError, InsituError, ModelError
 from insitu.graph.model import Array, Kind
 from insitu.graph.scheme import Scheme
@@ -31,6 +33,7 @@ from insitu.run.reference import Reference
 from insitu.run.stream import Stream, digest
 from insitu.samples import Samples, checked
 from insitu.simplify import simplify
+from insitu.toolchains import sanitizer_environment
 
 
 def weights(*sizes: int, seed: int = 0) -> dict[str, Array]:
@@ -157,6 +160,23 @@ def test_a_saved_network_remembers_its_loss(tmp_path: Path) -> None:
     example = net.export(tmp_path / "out")
     (text,) = [path.read_text() for path in example if path.name == "example.c"]
     assert "const float *target" in text and "label" not in text
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+def test_losses_are_clean_under_the_sanitizers(loss: str, tmp_path: Path) -> None:
+    """With AddressSanitizer and UBSan, and every warning there is."""
+    chosen = toolchain_or_skip("host", "gcc")
+    case = Compiled(MAP, Scheme(loss=loss, error_unit=1e-9))  # far scores, errors that are held
+    case.write(tmp_path / "source")
+    library = build_host(tmp_path / "source", "model", tmp_path, toolchain=chosen, sanitize=True)
+    records = case.stream(12)
+    found, said = run_sanitized(library, "model", records, sanitizer_environment(chosen))
+    assert found == run_reference(case.step, records).sha256, said
+    strict = "-std=c99 -pedantic -Wall -Wextra -Wconversion -Wundef -Wdouble-promotion -Werror"
+    folders = (f"-I{tmp_path / 'source'}", f"-I{tmp_path / 'source' / 'runtime'}")
+    for source in (tmp_path / "source").glob("*.c"):
+        chosen.run(*strict.split(), *folders, "-c", source, "-o", tmp_path / "strict.o")
 
 
 # float32 is torch's SGD
