@@ -21,7 +21,7 @@ from insitu.generate import check_name, generate
 from insitu.graph.model import Array, Graph
 from insitu.graph.verify import verify
 from insitu.head import head_of, replace_head
-from insitu.layers import select_layers, select_learning
+from insitu.layers import select_kept, select_layers, select_learning
 from insitu.network import ScratchFolder, write_sources
 from insitu.plan import plan_memory
 from insitu.quantize import calibrate, quantize_graph
@@ -91,7 +91,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     _check_supported(model)
     x = _calibration_samples(model, calibration, quantization or QuantizationConfig())
 
-    graph = simplify(model.graph)
+    graph = simplify(model.graph, keep=select_kept(model.graph, training.layers))
     if training.classes is not None:
         graph = replace_head(graph, training.classes)
     _check_classes(graph)

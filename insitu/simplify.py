@@ -6,16 +6,20 @@ only walks. The result computes the same function.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
-from insitu.graph.model import Array, Graph, Kind, Node, Tensor
+from insitu.graph.model import Array, Graph, Kind, Node, OpDef, Tensor
 
 
-def simplify(graph: Graph) -> Graph:
-    """The graph with everything folded that can be."""
-    rewriter = Rewriter(graph)
+def simplify(graph: Graph, *, keep: Set[str] = frozenset()) -> Graph:
+    """The graph with everything folded that can be.
+
+    Args:
+        keep: names of nodes that are wanted as layers of their own, see `layers.select_kept`.
+    """
+    rewriter = Rewriter(graph, keep)
     changed = True
     while changed:
         changed = any(
@@ -28,9 +32,13 @@ def simplify(graph: Graph) -> Graph:
 class Rewriter:
     """What a simplification may ask and do; each call leaves a valid graph."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, keep: Set[str] = frozenset()) -> None:
         """Start with `graph`."""
-        self.graph = graph
+        self.graph, self._keep = graph, keep
+
+    def is_kept(self, node: Node) -> bool:
+        """Whether the node is wanted as a layer of its own."""
+        return node.name in self._keep
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of that name."""
@@ -74,6 +82,20 @@ class Rewriter:
         self.graph = replace(self.graph, tensors=tensors)
         inputs = (*old.inputs[:index], name, *old.inputs[index + 1 :])
         self._put(old, replace(old, inputs=inputs))
+
+    def substitute(
+        self, node: Node, op: OpDef, constants: Mapping[str, Array], attributes: Mapping[str, Any]
+    ) -> None:
+        """Put another op in a node's place, over its first input and constants of its own."""
+        tensors = dict(self.graph.tensors)
+        names = {key: f"{node.name}@{key}" for key in constants}
+        for key, data in constants.items():
+            tensors[names[key]] = Tensor(
+                names[key], data.shape, str(data.dtype), Kind.CONSTANT, data
+            )
+        self.graph = replace(self.graph, tensors=tensors)
+        inputs = (node.inputs[0], *names.values())
+        self._put(node, replace(node, op=op, inputs=inputs, attributes=attributes))
 
     def current(self, node: Node) -> Node:
         """The node as it stands now, after earlier changes."""
