@@ -234,8 +234,8 @@ def networks() -> Path:
 
 NETWORKS = {
     "mlperf-tiny-ic-resnet8": ((3, 32, 32), {"Add": 3}, (10,)),
-    "mlperf-tiny-kws-dscnn": ((1, 49, 10), {"Conv": 4}, (12,)),
-    "mcunet-5fps": ((3, 128, 128), {"Conv": 14, "Add": 7}, (1000,)),
+    "mlperf-tiny-kws-dscnn": ((1, 49, 10), {}, (12,)),
+    "mcunet-5fps": ((3, 128, 128), {"Add": 7}, (1000,)),
 }
 
 
