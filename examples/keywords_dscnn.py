@@ -19,7 +19,7 @@ from insitu.datasets import kws, save, split
 
 COMMANDS = """\
 insitu compile {0}/model.onnx --data {0}/calibration.npz --out {0}/c --train all
-insitu twin {0}/c --data {0}/train.npz --test {0}/test.npz --epochs 40 --lr 0.01
+insitu twin {0}/c --data {0}/train.npz --test {0}/test.npz --epochs 20 --lr 0.03
 insitu run {0}/c --data {0}/train.npz --board nrf52840 --steps 20"""
 
 CHANNELS, BLOCKS = 32, 3

@@ -13,7 +13,7 @@ typedef struct {
 
 /* What every output of a layer goes through. */
 typedef struct {
-  const insitu_qparams_t *y_q;
+  insitu_qparams_t y_q;
   const int32_t *bias, *multiplier;
   int32_t shift;
 } insitu_requantize_t;
@@ -23,7 +23,7 @@ static inline int8_t insitu_requantized(const insitu_requantize_t *r, int32_t su
   const int32_t v = insitu_rescale(sum, r->multiplier[o], r->shift);
   seen->lowest = insitu_min(seen->lowest, v);
   seen->highest = insitu_max(seen->highest, v);
-  return (int8_t)insitu_clamp(v + r->y_q->zero_point, r->y_q->clamp_min, r->y_q->clamp_max);
+  return (int8_t)insitu_clamp(v + r->y_q.zero_point, r->y_q.clamp_min, r->y_q.clamp_max);
 }
 
 /* columns[ky, kx, place of the lane] = w[lane, ky, kx], `lanes` rows of weights. */
@@ -36,10 +36,9 @@ static void insitu_interleave(int32_t row, int32_t lanes, const int8_t *w, int16
 /* sum[lane] += sum over the window of w (x - zero); x points to the first lane. */
 static inline void insitu_add_window(const insitu_conv_groups_params_t *p, int32_t zero,
                                      const int8_t *x, const int16_t *columns, int32_t start_y,
-                                     int32_t start_x, int32_t lanes, int32_t *sum) {
+                                     insitu_taps_t lines, int32_t start_x, int32_t lanes,
+                                     int32_t *sum) {
   const insitu_conv_params_t *c = &p->conv;
-  const insitu_taps_t lines =
-      insitu_taps(start_y, c->kernel_height, p->dilation_height, c->in_height);
   const insitu_taps_t places =
       insitu_taps(start_x, c->kernel_width, p->dilation_width, c->in_width);
   const insitu_steps_t steps = {
@@ -61,38 +60,45 @@ static inline void insitu_add_window(const insitu_conv_groups_params_t *p, int32
 }
 
 /* y[oy, ox, o] of `lanes` channels from o on. */
-static inline void insitu_depthwise_lanes(const insitu_conv_groups_params_t *p, int32_t zero,
-                                          const insitu_requantize_t *r, const int8_t *x,
-                                          const int16_t *columns, int32_t o, int32_t lanes,
-                                          int8_t *y, insitu_seen_t *seen) {
+static inline insitu_seen_t insitu_depthwise_lanes(const insitu_conv_groups_params_t *p,
+                                                   int32_t zero, insitu_requantize_t r,
+                                                   const int8_t *x, const int16_t *columns,
+                                                   int32_t o, int32_t lanes, int8_t *y) {
   const insitu_conv_params_t *c = &p->conv;
+  insitu_seen_t seen = {0, 0}; /* local, as r is: y could be any of what lies in memory */
   y += o;
   for (int32_t oy = 0; oy < c->out_height; oy++) {
+    const int32_t start_y = oy * c->stride_height - c->pad_top;
+    const insitu_taps_t lines =
+        insitu_taps(start_y, c->kernel_height, p->dilation_height, c->in_height);
     for (int32_t ox = 0; ox < c->out_width; ox++, y += c->out_channels) {
-      const int32_t start_y = oy * c->stride_height - c->pad_top;
       const int32_t start_x = ox * c->stride_width - c->pad_left;
       int32_t sum[INSITU_LANES];
       for (int32_t lane = 0; lane < lanes; lane++)
-        sum[lane] = r->bias[o + lane];
-      insitu_add_window(p, zero, x + o, columns, start_y, start_x, lanes, sum);
+        sum[lane] = r.bias[o + lane];
+      insitu_add_window(p, zero, x + o, columns, start_y, lines, start_x, lanes, sum);
       for (int32_t lane = 0; lane < lanes; lane++)
-        y[lane] = insitu_requantized(r, sum[lane], o + lane, seen);
+        y[lane] = insitu_requantized(&r, sum[lane], o + lane, &seen);
     }
   }
+  return seen;
 }
 
-static void insitu_depthwise(const insitu_conv_groups_params_t *p, int32_t zero,
-                             const insitu_requantize_t *r, const int8_t *x, const int8_t *w,
-                             int16_t *columns, int8_t *y, insitu_seen_t *seen) {
+static insitu_seen_t insitu_depthwise(const insitu_conv_groups_params_t *p, int32_t zero,
+                                      const insitu_requantize_t *r, const int8_t *x,
+                                      const int8_t *w, int16_t *columns, int8_t *y) {
   const int32_t row = insitu_group_row(p), channels = p->conv.in_channels;
+  insitu_seen_t seen = {0, 0};
   for (int32_t o = 0; o < channels; o += INSITU_LANES) {
     const int32_t lanes = insitu_min(channels - o, INSITU_LANES);
     insitu_interleave(row, lanes, w + o * row, columns);
-    if (lanes == INSITU_LANES)
-      insitu_depthwise_lanes(p, zero, r, x, columns, o, INSITU_LANES, y, seen);
-    else
-      insitu_depthwise_lanes(p, zero, r, x, columns, o, lanes, y, seen);
+    const insitu_seen_t block =
+        lanes == INSITU_LANES ? insitu_depthwise_lanes(p, zero, *r, x, columns, o, INSITU_LANES, y)
+                              : insitu_depthwise_lanes(p, zero, *r, x, columns, o, lanes, y);
+    seen.lowest = insitu_min(seen.lowest, block.lowest);
+    seen.highest = insitu_max(seen.highest, block.highest);
   }
+  return seen;
 }
 
 /* patch[ky, kx, i] = x[iy, ix, i] - zero over the channels of a group, to which x points; 0
@@ -123,34 +129,34 @@ static int32_t insitu_times(int32_t size, const int16_t *restrict a, const int8_
   return sum;
 }
 
-static void insitu_grouped(const insitu_conv_groups_params_t *p, int32_t zero,
-                           const insitu_requantize_t *r, const int8_t *x, const int8_t *w,
-                           int16_t *patch, int8_t *y, insitu_seen_t *seen) {
+static insitu_seen_t insitu_grouped(const insitu_conv_groups_params_t *p, int32_t zero,
+                                    const insitu_requantize_t *r, const int8_t *x, const int8_t *w,
+                                    int16_t *patch, int8_t *y) {
   const insitu_conv_params_t *c = &p->conv;
   const int32_t row = insitu_group_row(p), size = c->in_channels / p->groups;
   const int32_t rows = c->out_channels / p->groups;
+  insitu_seen_t seen = {0, 0};
   for (int32_t oy = 0; oy < c->out_height; oy++) {
     for (int32_t ox = 0; ox < c->out_width; ox++) {
       for (int32_t o = 0; o < c->out_channels; o++) {
         if (o % rows == 0)
           insitu_gather_group(p, zero, x + o / rows * size, oy, ox, patch);
         const int32_t sum = r->bias[o] + insitu_times(row, patch, w + o * row);
-        *y++ = insitu_requantized(r, sum, o, seen);
+        *y++ = insitu_requantized(r, sum, o, &seen);
       }
     }
   }
+  return seen;
 }
 
 void insitu_conv_groups_s8(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
                            const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
                            const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
                            void *scratch, int8_t *y, int32_t *observed) {
-  const insitu_requantize_t requantize = {y_q, bias, multiplier, shift[0]};
-  insitu_seen_t seen = {0, 0};
-  if (insitu_is_depthwise(p))
-    insitu_depthwise(p, x_q->zero_point, &requantize, x, w, scratch, y, &seen);
-  else
-    insitu_grouped(p, x_q->zero_point, &requantize, x, w, scratch, y, &seen);
+  const insitu_requantize_t requantize = {*y_q, bias, multiplier, shift[0]};
+  const insitu_seen_t seen =
+      insitu_is_depthwise(p) ? insitu_depthwise(p, x_q->zero_point, &requantize, x, w, scratch, y)
+                             : insitu_grouped(p, x_q->zero_point, &requantize, x, w, scratch, y);
   if (observed) {
     observed[0] = seen.lowest;
     observed[1] = seen.highest;
