@@ -15,7 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from case_layers import ALL_1, FLATTEN, HEAD, NONE, RELU, RELU6, Case, clip, conv, grouped, linear, max_pool
+from case_layers import (
+    ALL_1,
+    FLATTEN,
+    HEAD,
+    NONE,
+    RELU,
+    RELU6,
+    Case,
+    clip,
+    conv,
+    grouped,
+    linear,
+    max_pool,
+)
 from case_models import Compiled, HostBuilder
 from fakes import toolchain_or_skip
 from hypothesis import assume, given, settings
