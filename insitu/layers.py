@@ -74,6 +74,20 @@ def select_layers(graph: Graph, wanted: str) -> frozenset[str]:
     return frozenset(names)
 
 
+def select_kept(graph: Graph, wanted: str) -> frozenset[str]:
+    """Nodes of a network, not yet simplified, that are named for training but hold no weights.
+
+    A glob that suits layers with weights means these; one that suits only other nodes, such as
+    normalizations, asks for them as layers of their own.
+    """
+    names: set[str] = set()
+    for pattern in (part.strip() for part in wanted.split(",")):
+        matching = [node for node in graph.nodes if fnmatchcase(node.name, pattern)]
+        if not any(node.op.weights for node in matching):
+            names.update(node.name for node in matching)
+    return frozenset(names)
+
+
 def select_learning(
     graph: Graph, trained: frozenset[str], partial: PartialUpdate
 ) -> frozenset[str]:

@@ -24,7 +24,7 @@ from insitu.graph.scheme import Scheme
 from insitu.graph.verify import verify
 from insitu.head import head_of, replace_head
 from insitu.labels import checked_labels, is_autoencoder, label_type
-from insitu.layers import select_layers, select_learning
+from insitu.layers import select_kept, select_layers, select_learning
 from insitu.network import ScratchFolder, write_sources
 from insitu.plan import plan_memory
 from insitu.quantize import calibrate, quantize_graph
@@ -101,7 +101,8 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     given = _as_samples(calibration, targets)
     x = _calibration_samples(model, given, quantization or QuantizationConfig())
 
-    graph = _with_end(simplify(model.graph, training.loss), training)
+    kept = select_kept(model.graph, training.layers)
+    graph = _with_end(simplify(model.graph, training.loss, keep=kept), training)
     trained = _layers_that_learn(graph, training)
     shape = graph.tensors[graph.inputs[0]].shape
     ranges = calibrate(graph, channels_last(x, shape))

@@ -6,20 +6,21 @@ only walks. The result computes the same function.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
-from insitu.graph.model import Array, Graph, Kind, Node, Tensor
+from insitu.graph.model import Array, Graph, Kind, Node, OpDef, Tensor
 
 
-def simplify(graph: Graph, loss: str = "cross_entropy") -> Graph:
+def simplify(graph: Graph, loss: str = "cross_entropy", *, keep: Set[str] = frozenset()) -> Graph:
     """The graph with everything folded that can be.
 
     Args:
         loss: that the network is to be trained with; what it contains is dropped at the end.
+        keep: names of nodes that are wanted as layers of their own, see `layers.select_kept`.
     """
-    rewriter = Rewriter(graph, loss)
+    rewriter = Rewriter(graph, loss, keep)
     changed = True
     while changed:
         changed = any(
@@ -32,9 +33,13 @@ def simplify(graph: Graph, loss: str = "cross_entropy") -> Graph:
 class Rewriter:
     """What a simplification may ask and do; each call leaves a valid graph."""
 
-    def __init__(self, graph: Graph, loss: str) -> None:
+    def __init__(self, graph: Graph, loss: str, keep: Set[str] = frozenset()) -> None:
         """Start with `graph`."""
-        self.graph, self.loss = graph, loss
+        self.graph, self.loss, self._keep = graph, loss, keep
+
+    def is_kept(self, node: Node) -> bool:
+        """Whether the node is wanted as a layer of its own."""
+        return node.name in self._keep
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of that name."""
@@ -78,6 +83,20 @@ class Rewriter:
         self.graph = replace(self.graph, tensors=tensors)
         inputs = (*old.inputs[:index], name, *old.inputs[index + 1 :])
         self._put(old, replace(old, inputs=inputs))
+
+    def substitute(
+        self, node: Node, op: OpDef, constants: Mapping[str, Array], attributes: Mapping[str, Any]
+    ) -> None:
+        """Put another op in a node's place, over its first input and constants of its own."""
+        tensors = dict(self.graph.tensors)
+        names = {key: f"{node.name}@{key}" for key in constants}
+        for key, data in constants.items():
+            tensors[names[key]] = Tensor(
+                names[key], data.shape, str(data.dtype), Kind.CONSTANT, data
+            )
+        self.graph = replace(self.graph, tensors=tensors)
+        inputs = (node.inputs[0], *names.values())
+        self._put(node, replace(node, op=op, inputs=inputs, attributes=attributes))
 
     def current(self, node: Node) -> Node:
         """The node as it stands now, after earlier changes."""

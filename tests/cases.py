@@ -92,7 +92,7 @@ GROUPS = {
     "depthwise-frozen": Case(
         (6, 7, 3),
         (FRONT, RELU, grouped(3, 3, padding=ALL_1), RELU, conv(4, (1, 1)), RELU, *HEAD),
-        trained="conv1,conv5",
+        trained="conv1,linear8",
     ),
     "multiplier-2": after_front(grouped(6, 3, padding=ALL_1), RELU),
     "multiplier-3-stride-2": after_front(grouped(9, 3, stride=(2, 2), dilation=(1, 2)), RELU),
@@ -107,9 +107,6 @@ GROUPS = {
     ),
     "dilated-1d": Case(
         (1, 23, 2), (conv(3, (1, 3)), RELU, grouped(4, 1, (1, 4), dilation=(1, 3)), RELU, *HEAD)
-    ),
-    "depthwise-ends": Case(
-        (6, 6, 2), (FRONT, RELU, grouped(3, 3), average_pool((4, 4), (4, 4)), FLATTEN)
     ),
 }
 
@@ -159,6 +156,9 @@ LAYOUTS = {
     "identity": after_front(IDENTITY, conv(3), IDENTITY),
     "norm": after_front(conv(4), NORM, RELU),
     "norm-1d": Case((1, 15, 2), (conv(3, (1, 3)), NORM, RELU, *HEAD)),
+    "norm-of-input": Case((6, 7, 2), (NORM, RELU, conv(3), RELU, *HEAD)),
+    "norm-behind-relu": after_front(NORM, RELU, conv(4), NORM, NORM, RELU),
+    "norm-between-pools": after_front(max_pool(), NORM, average_pool((3, 3), (3, 3))),
     "norm-of-features": Case((7,), (linear(5), NORM, RELU, linear(3))),
     "clip-after-max": Case((6, 6, 2), (FRONT, max_pool(), RELU, *HEAD)),
     "clip-after-average": Case((6, 6, 2), (FRONT, average_pool(), clip(-0.5, 0.5), *HEAD)),
@@ -198,6 +198,9 @@ BRANCHES = {
 }
 
 ENDS = {
+    "ends-in-depthwise": Case(
+        (6, 6, 2), (FRONT, RELU, grouped(3, 3), average_pool((4, 4), (4, 4)), FLATTEN)
+    ),
     "ends-in-average": Case(
         (6, 6, 2), (FRONT, RELU, conv(4), average_pool((4, 4), (4, 4)), FLATTEN)
     ),

@@ -12,6 +12,7 @@ from case_layers import (
     average_pool,
     clip,
     conv,
+    grouped,
     linear,
     max_pool,
     unflatten,
@@ -60,10 +61,27 @@ def output_shape(shape: Shape, layer: Layer) -> Shape:
         return shape
     kernel = layer.attributes.get("kernel", layer.kernel)
     stride, padding = layer.attributes["stride"], layer.attributes["padding"]
-    sides = [
-        (shape[a] + padding[a] + padding[a + 2] - kernel[a]) // stride[a] + 1 for a in range(2)
-    ]
+    dilation = layer.attributes.get("dilation", (1, 1))
+    reach = [(kernel[a] - 1) * dilation[a] + 1 for a in range(2)]
+    sides = [(shape[a] + padding[a] + padding[a + 2] - reach[a]) // stride[a] + 1 for a in range(2)]
     return (*sides, layer.out if layer.op == "conv" else shape[2])
+
+
+@st.composite
+def convolutions(draw: st.DrawFn, shape: Shape, weights: str) -> Layer:
+    """A convolution over a map of this shape; one in two has groups or dilation."""
+    kernel, stride, padding = draw(windows(shape, pool=False))
+    if draw(st.booleans()):
+        return conv(draw(st.integers(1, 6)), kernel, stride, padding, weights=weights)  # type: ignore[arg-type]
+    padded = [shape[a] + padding[a] + padding[a + 2] for a in range(2)]
+    dilation = tuple(
+        draw(st.integers(1, max(min(3, (padded[a] - 1) // max(kernel[a] - 1, 1)), 1)))
+        for a in range(2)
+    )
+    groups = draw(st.sampled_from([g for g in range(1, shape[2] + 1) if shape[2] % g == 0]))
+    out = groups * draw(st.integers(1, 2))
+    place = {"stride": stride, "padding": padding, "dilation": dilation}
+    return grouped(out, groups, kernel, weights=weights, **place)  # type: ignore[arg-type]
 
 
 @st.composite
@@ -85,9 +103,7 @@ def layers(draw: st.DrawFn, shape: Shape) -> Layer:
         return linear(draw(st.integers(1, 20)), weights=draw(weights))
     kind = draw(st.sampled_from(["conv", "conv", "max_pool", "average_pool", "clip", "flatten"]))
     if kind == "conv":
-        kernel, stride, padding = draw(windows(shape, pool=False))
-        fields = {"weights": draw(weights)}
-        return conv(draw(st.integers(1, 6)), kernel, stride, padding, **fields)  # type: ignore[arg-type]
+        return draw(convolutions(shape, draw(weights)))
     if kind in ("max_pool", "average_pool"):
         kernel, stride, padding = draw(windows(shape, pool=True))
         if kind == "max_pool":

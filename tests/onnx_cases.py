@@ -161,6 +161,14 @@ ELEMENTWISE = {
         [node("Conv", "x w", "c", group=3), node("BatchNormalization", "c gamma beta mean var")],
         {**NORM, "w": normal(3, 1, 3, 3)},
     ),
+    "norm-of-input": model(
+        ["n", 3, 4, 5], [node("BatchNormalization", "x gamma beta mean var")], NORM
+    ),
+    "norm-of-signal": model(
+        ["n", 3, 9],
+        [node("Relu", "x", "r"), node("BatchNormalization", "r gamma beta mean var")],
+        NORM,
+    ),
     "norm-1d": model(
         ["n", 2, 9],
         [node("Conv", "x w", "c"), node("BatchNormalization", "c gamma beta mean var")],

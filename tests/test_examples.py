@@ -10,22 +10,26 @@ import numpy as np
 import onnx
 import pytest
 
+import insitu
+
 SHARED = Path(os.environ.get("INSITU_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 EXAMPLES = {
     "digits_mlp": (1, 8, 8),
     "turned_digits": (1, 8, 8),
     "bearing_cnn": (1, 512),
+    "keywords_dscnn": (1, 49, 10),
 }
+NEEDS = {"bearing_cnn": "cwru.npz", "keywords_dscnn": "kws01.npz"}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_writes_a_network_and_data_that_fit(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if name == "bearing_cnn":
-        if not (SHARED / "cwru.npz").is_file():
-            pytest.skip("cwru.npz is not here; set INSITU_DATA to the folder that holds it")
+    if name in NEEDS:
+        if not (SHARED / NEEDS[name]).is_file():
+            pytest.skip(f"{NEEDS[name]} is not here; set INSITU_DATA to the folder that holds it")
         monkeypatch.setenv("INSITU_DATA", str(SHARED))
     networks.example(name).main(tmp_path / "out")
     model = onnx.load(tmp_path / "out" / "model.onnx")
@@ -62,3 +66,11 @@ def test_network_is_the_same_every_time(name: str) -> None:
     assert first.SerializeToString(deterministic=True) == second.SerializeToString(
         deterministic=True
     )
+
+
+def test_the_keyword_network_is_depthwise_separable_and_supported(tmp_path: Path) -> None:
+    onnx.save(networks.example("keywords_dscnn").build(), tmp_path / "model.onnx")
+    model = insitu.load(tmp_path / "model.onnx")
+    assert not model.unsupported
+    groups = [n.attributes["groups"] for n in model.graph.nodes if "groups" in n.attributes]
+    assert groups == [1, 32, 1, 32, 1, 32, 1]

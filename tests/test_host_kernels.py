@@ -15,7 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from case_layers import ALL_1, FLATTEN, HEAD, NONE, RELU, RELU6, Case, clip, conv, linear, max_pool
+from case_layers import (
+    ALL_1,
+    FLATTEN,
+    HEAD,
+    NONE,
+    RELU,
+    RELU6,
+    Case,
+    clip,
+    conv,
+    grouped,
+    linear,
+    max_pool,
+)
 from case_models import Compiled, HostBuilder
 from fakes import toolchain_or_skip
 from hypothesis import assume, given, settings
@@ -65,6 +78,16 @@ CASES = {
     ),
     "zero-point-127": Case(
         (6, 7, 2), (conv(16), BELOW_0, conv(16, padding=ALL_1), BELOW_0, FLATTEN, linear(9), *HEAD)
+    ),
+    "depthwise": Case(
+        (9, 8, 2),
+        (
+            *(conv(37, padding=ALL_1), RELU, grouped(37, 37, padding=ALL_1, stride=(2, 1)), RELU),
+            *(grouped(37, 37, (5, 3), padding=(3, 0, 2, 1), dilation=(1, 2)), RELU, *HEAD),
+        ),
+    ),
+    "depthwise-16": Case(
+        (6, 5, 2), (conv(16, (1, 1)), RELU, grouped(16, 16, (3, 2)), BELOW_0, *HEAD)
     ),
     "many-rows": Case((3, 3, 8), (conv(67, padding=ALL_1), RELU, conv(130, (2, 2)), RELU, *HEAD)),
     "linear-rests": Case(

@@ -164,16 +164,13 @@ def test_what_is_not_supported_gives_its_reason(case: str, tmp_path: Path) -> No
     assert first.advice
 
 
-def test_a_normalization_that_cannot_be_folded_is_named(tmp_path: Path) -> None:
+def test_a_normalization_of_features_that_cannot_be_folded_is_named(tmp_path: Path) -> None:
     nodes = [
         node("BatchNormalization", "x g b m v", "n", "first"),
-        node("Conv", "n w", "c", "conv"),
+        node("Gemm", "n w", "c", "fc"),
         node("Relu", "c", "r", "relu"),
-        node("BatchNormalization", "r g b m v", "o", "behind-relu"),
-        node("GlobalAveragePool", "o", "p", "gap"),
-        node("Flatten", "p", "y", "flatten"),
+        node("BatchNormalization", "r g b m v", "y", "behind-relu"),
     ]
     statistics = {letter: np.ones(2, np.float32) for letter in "gbmv"}
-    weights = {**statistics, "w": normal(2, 2, 3, 3)}
-    result = read(saved(model(["n", 2, 9, 8], nodes, weights), tmp_path))
+    result = read(saved(model(["n", 2], nodes, {**statistics, "w": normal(2, 2)}), tmp_path))
     assert [name for _, name, _ in unsupported(result)] == ["first", "behind-relu"]

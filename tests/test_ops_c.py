@@ -156,6 +156,7 @@ NOT_NODES = {
     "insitu_within_f32",
     "insitu_conv_row_gradient",
     "insitu_conv_groups_gradient",
+    "insitu_rows_at_once",
     "insitu_add_row",
     "insitu_add_bias",
     "insitu_conv_row_gradient_f32",

@@ -45,6 +45,7 @@ SCHEMES = {
 NAMES = (
     "conv-odd",
     "conv-7x7-stride-2",
+    "zoo-groups",
     "max-overlap",
     "linear",
     "last-3",

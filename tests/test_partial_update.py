@@ -198,7 +198,14 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> HostBuilder:
     return HostBuilder(tmp_path_factory.mktemp("host"))
 
 
-NETWORKS = ["conv-stride-2", "conv-many-channels", "linear-of-wide", "average", "conv-1d"]
+NETWORKS = [
+    "conv-stride-2",
+    "zoo-groups",
+    "conv-many-channels",
+    "linear-of-wide",
+    "average",
+    "conv-1d",
+]
 
 
 @pytest.mark.toolchain

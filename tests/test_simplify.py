@@ -28,6 +28,7 @@ from made_cases import examples, networks
 from insitu.graph.builder import Builder
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph
+from insitu.layers import select_kept
 from insitu.ops import OPS
 from insitu.simplify import simplify
 
@@ -82,7 +83,12 @@ FOLDED = {
     "norm-and-relu-into-conv": ((conv(2), NORM, RELU, *HEAD), ["conv", "linear"]),
     "norm-into-linear": ((FLATTEN, linear(3), NORM), ["linear"]),
     "two-norms": ((conv(2), NORM, NORM, *HEAD), ["conv", "linear"]),
-    "norm-behind-relu-stays": ((conv(2), RELU, NORM, *HEAD), ["conv", "batch_norm", "linear"]),
+    "norm-behind-relu-becomes-a-layer": ((conv(2), RELU, NORM, *HEAD), ["conv", "conv", "linear"]),
+    "norm-first-becomes-a-layer": ((NORM, NORM, RELU, conv(2), *HEAD), ["conv", "conv", "linear"]),
+    "norm-of-features-behind-relu-stays": (
+        (FLATTEN, linear(3), RELU, NORM, linear(2)),
+        ["linear", "batch_norm", "linear"],
+    ),
     "second-clip-stays": ((conv(2), RELU, RELU6, *HEAD), ["conv", "clip", "linear"]),
     "clip-behind-pool-stays": (
         (conv(2), max_pool(), RELU, *HEAD),
@@ -158,7 +164,31 @@ def branching() -> Graph:
 
 
 def test_nothing_is_folded_into_a_layer_whose_output_others_read() -> None:
-    assert ops_of(simplify(branching())) == ["conv", "batch_norm"]
+    simple = simplify(branching())
+    assert [node.name for node in simple.nodes] == ["conv1", "batch_norm2"]
+    assert simple.nodes[1].attributes["groups"] == 2
+
+
+def test_a_norm_that_is_kept_becomes_a_layer_of_its_name() -> None:
+    graph = float_graph(Case((6, 6, 2), (conv(2), NORM, RELU, *HEAD)))
+    simple = simplify(graph, keep={"batch_norm2"})
+    assert [node.name for node in simple.nodes] == ["conv1", "batch_norm2", "linear5"]
+    assert simple.nodes[1].op.weights and simple.nodes[1].attributes["clip"] == (0.0, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept"),
+    [
+        ("batch_norm2", {"batch_norm2"}),
+        ("*norm*, linear5", {"batch_norm2"}),
+        ("*", set()),
+        ("last:1", set()),
+        ("conv1", set()),
+    ],
+)
+def test_a_glob_that_suits_norms_alone_keeps_them(wanted: str, kept: set[str]) -> None:
+    graph = float_graph(Case((6, 6, 2), (conv(2), NORM, RELU, *HEAD)))
+    assert select_kept(graph, wanted) == kept
 
 
 def test_a_norm_without_variance_is_finite() -> None:

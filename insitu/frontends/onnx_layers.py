@@ -115,7 +115,7 @@ def _linear(scope: Scope, op: Operation, w: Array, b: Array, result: Shape) -> N
 
 
 FOLDING = ("conv", "linear", "batch_norm", "opaque")
-"""Ops that take a batch normalization behind them, or stand in the way themselves."""
+"""Ops that take a batch normalization of features behind them, or stand in the way themselves."""
 
 
 def batch_norm(scope: Scope, op: Operation) -> None:
@@ -142,9 +142,10 @@ def batch_norm(scope: Scope, op: Operation) -> None:
             raise op.error(f"its variance reaches {data.min()} and epsilon is {epsilon}")
         inputs.append(scope.weight(op, letter, data))
     before = next((n for n in scope.builder.nodes if value.tensor in n.outputs), None)
-    if before is None or before.op.name not in FOLDING:
+    is_map = len(scope.builder.tensors[inputs[0]].shape) == 3
+    if not is_map and (before is None or before.op.name not in FOLDING):
         raise NotSupportedError(
-            "it does not follow a convolution or linear layer that it could be folded into",
+            "it does not follow a linear layer that it could be folded into",
             "place it behind a layer, or fold it into the layer after it before the export",
         )
     scope.emit(op, "batch_norm", inputs, shape, epsilon=epsilon)

@@ -34,6 +34,9 @@ OF_THE_RUNTIME = (
     "losses",
     "fixed_point",
     "span",
+    "lanes",
+    "over",
+    "steps",
     "taps",
     "host",
 )
@@ -42,7 +45,7 @@ OF_THE_RUNTIME = (
 TAKEN_ENDS = ("_params", "_data")
 """Models with names that end so would have those of the runtime's types, or another's files."""
 
-GROUPS_HEADERS = ("insitu_kernels_groups.h", "insitu_taps.h")
+GROUPS_HEADERS = ("insitu_kernels_groups.h", "insitu_lanes.h", "insitu_taps.h")
 """For models with convolutions that have groups or dilation."""
 
 FLOAT_HEADER = "insitu_kernels_f32.h"

@@ -1,4 +1,8 @@
-"""Batch normalization at inference: folded into the layer before it, else refused."""
+"""Batch normalization at inference: folded into the layer before it, or a layer of its own.
+
+Where nothing can take it, or where it is to be trained, a map's normalization becomes a depthwise
+1x1 convolution under its name: a scale and a shift a channel.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import numpy as np
 
 from insitu.errors import ModelError
 from insitu.graph.model import Array, Node, OpDef, Tensor, TensorType
+from insitu.ops.conv import conv
 
 
 def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
@@ -37,17 +42,27 @@ def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array
 
 
 def _simplify(rewriter: Any, node: Node) -> bool:
-    """Multiply scale and shift into the layer before."""
-    producer = rewriter.sole_producer(node)
-    if producer is None or "affine" not in producer.op.absorb or "clip" in producer.attributes:
-        return False
+    """Multiply scale and shift into the layer before, or become a layer."""
     gamma, beta, mean, variance = (rewriter.data(name) for name in node.inputs[1:])
     scale, shift = scale_and_shift(gamma, beta, mean, variance, node.attributes["epsilon"])
+    producer = None if rewriter.is_kept(node) else rewriter.sole_producer(node)
+    if producer is None or "affine" not in producer.op.absorb or "clip" in producer.attributes:
+        return _become_layer(rewriter, node, scale, shift)
     w, b = (rewriter.data(name).astype(np.float64) for name in producer.inputs[1:3])
     w, b = producer.op.absorb["affine"](w, b, scale, shift)
     rewriter.replace_data(producer, 1, w.astype(np.float32))
     rewriter.replace_data(producer, 2, b.astype(np.float32))
     rewriter.bypass(node)
+    return True
+
+
+def _become_layer(rewriter: Any, node: Node, scale: Array, shift: Array) -> bool:
+    """A depthwise 1x1 convolution, which others behind it can join; not of vectors."""
+    if len(rewriter.tensor(node.inputs[0]).shape) != 3:
+        return False
+    w, b = scale.astype(np.float32).reshape(-1, 1, 1, 1), shift.astype(np.float32)
+    attributes = {"stride": (1, 1), "padding": (0, 0, 0, 0), "groups": len(b), "dilation": (1, 1)}
+    rewriter.substitute(node, conv, {"w": w, "b": b}, attributes)
     return True
 
 

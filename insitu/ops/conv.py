@@ -127,10 +127,10 @@ def _c_call(node: Node, graph: Graph) -> CCall:
 
 
 def _scratch(node: Node, graph: Graph) -> int:
-    """One patch, int16; of depthwise layers the weights of some channels."""
+    """One patch, int16; of depthwise layers the weights of a block of channels."""
     w = graph.tensors[node.inputs[1]]
-    block = DEPTHWISE_BLOCK if is_depthwise(node.attributes, w) else 2
-    return block * (w.size // w.shape[0])
+    rows = DEPTHWISE_BLOCK if is_depthwise(node.attributes, w) else 1
+    return 2 * rows * (w.size // w.shape[0])
 
 
 conv: OpDef = OpDef(
@@ -186,10 +186,10 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
 
 
 def _grad_input_scratch(node: Node, graph: Graph) -> int:
-    """Sums over the channels, int32; of depthwise layers the weights of some channels."""
+    """Sums over the channels, int32; of depthwise layers the weights of a block, int16."""
     w = graph.tensors[node.inputs[1]]
     if is_depthwise(node.attributes, w):
-        return DEPTHWISE_BLOCK * (w.size // w.shape[0])
+        return 2 * DEPTHWISE_BLOCK * (w.size // w.shape[0])
     return 4 * graph.tensors[node.outputs[0]].shape[2]
 
 

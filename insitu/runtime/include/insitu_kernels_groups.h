@@ -23,7 +23,7 @@ typedef struct {
 #define INSITU_DEPTHWISE_BLOCK 16 /* most channels of a depthwise layer worked on side by side */
 
 /* As insitu_conv_s8. scratch: int16[weights in a row]; where every
- * channel is a group with one row, int8[INSITU_DEPTHWISE_BLOCK][weights in a row]. */
+ * channel is a group with one row, int16[INSITU_DEPTHWISE_BLOCK][weights in a row]. */
 void insitu_conv_groups_s8(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
                            const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
                            const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
@@ -36,7 +36,7 @@ typedef struct {
 } insitu_conv_groups_grad_input_params_t;
 
 /* As insitu_conv_grad_input_s8, o over the rows of i's group. scratch: int32[in_channels]; where
- * every channel is a group with one row, int8[INSITU_DEPTHWISE_BLOCK][weights in a row]. */
+ * every channel is a group with one row, int16[INSITU_DEPTHWISE_BLOCK][weights in a row]. */
 void insitu_conv_groups_grad_input_s8(const insitu_conv_groups_grad_input_params_t *p,
                                       const int8_t *dy, const int8_t *w, const uint16_t *rel,
                                       void *scratch, int8_t *dx);
@@ -49,7 +49,10 @@ int32_t insitu_conv_groups_update_s8(const insitu_conv_groups_params_t *p,
                                      const float *rate, void *scratch, uint32_t *generator,
                                      int32_t *bias, int8_t *w);
 
-/* The gradients of rows o, o + 1, ..., as many as insitu_rows_at_once (insitu_taps.h) says:
+/* How many rows insitu_conv_groups_gradient takes at once, at most INSITU_DEPTHWISE_BLOCK. */
+int32_t insitu_rows_at_once(const insitu_conv_groups_params_t *p);
+
+/* The gradients of rows o, o + 1, ..., o being a multiple of insitu_rows_at_once:
  * gradient[k][row], errors[row] as insitu_conv_row_gradient makes them. Returns in bit r whether
  * row o + r has an error that is not zero; only gradients of such rows count. */
 uint32_t insitu_conv_groups_gradient(const insitu_conv_groups_params_t *p, int32_t zero,

@@ -4,6 +4,7 @@
 
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_groups.h"
+#include "insitu_lanes.h"
 #include "insitu_taps.h"
 
 typedef struct {
@@ -12,7 +13,7 @@ typedef struct {
 
 /* What every output of a layer goes through. */
 typedef struct {
-  const insitu_qparams_t *y_q;
+  insitu_qparams_t y_q;
   const int32_t *bias, *multiplier;
   int32_t shift;
 } insitu_requantize_t;
@@ -22,63 +23,82 @@ static inline int8_t insitu_requantized(const insitu_requantize_t *r, int32_t su
   const int32_t v = insitu_rescale(sum, r->multiplier[o], r->shift);
   seen->lowest = insitu_min(seen->lowest, v);
   seen->highest = insitu_max(seen->highest, v);
-  return (int8_t)insitu_clamp(v + r->y_q->zero_point, r->y_q->clamp_min, r->y_q->clamp_max);
+  return (int8_t)insitu_clamp(v + r->y_q.zero_point, r->y_q.clamp_min, r->y_q.clamp_max);
 }
 
-/* columns[ky, kx, lane] = w[lane, ky, kx], `lanes` rows of weights. */
-static void insitu_interleave(int32_t row, int32_t lanes, const int8_t *w, int8_t *columns) {
+/* columns[ky, kx, place of the lane] = w[lane, ky, kx], `lanes` rows of weights. */
+static void insitu_interleave(int32_t row, int32_t lanes, const int8_t *w, int16_t *columns) {
   for (int32_t lane = 0; lane < lanes; lane++)
     for (int32_t k = 0; k < row; k++)
-      columns[k * INSITU_LANES + lane] = *w++;
+      columns[k * INSITU_LANES + insitu_place(lane)] = *w++;
+}
+
+/* sum[lane] += sum over the window of w (x - zero); x points to the first lane. */
+static inline void insitu_add_window(const insitu_conv_groups_params_t *p, int32_t zero,
+                                     const int8_t *x, const int16_t *columns, int32_t start_y,
+                                     insitu_taps_t lines, int32_t start_x, int32_t lanes,
+                                     int32_t *sum) {
+  const insitu_conv_params_t *c = &p->conv;
+  const insitu_taps_t places =
+      insitu_taps(start_x, c->kernel_width, p->dilation_width, c->in_width);
+  const insitu_steps_t steps = {
+      .lines = lines.end - lines.first,
+      .count = places.end - places.first,
+      .first = p->dilation_width * c->in_channels,
+      .second = INSITU_LANES,
+      .first_line = p->dilation_height * c->in_width * c->in_channels,
+      .second_line = c->kernel_width * INSITU_LANES,
+  };
+  const int32_t iy = start_y + lines.first * p->dilation_height;
+  const int32_t ix = start_x + places.first * p->dilation_width;
+  const int8_t *from = x + (iy * c->in_width + ix) * c->in_channels;
+  const int16_t *by = columns + (lines.first * c->kernel_width + places.first) * INSITU_LANES;
+  if (lanes == INSITU_LANES)
+    insitu_add_products(&steps, zero, from, by, sum);
+  else
+    insitu_add_products_of(lanes, &steps, zero, from, by, sum);
 }
 
 /* y[oy, ox, o] of `lanes` channels from o on. */
-static inline void insitu_depthwise_lanes(const insitu_conv_groups_params_t *p, int32_t zero,
-                                          const insitu_requantize_t *r, const int8_t *x,
-                                          const int8_t *columns, int32_t o, int32_t lanes,
-                                          int8_t *y, insitu_seen_t *seen) {
+static inline insitu_seen_t insitu_depthwise_lanes(const insitu_conv_groups_params_t *p,
+                                                   int32_t zero, insitu_requantize_t r,
+                                                   const int8_t *x, const int16_t *columns,
+                                                   int32_t o, int32_t lanes, int8_t *y) {
   const insitu_conv_params_t *c = &p->conv;
-  const int32_t channels = c->in_channels;
-  x += o;
+  insitu_seen_t seen = {0, 0}; /* local, as r is: y could be any of what lies in memory */
   y += o;
   for (int32_t oy = 0; oy < c->out_height; oy++) {
     const int32_t start_y = oy * c->stride_height - c->pad_top;
     const insitu_taps_t lines =
         insitu_taps(start_y, c->kernel_height, p->dilation_height, c->in_height);
-    for (int32_t ox = 0; ox < c->out_width; ox++, y += channels) {
+    for (int32_t ox = 0; ox < c->out_width; ox++, y += c->out_channels) {
       const int32_t start_x = ox * c->stride_width - c->pad_left;
-      const insitu_taps_t places =
-          insitu_taps(start_x, c->kernel_width, p->dilation_width, c->in_width);
       int32_t sum[INSITU_LANES];
       for (int32_t lane = 0; lane < lanes; lane++)
-        sum[lane] = r->bias[o + lane];
-      for (int32_t ky = lines.first; ky < lines.end; ky++) {
-        const int32_t line = (start_y + ky * p->dilation_height) * c->in_width + start_x;
-        for (int32_t kx = places.first; kx < places.end; kx++) {
-          const int8_t *from = x + (line + kx * p->dilation_width) * channels;
-          const int8_t *by = columns + (ky * c->kernel_width + kx) * INSITU_LANES;
-          for (int32_t lane = 0; lane < lanes; lane++)
-            sum[lane] += (int16_t)(by[lane] * (int16_t)(from[lane] - zero));
-        }
-      }
+        sum[lane] = r.bias[o + lane];
+      insitu_add_window(p, zero, x + o, columns, start_y, lines, start_x, lanes, sum);
       for (int32_t lane = 0; lane < lanes; lane++)
-        y[lane] = insitu_requantized(r, sum[lane], o + lane, seen);
+        y[lane] = insitu_requantized(&r, sum[lane], o + lane, &seen);
     }
   }
+  return seen;
 }
 
-static void insitu_depthwise(const insitu_conv_groups_params_t *p, int32_t zero,
-                             const insitu_requantize_t *r, const int8_t *x, const int8_t *w,
-                             int8_t *columns, int8_t *y, insitu_seen_t *seen) {
+static insitu_seen_t insitu_depthwise(const insitu_conv_groups_params_t *p, int32_t zero,
+                                      const insitu_requantize_t *r, const int8_t *x,
+                                      const int8_t *w, int16_t *columns, int8_t *y) {
   const int32_t row = insitu_group_row(p), channels = p->conv.in_channels;
+  insitu_seen_t seen = {0, 0};
   for (int32_t o = 0; o < channels; o += INSITU_LANES) {
     const int32_t lanes = insitu_min(channels - o, INSITU_LANES);
     insitu_interleave(row, lanes, w + o * row, columns);
-    if (lanes == INSITU_LANES)
-      insitu_depthwise_lanes(p, zero, r, x, columns, o, INSITU_LANES, y, seen);
-    else
-      insitu_depthwise_lanes(p, zero, r, x, columns, o, lanes, y, seen);
+    const insitu_seen_t block =
+        lanes == INSITU_LANES ? insitu_depthwise_lanes(p, zero, *r, x, columns, o, INSITU_LANES, y)
+                              : insitu_depthwise_lanes(p, zero, *r, x, columns, o, lanes, y);
+    seen.lowest = insitu_min(seen.lowest, block.lowest);
+    seen.highest = insitu_max(seen.highest, block.highest);
   }
+  return seen;
 }
 
 /* patch[ky, kx, i] = x[iy, ix, i] - zero over the channels of a group, to which x points; 0
@@ -109,34 +129,34 @@ static int32_t insitu_times(int32_t size, const int16_t *restrict a, const int8_
   return sum;
 }
 
-static void insitu_grouped(const insitu_conv_groups_params_t *p, int32_t zero,
-                           const insitu_requantize_t *r, const int8_t *x, const int8_t *w,
-                           int16_t *patch, int8_t *y, insitu_seen_t *seen) {
+static insitu_seen_t insitu_grouped(const insitu_conv_groups_params_t *p, int32_t zero,
+                                    const insitu_requantize_t *r, const int8_t *x, const int8_t *w,
+                                    int16_t *patch, int8_t *y) {
   const insitu_conv_params_t *c = &p->conv;
   const int32_t row = insitu_group_row(p), size = c->in_channels / p->groups;
   const int32_t rows = c->out_channels / p->groups;
+  insitu_seen_t seen = {0, 0};
   for (int32_t oy = 0; oy < c->out_height; oy++) {
     for (int32_t ox = 0; ox < c->out_width; ox++) {
       for (int32_t o = 0; o < c->out_channels; o++) {
         if (o % rows == 0)
           insitu_gather_group(p, zero, x + o / rows * size, oy, ox, patch);
         const int32_t sum = r->bias[o] + insitu_times(row, patch, w + o * row);
-        *y++ = insitu_requantized(r, sum, o, seen);
+        *y++ = insitu_requantized(r, sum, o, &seen);
       }
     }
   }
+  return seen;
 }
 
 void insitu_conv_groups_s8(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
                            const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
                            const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
                            void *scratch, int8_t *y, int32_t *observed) {
-  const insitu_requantize_t requantize = {y_q, bias, multiplier, shift[0]};
-  insitu_seen_t seen = {0, 0};
-  if (insitu_is_depthwise(p))
-    insitu_depthwise(p, x_q->zero_point, &requantize, x, w, scratch, y, &seen);
-  else
-    insitu_grouped(p, x_q->zero_point, &requantize, x, w, scratch, y, &seen);
+  const insitu_requantize_t requantize = {*y_q, bias, multiplier, shift[0]};
+  const insitu_seen_t seen =
+      insitu_is_depthwise(p) ? insitu_depthwise(p, x_q->zero_point, &requantize, x, w, scratch, y)
+                             : insitu_grouped(p, x_q->zero_point, &requantize, x, w, scratch, y);
   if (observed) {
     observed[0] = seen.lowest;
     observed[1] = seen.highest;
@@ -149,36 +169,31 @@ static inline int8_t insitu_error(const insitu_conv_groups_grad_input_params_t *
 
 /* dx[iy, ix, i] of `lanes` channels from i on. */
 static inline void insitu_depthwise_errors(const insitu_conv_groups_grad_input_params_t *g,
-                                           const int8_t *dy, const int8_t *columns,
+                                           const int8_t *dy, const int16_t *columns,
                                            const uint16_t *rel, int32_t i, int32_t lanes,
                                            int8_t *dx) {
   const insitu_conv_groups_params_t *p = &g->shape;
   const insitu_conv_params_t *c = &p->conv;
   const int32_t channels = c->in_channels;
-  dy += i;
   dx += i;
-  rel += i;
   for (int32_t iy = 0; iy < c->in_height; iy++) {
+    const insitu_over_t lines = insitu_over(iy + c->pad_top, c->kernel_height, p->dilation_height,
+                                            c->stride_height, c->out_height);
     for (int32_t ix = 0; ix < c->in_width; ix++, dx += channels) {
-      int32_t sum[INSITU_LANES];
-      for (int32_t lane = 0; lane < lanes; lane++)
-        sum[lane] = 0;
-      for (int32_t ky = 0; ky < c->kernel_height; ky++) {
-        const int32_t oy = insitu_window_over(iy + c->pad_top - ky * p->dilation_height,
-                                              c->stride_height, c->out_height);
-        if (oy < 0)
-          continue;
-        for (int32_t kx = 0; kx < c->kernel_width; kx++) {
-          const int32_t ox = insitu_window_over(ix + c->pad_left - kx * p->dilation_width,
-                                                c->stride_width, c->out_width);
-          if (ox < 0)
-            continue;
-          const int8_t *e = dy + (oy * c->out_width + ox) * channels;
-          const int8_t *by = columns + (ky * c->kernel_width + kx) * INSITU_LANES;
-          for (int32_t lane = 0; lane < lanes; lane++)
-            sum[lane] += by[lane] * insitu_expand_error(e[lane], rel[lane], g->drop);
-        }
-      }
+      const insitu_over_t places = insitu_over(ix + c->pad_left, c->kernel_width, p->dilation_width,
+                                               c->stride_width, c->out_width);
+      const insitu_steps_t steps = {
+          .lines = insitu_count_over(&lines),
+          .count = insitu_count_over(&places),
+          .first = -places.back * channels,
+          .second = places.apart * INSITU_LANES,
+          .first_line = -lines.back * c->out_width * channels,
+          .second_line = lines.apart * c->kernel_width * INSITU_LANES,
+      };
+      const int8_t *e = dy + (lines.window * c->out_width + places.window) * channels + i;
+      const int16_t *by = columns + (lines.first * c->kernel_width + places.first) * INSITU_LANES;
+      int32_t sum[INSITU_LANES] = {0};
+      insitu_add_expanded(lanes, &steps, g->drop, rel + i, e, by, sum);
       for (int32_t lane = 0; lane < lanes; lane++)
         dx[lane] = insitu_error(g, sum[lane]);
     }
@@ -187,7 +202,7 @@ static inline void insitu_depthwise_errors(const insitu_conv_groups_grad_input_p
 
 static void insitu_depthwise_grad_input(const insitu_conv_groups_grad_input_params_t *g,
                                         const int8_t *dy, const int8_t *w, const uint16_t *rel,
-                                        int8_t *columns, int8_t *dx) {
+                                        int16_t *columns, int8_t *dx) {
   const int32_t row = insitu_group_row(&g->shape), channels = g->shape.conv.in_channels;
   for (int32_t i = 0; i < channels; i += INSITU_LANES) {
     const int32_t lanes = insitu_min(channels - i, INSITU_LANES);
@@ -224,21 +239,18 @@ static void insitu_grouped_grad_input(const insitu_conv_groups_grad_input_params
   const insitu_conv_params_t *c = &p->conv;
   const int32_t size = c->in_channels / p->groups;
   for (int32_t iy = 0; iy < c->in_height; iy++) {
+    const insitu_over_t lines = insitu_over(iy + c->pad_top, c->kernel_height, p->dilation_height,
+                                            c->stride_height, c->out_height);
     for (int32_t ix = 0; ix < c->in_width; ix++) {
+      const insitu_over_t places = insitu_over(ix + c->pad_left, c->kernel_width, p->dilation_width,
+                                               c->stride_width, c->out_width);
       memset(sum, 0, (size_t)c->in_channels * sizeof *sum);
-      for (int32_t ky = 0; ky < c->kernel_height; ky++) {
-        const int32_t oy = insitu_window_over(iy + c->pad_top - ky * p->dilation_height,
-                                              c->stride_height, c->out_height);
-        if (oy < 0)
-          continue;
-        for (int32_t kx = 0; kx < c->kernel_width; kx++) {
-          const int32_t ox = insitu_window_over(ix + c->pad_left - kx * p->dilation_width,
-                                                c->stride_width, c->out_width);
-          if (ox >= 0)
-            insitu_add_tap(g, dy + (oy * c->out_width + ox) * c->out_channels,
-                           w + (ky * c->kernel_width + kx) * size, rel, sum);
-        }
-      }
+      for (int32_t ky = lines.first, oy = lines.window; ky < lines.end;
+           ky += lines.apart, oy -= lines.back)
+        for (int32_t kx = places.first, ox = places.window; kx < places.end;
+             kx += places.apart, ox -= places.back)
+          insitu_add_tap(g, dy + (oy * c->out_width + ox) * c->out_channels,
+                         w + (ky * c->kernel_width + kx) * size, rel, sum);
       for (int32_t i = 0; i < c->in_channels; i++)
         *dx++ = insitu_error(g, sum[i]);
     }

@@ -71,6 +71,13 @@ static void insitu_add_tap(const insitu_conv_groups_params_t *p, const float *dy
   }
 }
 
+/* The window that starts `place` elements behind the first one; -1 where there is none. */
+static inline int32_t insitu_window_over(int32_t place, int32_t stride, int32_t windows) {
+  if (place < 0 || place % stride != 0 || place / stride >= windows)
+    return -1;
+  return place / stride;
+}
+
 void insitu_conv_groups_grad_input_f32(const insitu_conv_groups_params_t *p, const float *dy,
                                        const float *w, float *dx) {
   const insitu_conv_params_t *c = &p->conv;

@@ -4,44 +4,54 @@
 
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_groups.h"
+#include "insitu_lanes.h"
 #include "insitu_taps.h"
 
 /* gradient[ky, kx, lane] = sum over positions of dy[.., lane] (x[.., lane] - zero). */
-static inline uint32_t insitu_depthwise_gradients(const insitu_conv_groups_params_t *p,
-                                                  int32_t zero, const int8_t *dy, const int8_t *x,
-                                                  int32_t lanes, int32_t *gradient,
-                                                  int32_t *errors) {
+static inline void insitu_depthwise_gradients(const insitu_conv_groups_params_t *p, int32_t zero,
+                                              const int8_t *dy, const int8_t *x, int32_t lanes,
+                                              int32_t *gradient) {
   const insitu_conv_params_t *c = &p->conv;
   const int32_t channels = c->in_channels;
-  int32_t sum[INSITU_LANES] = {0}, seen[INSITU_LANES] = {0};
   memset(gradient, 0, (size_t)(insitu_group_row(p) * INSITU_LANES) * sizeof *gradient);
-  for (int32_t oy = 0; oy < c->out_height; oy++) {
-    const int32_t start_y = oy * c->stride_height - c->pad_top;
-    const insitu_taps_t lines =
-        insitu_taps(start_y, c->kernel_height, p->dilation_height, c->in_height);
-    for (int32_t ox = 0; ox < c->out_width; ox++, dy += channels) {
-      const int32_t start_x = ox * c->stride_width - c->pad_left;
-      const insitu_taps_t places =
-          insitu_taps(start_x, c->kernel_width, p->dilation_width, c->in_width);
-      for (int32_t lane = 0; lane < lanes; lane++) {
-        sum[lane] += dy[lane];
-        seen[lane] |= dy[lane];
-      }
-      for (int32_t ky = lines.first; ky < lines.end; ky++) {
-        const int32_t line = (start_y + ky * p->dilation_height) * c->in_width + start_x;
-        for (int32_t kx = places.first; kx < places.end; kx++) {
-          const int8_t *from = x + (line + kx * p->dilation_width) * channels;
-          int32_t *to = gradient + (ky * c->kernel_width + kx) * INSITU_LANES;
-          for (int32_t lane = 0; lane < lanes; lane++)
-            to[lane] += (int16_t)(dy[lane] * (int16_t)(from[lane] - zero));
-        }
-      }
+  for (int32_t ky = 0; ky < c->kernel_height; ky++) {
+    const int32_t down = ky * p->dilation_height - c->pad_top;
+    const insitu_taps_t lines = insitu_taps(down, c->out_height, c->stride_height, c->in_height);
+    for (int32_t kx = 0; kx < c->kernel_width; kx++, gradient += INSITU_LANES) {
+      const int32_t right = kx * p->dilation_width - c->pad_left;
+      const insitu_taps_t places = insitu_taps(right, c->out_width, c->stride_width, c->in_width);
+      const insitu_steps_t steps = {
+          .lines = lines.end - lines.first,
+          .count = places.end - places.first,
+          .first = c->stride_width * channels,
+          .second = channels,
+          .first_line = c->stride_height * c->in_width * channels,
+          .second_line = c->out_width * channels,
+      };
+      const int32_t iy = lines.first * c->stride_height + down;
+      const int32_t ix = places.first * c->stride_width + right;
+      const int8_t *from = x + (iy * c->in_width + ix) * channels;
+      const int8_t *by = dy + (lines.first * c->out_width + places.first) * channels;
+      if (lanes == INSITU_LANES)
+        insitu_add_errors(&steps, zero, from, by, gradient);
+      else
+        insitu_add_errors_of(lanes, &steps, zero, from, by, gradient);
     }
   }
+}
+
+/* errors[lane] = sum of dy[.., lane]; returns in bit lane whether any of them is not zero. */
+static uint32_t insitu_sum_errors(int32_t positions, int32_t channels, int32_t lanes,
+                                  const int8_t *dy, int32_t *errors) {
   uint32_t alive = 0;
-  for (int32_t lane = 0; lane < lanes; lane++) {
-    errors[lane] = sum[lane];
-    alive |= (uint32_t)(seen[lane] != 0) << lane;
+  for (int32_t lane = 0; lane < lanes; lane++, dy++) {
+    int32_t sum = 0, seen = 0;
+    for (int32_t k = 0; k < positions; k++) {
+      sum += dy[k * channels];
+      seen |= dy[k * channels];
+    }
+    errors[lane] = sum;
+    alive |= (uint32_t)(seen != 0) << lane;
   }
   return alive;
 }
@@ -97,10 +107,17 @@ uint32_t insitu_conv_groups_gradient(const insitu_conv_groups_params_t *p, int32
   x += o / rows * size;
   if (!insitu_is_depthwise(p))
     return insitu_grouped_gradient(p, zero, dy, x, gradient, errors);
-  const int32_t lanes = insitu_min(p->conv.out_channels - o, INSITU_LANES);
-  if (lanes == INSITU_LANES)
-    return insitu_depthwise_gradients(p, zero, dy, x, INSITU_LANES, gradient, errors);
-  return insitu_depthwise_gradients(p, zero, dy, x, lanes, gradient, errors);
+  const int32_t channels = p->conv.out_channels;
+  const int32_t lanes = insitu_min(channels - o, INSITU_LANES);
+  const int32_t positions = p->conv.out_height * p->conv.out_width;
+  const uint32_t alive = insitu_sum_errors(positions, channels, lanes, dy, errors);
+  if (alive)
+    insitu_depthwise_gradients(p, zero, dy, x, lanes, gradient);
+  return alive;
+}
+
+int32_t insitu_rows_at_once(const insitu_conv_groups_params_t *p) {
+  return insitu_is_depthwise(p) ? INSITU_LANES : 1;
 }
 
 /* w[k] -= (gradient[k] M + noise) >> 32, gradients `apart` elements apart. */
@@ -124,7 +141,7 @@ int32_t insitu_conv_groups_update_s8(const insitu_conv_groups_params_t *p,
                                      int32_t *bias, int8_t *w) {
   const float factor = rate[0] * dy_q->scale * x_q->scale * 4294967296.0f;
   const int32_t row = insitu_group_row(p), at_once = insitu_rows_at_once(p);
-  int32_t *gradient = scratch, errors[INSITU_LANES];
+  int32_t *gradient = scratch, errors[INSITU_DEPTHWISE_BLOCK];
   int32_t saturated = 0;
   uint32_t state = *generator, alive = 0;
   for (int32_t o = 0; o < p->conv.out_channels; o++, w += row) {
