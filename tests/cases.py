@@ -7,6 +7,7 @@ behind a trained layer, so that its gradient is needed.
 
 from __future__ import annotations
 
+from activation_cases import ACTIVATIONS, ZOO_OF_FUNCTIONS
 from case_layers import (
     ALL_1,
     FLATTEN,
@@ -297,6 +298,7 @@ ZOO = {
             *(RELU, FLATTEN, linear(5)),
         ),
     ),
+    "zoo-functions": ZOO_OF_FUNCTIONS,
     "zoo-frozen": Case(
         (8, 8, 1),
         (
@@ -315,6 +317,7 @@ CASES = {
     **LINEARS,
     **LAYOUTS,
     **BRANCHES,
+    **ACTIVATIONS,
     **ENDS,
     **PARTS,
     **WEIGHTS,

@@ -14,12 +14,21 @@ from insitu.generate.network import network
 from insitu.generate.state import StateLayout, state_layout
 from insitu.graph.model import Graph
 
-RUNTIME_HEADERS = ("insitu.h", "insitu_fixed_point.h", "insitu_kernels.h", "insitu_span.h")
+RUNTIME_HEADERS = (
+    "insitu.h",
+    "insitu_elementary.h",
+    "insitu_fixed_point.h",
+    "insitu_kernels.h",
+    "insitu_span.h",
+)
 RUNTIME_ALWAYS = ("layout.c", "loss.c", "rows.c")
 """Sources that hold what every model calls: the way in, the loss, ranges and rates."""
 
 OF_THE_RUNTIME = (
     "info",
+    "activation",
+    "elementary",
+    "function",
     "qparams",
     "status",
     "kernels",
@@ -41,9 +50,14 @@ GROUPS_HEADERS = ("insitu_kernels_groups.h", "insitu_taps.h")
 FLOAT_HEADER = "insitu_kernels_f32.h"
 """For models with float layers."""
 
+ACTIVATION_HEADER = "insitu_activation.h"
+"""For models with activation functions that are no clips."""
+
 WAY_IN_OF_FLOATS = "elements_f32.c"
 
 RUNTIME_CALLS = {
+    "activation.c": ("functions.c",),
+    "activation_f32.c": ("functions.c",),
     "buffer.c": ("conv_gradient.c",),
     "buffer_groups.c": ("buffer.c", "conv_gradient.c", "conv_groups_gradient.c"),
     "conv.c": ("conv_gradient.c",),
@@ -85,6 +99,7 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
             *RUNTIME_HEADERS,
             *([FLOAT_HEADER] if model.has_float_layers else []),
             *(GROUPS_HEADERS if model.has_groups else []),
+            *([ACTIVATION_HEADER] if model.has_functions else []),
             *sorted(sources.union(RUNTIME_ALWAYS)),
         ),
     )

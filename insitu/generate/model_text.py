@@ -14,6 +14,9 @@ from insitu.graph.model import DTYPES, CCall, Graph, Kind, Node, QParams, Tensor
 SCALARS = (SEED, "learning_rate", "generator", "batch_count")
 """State that is one number and no array."""
 
+OF_FUNCTIONS = ("activation.c", "activation_f32.c", "prelu.c")
+"""Sources of activation functions that are no clips."""
+
 
 @dataclass(frozen=True, eq=False)
 class ModelText:
@@ -52,6 +55,11 @@ class ModelText:
     def sources(self) -> set[str]:
         """The runtime's files that define the nodes' kernels."""
         return {self.call(node).source for node in self.graph.nodes}
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether insitu_activation.h is wanted."""
+        return not self.sources.isdisjoint(OF_FUNCTIONS)
 
     @cached_property
     def _calls(self) -> dict[str, CCall]:
