@@ -172,7 +172,7 @@ FUNCTIONS: dict[str, Function] = {
 
 
 def steepest(attributes: Mapping[str, Any]) -> float:
-    """No slope that the attributes can choose is larger; those of the others are below 1.2."""
+    """No slope that the attributes can choose is larger; those of the others are at most 1.5."""
     alpha, beta = attributes["alpha"], attributes["beta"]
     if attributes["function"] == "elu":
         return float(max(abs(beta), abs(alpha * beta)))
