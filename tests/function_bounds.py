@@ -6,7 +6,7 @@ The truth is the function's definition in float64 of the exact real value of wha
 from __future__ import annotations
 
 import numpy as np
-from integer_bounds import U, Executed, Rule, assert_within
+from integer_bounds import Executed, Rule, U, assert_within
 
 from insitu.graph.model import Array, Node
 from insitu.ops.functions import FUNCTIONS, REAL

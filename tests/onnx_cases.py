@@ -23,7 +23,8 @@ def pool(op: str, shape: tuple[int, ...], *kernel: int, **attributes: Any) -> on
 
 def function(*steps: str) -> onnx.ModelProto:
     """Steps "OPERATOR INPUTS... OUTPUT" on features x, numbers as constants; y is the output."""
-    nodes, numbers = [], {}
+    nodes: list[onnx.NodeProto] = []
+    numbers: dict[str, Any] = {}
     for step in steps:
         op, *inputs, output = step.split()
         numbers |= {name: np.float32(name) for name in inputs if name[0].isdigit()}

@@ -16,8 +16,8 @@ from insitu.ops.tables import times_slope
 
 PARAMETERS = {"alpha": 0.3, "beta": 0.5}
 QUANTIZED = [
-    range_qparams(*bounds, -np.inf, np.inf)
-    for bounds in ((-1, 1), (-9, 4), (0, 30), (-0.01, 0.001), (-200, 0))
+    range_qparams(low, high, -np.inf, np.inf)
+    for low, high in ((-1, 1), (-9, 4), (0, 30), (-0.01, 0.001), (-200, 0))
 ] + [range_qparams(-2, 3, 0, 6)]
 
 

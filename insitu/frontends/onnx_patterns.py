@@ -27,11 +27,12 @@ SIXTH = {"alpha": 1 / 6, "beta": 0.5}
 INPUTS = {
     **dict.fromkeys(("Add", "Div", "Greater", "Mul", "Pow"), 2),
     **dict.fromkeys(("Erf", "HardSigmoid", "Sigmoid", "Softplus", "Tanh"), 1),
-    **{"Constant": 0, "Where": 3},
+    "Constant": 0,
+    "Where": 3,
 }
 """How many each operator has that patterns are made of; Clip has 1 to 3."""
 
-Found = tuple[str, str, dict[str, float | str]]
+Found = tuple[str, str, dict[str, Any]]
 """(operator, its input, its attributes)"""
 
 
@@ -46,19 +47,24 @@ def with_functions(
     """
     reader = _Reader(constants)
     moving, result = {entry}, []
-    for node in nodes:
+    for written in nodes:
+        node = written
         if node.domain in standard and _has_its_inputs(node):
             reader.producers[node.output[0]] = node
             found = _found(reader, node)
             if found is not None and found[1] in moving:
-                op, x, attributes = found
-                name = re.sub(rf"{node.op_type}(_\d+)?$", op, node.name)
-                node = helper.make_node(op, [x], list(node.output), name=name, **attributes)
+                node = _in_place_of(node, *found)
                 reader.producers[node.output[0]] = node
         if any(name in moving for name in node.input):
             moving.update(node.output)
         result.append(node)
     return result
+
+
+def _in_place_of(node: NodeProto, op: str, x: str, attributes: dict[str, Any]) -> NodeProto:
+    """A node with the name of the one that it replaces, but for the operator in it."""
+    name = re.sub(rf"{node.op_type}(_\d+)?$", op, node.name)
+    return helper.make_node(op, [x], list(node.output), name=name, **attributes)
 
 
 def _has_its_inputs(node: NodeProto) -> bool:

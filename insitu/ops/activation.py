@@ -112,26 +112,25 @@ def _quantize(quantizer: Any, node: Node) -> None:
         y_q = range_qparams(*bounds, *UNCLIPPED)
     attributes = {**node.attributes, "observe": y_q.range is not None}
     direct = moving and builder.tensors[x].size < ENTRIES
-    stem = "y" if direct else "table"
-    seen: tuple[str, ...] = ()
     if moving:
-        y, *seen = builder.node(
+        made = builder.node(
             activation if direct else activation_table,
             (x,),
             name=node.name if direct else f"{node.name}.table",
-            outputs=(f"{node.name}.{stem}", f"{node.name}.observed"),
+            outputs=(f"{node.name}.{'y' if direct else 'table'}", f"{node.name}.observed"),
             attributes=attributes,
             qparams=(y_q, y_q),
             layer=node.name,
         )
     else:
-        y = builder.constant(f"{node.name}.table", table_of(node, GRID, x_q, y_q))
+        made = (builder.constant(f"{node.name}.table", table_of(node, GRID, x_q, y_q)),)
+    y = made[0]
     if not direct:
         (y,) = builder.node(
             lookup, (x, y), name=node.name, attributes=node.attributes, qparams=(y_q,)
         )
     quantizer.set(node.outputs[0], y)
-    for name in seen:
+    for name in made[1:]:
         emit_follow_range(builder, node, y_q, name)
 
 
@@ -197,7 +196,8 @@ activation_grad = OpDef(
     integer_reference=exact(_integer_grad, _exact_float_grad),
     c_call=by_type(
         function_call(
-            "insitu_activation_grad_s8", lambda node: (f"?{node.inputs[1]}", *pointers(node)),
+            "insitu_activation_grad_s8",
+            lambda node: (f"?{node.inputs[1]}", *pointers(node)),
             slope=True,
         ),
         function_call("insitu_activation_grad_f32", pointers, slope=True),

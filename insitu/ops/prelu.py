@@ -27,7 +27,7 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
-from insitu.ops.by_type import by_type, exact, is_float
+from insitu.ops.by_type import exact, is_float
 from insitu.ops.rows import quantize_rescaled
 from insitu.ops.tables import SLOPE_BITS, observed, times_slope
 

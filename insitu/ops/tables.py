@@ -58,7 +58,7 @@ def check_slope(attributes: Mapping[str, Any]) -> None:
 def table_of(node: Node, q: Array, x_q: QParams, y_q: QParams) -> Array:
     """int8: what becomes of stored values q."""
     y = _steps(node, q, x_q, y_q) + y_q.zero_point
-    return np.clip(y, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
+    return np.asarray(np.clip(y, y_q.clamp_min, y_q.clamp_max), np.int8)
 
 
 def slopes_of(node: Node, q: Array, x_q: QParams) -> Array:
@@ -82,7 +82,7 @@ def reach(node: Node, x_q: QParams, y_q: QParams) -> Array:
 def times_slope(dy: Array, slope: Array) -> Array:
     """dx int8 of errors and slopes in units of 2^-14."""
     wide = dy.astype(np.int64) * slope + (1 << (SLOPE_BITS - 1))
-    return np.clip(wide >> SLOPE_BITS, -127, 127).astype(np.int8)
+    return np.asarray(np.clip(wide >> SLOPE_BITS, -127, 127), np.int8)
 
 
 def _real(q: Array, x_q: QParams) -> Array:

@@ -37,8 +37,8 @@ insitu_function_t insitu_softplus, insitu_softplus_slope;
 /* y = clamp(zero + round(f((x - zero_x) scale_x) / scale)); y may be x. observed (or 0): least and
  * largest of f over the input's range, in steps of the output, held to +-32767. */
 void insitu_activation_s8(const insitu_activation_params_t *p, insitu_function_t *f,
-                          const insitu_qparams_t *x_q, const insitu_qparams_t *y_q,
-                          const int8_t *x, int8_t *y, int32_t *observed);
+                          const insitu_qparams_t *x_q, const insitu_qparams_t *y_q, const int8_t *x,
+                          int8_t *y, int32_t *observed);
 
 /* dx = sat((dy slope + 2^13) >> 14), slope = round(2^14 f'(x)) as int16; dx may be dy.
  * |dy slope| < 2^22. */
@@ -91,8 +91,7 @@ void insitu_activation_grad_f32(const insitu_activation_params_t *p, insitu_func
                                 const float *dy, const float *x, float *dx);
 
 /* y = x where x > 0, else slope[c] x; y may be x. */
-void insitu_prelu_f32(const insitu_prelu_params_t *p, const float *x, const float *slope,
-                      float *y);
+void insitu_prelu_f32(const insitu_prelu_params_t *p, const float *x, const float *slope, float *y);
 
 /* dx = dy where x > 0, else slope[c] dy; dx may be dy. */
 void insitu_prelu_grad_f32(const insitu_prelu_params_t *p, const float *dy, const float *x,

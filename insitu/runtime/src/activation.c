@@ -23,8 +23,7 @@ static void insitu_reach(const insitu_activation_params_t *p, insitu_function_t 
                          const insitu_qparams_t *x_q, const insitu_qparams_t *y_q,
                          int32_t *observed) {
   const int32_t zero = x_q->zero_point;
-  const int32_t place =
-      zero + insitu_round_clamp(p->lowest / x_q->scale, -128 - zero, 127 - zero);
+  const int32_t place = zero + insitu_round_clamp(p->lowest / x_q->scale, -128 - zero, 127 - zero);
   const int32_t places[3] = {-128, place, 127};
   int32_t low = 0, high = 0;
   for (int32_t i = 0; i < 3; i++) {
@@ -49,8 +48,8 @@ static int8_t insitu_times_slope(int32_t dy, int32_t slope) {
 }
 
 void insitu_activation_s8(const insitu_activation_params_t *p, insitu_function_t *f,
-                          const insitu_qparams_t *x_q, const insitu_qparams_t *y_q,
-                          const int8_t *x, int8_t *y, int32_t *observed) {
+                          const insitu_qparams_t *x_q, const insitu_qparams_t *y_q, const int8_t *x,
+                          int8_t *y, int32_t *observed) {
   for (int32_t i = 0; i < p->size; i++)
     y[i] = insitu_entry(p, f, x_q, y_q, x[i]);
   if (observed)
