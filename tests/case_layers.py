@@ -20,6 +20,7 @@ class Layer:
         weights: "normal", "zero" (all), "zero-rows" (every other row), "tiny-rows" (every other
             row a 5000th of the others), "large" (30 times the others).
         out, kernel: output channels or features, and the window, of layers with weights.
+        slopes: of a prelu, one or one a channel.
         of: positions of the layers that it reads, from 1; 0 is the sample. By default the layer
             before it.
     """
@@ -31,6 +32,7 @@ class Layer:
     weights: str = "normal"
     name: str = ""
     of: tuple[int, ...] = ()
+    slopes: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,15 @@ def average_pool(
 
 def unflatten(*shape: int) -> Layer:
     return Layer("unflatten", {"shape": shape})
+
+
+def activation(function: str, alpha: float = 0.0, beta: float = 0.0) -> Layer:
+    return Layer("activation", {"function": function, "alpha": alpha, "beta": beta})
+
+
+def prelu(*slopes: float) -> Layer:
+    """Slopes are the layer's one constant."""
+    return Layer("prelu", slopes=slopes)
 
 
 def add(*of: int, subtract: bool = False) -> Layer:

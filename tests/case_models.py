@@ -71,7 +71,7 @@ def _constants(
     elif layer.op == "linear":
         parameters = _weights(layer, (layer.out, int(np.prod(shape))), case, rng)
     else:
-        parameters = {}
+        parameters = {"slope": np.asarray(layer.slopes)} if layer.slopes else {}
     return tuple(
         builder.constant(f"{name}.{key}", value.astype(np.float32))
         for key, value in parameters.items()

@@ -7,6 +7,7 @@ behind a trained layer, so that its gradient is needed.
 
 from __future__ import annotations
 
+from activation_cases import ACTIVATIONS, ZOO_OF_FUNCTIONS
 from case_layers import (
     ALL_1,
     FLATTEN,
@@ -303,6 +304,7 @@ ZOO = {
             *(RELU, FLATTEN, linear(5)),
         ),
     ),
+    "zoo-functions": ZOO_OF_FUNCTIONS,
     "zoo-frozen": Case(
         (8, 8, 1),
         (
@@ -321,6 +323,7 @@ CASES = {
     **LINEARS,
     **LAYOUTS,
     **BRANCHES,
+    **ACTIVATIONS,
     **ENDS,
     **PARTS,
     **WEIGHTS,

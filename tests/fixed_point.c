@@ -1,5 +1,6 @@
 /* The scalar functions of the runtime over arrays, for test_fixed_point.py. Each element of `out`
  * is the function of the same element of the inputs. */
+#include "functions.c"
 #include "loss.c"
 #include "rows.c"
 
@@ -18,6 +19,9 @@ EXPORT void range_qparams(int32_t n, const float *ranges, const float *clips,
 EXPORT void update_bias(int32_t n, const int32_t *bias, const int32_t *errors, const float *rate,
                         const float *scale, int32_t *out);
 EXPORT void exp_negative(int32_t n, const float *x, float *out);
+EXPORT void expm1_negative(int32_t n, const float *x, float *out);
+EXPORT void erfc_positive(int32_t n, const float *x, float *out);
+EXPORT void function(int32_t n, int32_t which, float alpha, float beta, const float *x, float *out);
 EXPORT void log_positive(int32_t n, const float *x, float *out);
 EXPORT void cosine_rates(int32_t n, float rate, float *out);
 EXPORT void follow_range(int32_t n, const insitu_follow_range_params_t *p,
@@ -72,6 +76,29 @@ void update_bias(int32_t n, const int32_t *bias, const int32_t *errors, const fl
 void exp_negative(int32_t n, const float *x, float *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = insitu_exp_negative(x[i]);
+}
+
+void expm1_negative(int32_t n, const float *x, float *out) {
+  for (int32_t i = 0; i < n; i++)
+    out[i] = insitu_expm1_negative(x[i]);
+}
+
+void erfc_positive(int32_t n, const float *x, float *out) {
+  for (int32_t i = 0; i < n; i++)
+    out[i] = insitu_erfc_positive(x[i]);
+}
+
+/* which: twice the place in FUNCTIONS of insitu/ops/functions.py, 1 more for the slope. */
+void function(int32_t n, int32_t which, float alpha, float beta, const float *x, float *out) {
+  insitu_function_t *const functions[] = {
+      insitu_sigmoid,      insitu_sigmoid_slope,      insitu_tanh,       insitu_tanh_slope,
+      insitu_hard_sigmoid, insitu_hard_sigmoid_slope, insitu_hard_swish, insitu_hard_swish_slope,
+      insitu_silu,         insitu_silu_slope,         insitu_elu,        insitu_elu_slope,
+      insitu_gelu,         insitu_gelu_slope,         insitu_gelu_tanh,  insitu_gelu_tanh_slope,
+      insitu_softplus,     insitu_softplus_slope};
+  const insitu_activation_params_t p = {n, alpha, beta, 0.0f};
+  for (int32_t i = 0; i < n; i++)
+    out[i] = functions[which](&p, x[i]);
 }
 
 void log_positive(int32_t n, const float *x, float *out) {

@@ -68,7 +68,8 @@ class Executed:
 Rule = Callable[[Executed, Node], None]
 
 
-def _assert_within(node: Node, got: Array, wanted: Array, bound: Array | float) -> None:
+def assert_within(node: Node, got: Array, wanted: Array, bound: Array | float) -> None:
+    """Judge in steps of what the node puts out."""
     excess = np.abs(got - wanted) - bound
     assert (excess <= 1e-9).all(), f"{node.name}: {excess.max()} steps beyond the bound"
 
@@ -113,11 +114,11 @@ def layer(run: Executed, node: Node) -> None:
     got = run.integers(y)
     assert got.min() >= q.clamp_min and got.max() <= q.clamp_max
     clamped = (got == q.clamp_min) | (got == q.clamp_max)
-    _assert_within(node, got, np.clip(wanted, -128, 127), bound + 0.5 * clamped)
+    assert_within(node, got, np.clip(wanted, -128, 127), bound + 0.5 * clamped)
     if len(node.outputs) > 1:
         seen = run.integers(node.outputs[1])
         exact = np.asarray([min((acc * ratio).min(), 0), max((acc * ratio).max(), 0)])
-        _assert_within(node, np.clip(seen, -300, 300), np.clip(exact, -300, 300), bound.max())
+        assert_within(node, np.clip(seen, -300, 300), np.clip(exact, -300, 300), bound.max())
 
 
 def logits(run: Executed, node: Node) -> None:
@@ -127,13 +128,13 @@ def logits(run: Executed, node: Node) -> None:
     acc = _sums(node, run.steps(x), run.integers(w)) * run.scale(x) * row_scale
     b = run.integers(bias) * 2.0**-20
     bound = 6 * U * (np.abs(acc) + np.abs(b))
-    _assert_within(node, run.values[node.outputs[0]].astype(np.float64), acc + b, bound)
+    assert_within(node, run.values[node.outputs[0]].astype(np.float64), acc + b, bound)
 
 
 def dequantize(run: Executed, node: Node) -> None:
     """One float operation."""
     wanted = run.real(node.inputs[0])
-    _assert_within(node, run.values[node.outputs[0]], wanted, 1.01 * U * np.abs(wanted))
+    assert_within(node, run.values[node.outputs[0]], wanted, 1.01 * U * np.abs(wanted))
 
 
 def _reference(run: Executed, node: Node, *inputs: Array) -> Array:
@@ -145,13 +146,13 @@ def _reference(run: Executed, node: Node, *inputs: Array) -> Array:
 def exact(run: Executed, node: Node) -> None:
     """Values are only chosen or moved."""
     wanted = _reference(run, node, *(run.steps(name) for name in node.inputs))
-    _assert_within(node, run.steps(node.outputs[0]), wanted, 0.0)
+    assert_within(node, run.steps(node.outputs[0]), wanted, 0.0)
 
 
 def average(run: Executed, node: Node) -> None:
     """Rounded once: half a step."""
     wanted = _reference(run, node, run.steps(node.inputs[0]).astype(np.float64))
-    _assert_within(node, run.steps(node.outputs[0]), wanted, 0.5)
+    assert_within(node, run.steps(node.outputs[0]), wanted, 0.5)
 
 
 def add(run: Executed, node: Node) -> None:
@@ -171,11 +172,11 @@ def add(run: Executed, node: Node) -> None:
     assert max(ratios) < 256
     got = run.integers(y)
     clamped = (got == q.clamp_min) | (got == q.clamp_max)
-    _assert_within(node, got, np.clip(wanted + q.zero_point, -128, 127), bound + 0.5 * clamped)
+    assert_within(node, got, np.clip(wanted + q.zero_point, -128, 127), bound + 0.5 * clamped)
     if len(node.outputs) > 1:
         exact = terms[0] + sign * terms[1]
         seen = np.asarray([min(exact.min(), 0), max(exact.max(), 0)])
-        _assert_within(node, run.integers(node.outputs[1]), seen, bound.max())
+        assert_within(node, run.integers(node.outputs[1]), seen, bound.max())
 
 
 def add_errors(run: Executed, node: Node) -> None:
@@ -183,7 +184,7 @@ def add_errors(run: Executed, node: Node) -> None:
     e = node.outputs[0]
     terms = [run.real(name) / run.scale(e) for name in node.inputs]
     bound = 0.5 + sum(np.abs(run.steps(name)) for name in node.inputs) * 0.51 * 2.0**-14
-    _assert_within(node, run.steps(e), np.clip(sum(terms), -127, 127), bound)
+    assert_within(node, run.steps(e), np.clip(sum(terms), -127, 127), bound)
 
 
 def clip(run: Executed, node: Node) -> None:
@@ -195,7 +196,7 @@ def clip(run: Executed, node: Node) -> None:
         for k in ("min", "max")
     )
     wanted = np.clip(run.steps(x), low, high)
-    _assert_within(node, run.steps(y), wanted, 0.5 * (wanted != run.steps(x)) + 1e-4)
+    assert_within(node, run.steps(y), wanted, 0.5 * (wanted != run.steps(x)) + 1e-4)
 
 
 def clip_grad(run: Executed, node: Node) -> None:
@@ -237,7 +238,7 @@ def grad_input(run: Executed, node: Node) -> None:
     size = transposed(np.abs(e) * (scale / scale.max()) * 2.0 ** (7 - drop), np.abs(weights))
     bound = 0.5 + transposed(wrong, np.abs(weights)) * unit
     bound = bound + (size + transposed(wrong, np.abs(weights))) * 0.51 * 2.0 ** (shift - 32)
-    _assert_within(node, run.steps(node.outputs[0]), np.clip(wanted, -127, 127), bound)
+    assert_within(node, run.steps(node.outputs[0]), np.clip(wanted, -127, 127), bound)
 
 
 def _reference_grad(node: Node, error: Array, weights: Array) -> Array:
@@ -251,7 +252,7 @@ def max_grad(run: Executed, node: Node) -> None:
     got, wanted = run.steps(node.outputs[0]), _reference(run, node, dy, x)
     whole = _reference(run, node, np.abs(dy), x) <= 127
     assert np.abs(got).max() <= 127
-    _assert_within(node, got[whole], wanted[whole], 0.0)
+    assert_within(node, got[whole], wanted[whole], 0.0)
 
 
 def average_grad(run: Executed, node: Node) -> None:
@@ -263,7 +264,7 @@ def average_grad(run: Executed, node: Node) -> None:
     size = (attributes["shape"][0], attributes["shape"][1])
     covered = scatter(patches, size, attributes["stride"], attributes["padding"])[0]
     bound = 0.5 * covered
-    _assert_within(node, run.steps(node.outputs[0]), np.clip(wanted, -127, 127), bound)
+    assert_within(node, run.steps(node.outputs[0]), np.clip(wanted, -127, 127), bound)
 
 
 def loss(run: Executed, node: Node) -> None:
@@ -279,9 +280,9 @@ def loss(run: Executed, node: Node) -> None:
     below = np.minimum(scores.max() - scores, 87.0).max()
     wrong = 6e-7 + 2 * U * (below + scores.size + 2)
     got = run.steps(node.outputs[0]).reshape(-1)
-    _assert_within(node, got, 127 * dy[0], 0.5 + 127 * wrong)
+    assert_within(node, got, 127 * dy[0], 0.5 + 127 * wrong)
     size = 1 + np.log(scores.size) + np.abs(scores - scores.max()).max()
-    _assert_within(node, run.values[node.outputs[1]], value, wrong + (3e-7 + 3 * U) * size)
+    assert_within(node, run.values[node.outputs[1]], value, wrong + (3e-7 + 3 * U) * size)
 
 
 def targets(run: Executed, node: Node) -> None:
@@ -301,8 +302,8 @@ def targets(run: Executed, node: Node) -> None:
     largest = np.abs(scores).max() + np.abs(target).max()
     each = 3 * U * (largest**2 if is_squared else 2 * largest) + (0 if is_squared else 1e-6)
     bound = 0.5 + 127 / unit * wrong + 127 * 3 * U
-    _assert_within(node, run.steps(node.outputs[0]), np.clip(127 * error / unit, -127, 127), bound)
-    _assert_within(node, run.values[node.outputs[1]], value, each + (size + 2) * U * value)
+    assert_within(node, run.steps(node.outputs[0]), np.clip(127 * error / unit, -127, 127), bound)
+    assert_within(node, run.values[node.outputs[1]], value, each + (size + 2) * U * value)
     assert run.q(node.outputs[0]).scale == np.float32(unit * node.attributes["factor"] / 127)
 
 
@@ -315,7 +316,7 @@ def follow(run: Executed, node: Node) -> None:
     wanted = np.clip(old + np.where(grows, 0.1, 0.01) * (seen - old), q.clip_min, q.clip_max)
     wanted[1] = max(wanted[1], wanted[0] + node.attributes["smallest"])
     bound = 6 * U * (np.abs(old).max() + np.abs(seen).max() + np.abs(new).max())
-    _assert_within(node, new, wanted, bound)
+    assert_within(node, new, wanted, bound)
 
 
 def update(run: Executed, node: Node) -> None:
@@ -342,12 +343,12 @@ def update(run: Executed, node: Node) -> None:
     target = np.clip(before - wanted, -127, 127)
     free = ~held
     bound = 1 + (wrong + 5 * U * np.abs(wanted))
-    _assert_within(node, after[free], target[free], np.broadcast_to(bound, after.shape)[free])
+    assert_within(node, after[free], target[free], np.broadcast_to(bound, after.shape)[free])
     quiet = ~gradient.reshape(len(scale), -1).any(axis=1) & (errors == 0)
     assert (np.abs(after - before)[quiet] <= 1).all()
     step = errors * run.rate * run.scale(dy) * 2.0**20
     moved = run.values[bias].astype(np.float64) - run.before[bias]
-    _assert_within(node, moved, -step, 0.5 + 4 * U * np.abs(step))
+    assert_within(node, moved, -step, 0.5 + 4 * U * np.abs(step))
 
 
 RULES: dict[str, Rule] = {

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 
+from activation_cases import PLAIN
 from case_layers import (
     FLATTEN,
     RELU,
     Case,
     Layer,
+    activation,
     average_pool,
     clip,
     conv,
     grouped,
     linear,
     max_pool,
+    prelu,
     unflatten,
 )
 from hypothesis import assume, settings
@@ -85,12 +88,27 @@ def convolutions(draw: st.DrawFn, shape: Shape, weights: str) -> Layer:
 
 
 @st.composite
+def functions(draw: st.DrawFn, shape: Shape) -> Layer:
+    """An activation function that is no clip."""
+    slopes = st.floats(-1.875, 1.875, width=16)
+    kind = draw(st.sampled_from([*PLAIN, "hard_sigmoid", "elu", "prelu", "prelu"]))
+    if kind == "prelu":
+        count = draw(st.sampled_from([1, shape[-1]]))
+        return prelu(*draw(st.lists(slopes, min_size=count, max_size=count)))
+    if kind == "hard_sigmoid":
+        return activation(kind, draw(st.floats(0.0625, 1.5, width=16)), draw(slopes))
+    return activation(kind, draw(slopes), 1.0) if kind == "elu" else activation(kind)
+
+
+@st.composite
 def layers(draw: st.DrawFn, shape: Shape) -> Layer:
     """A layer that a map, or a vector, of this shape can go through."""
     bounds = st.sampled_from(
         [(0.0, math.inf), (0.0, 6.0), (-1.0, 1.0), (0.0, 0.5), (-2.0, math.inf)]
     )
     weights = st.sampled_from(["normal"] * 4 + ["zero-rows", "tiny-rows", "large"])
+    if draw(st.integers(0, 6)) == 0:
+        return draw(functions(shape))
     if len(shape) == 1:
         kind = draw(st.sampled_from(["linear", "clip", "unflatten"]))
         if kind == "unflatten" and shape[0] <= 60:

@@ -21,6 +21,17 @@ def pool(op: str, shape: tuple[int, ...], *kernel: int, **attributes: Any) -> on
     return model([1, *shape], [node(op, "x", kernel_shape=list(kernel), **attributes)], opset=19)
 
 
+def function(*steps: str) -> onnx.ModelProto:
+    """Steps "OPERATOR INPUTS... OUTPUT" on features x, numbers as constants; y is the output."""
+    nodes: list[onnx.NodeProto] = []
+    numbers: dict[str, Any] = {}
+    for step in steps:
+        op, *inputs, output = step.split()
+        numbers |= {name: np.float32(name) for name in inputs if name[0].isdigit()}
+        nodes.append(node(op, " ".join(inputs), output))
+    return model(["n", 7], nodes, numbers)
+
+
 def relaid(shape: tuple[int, ...], *nodes: onnx.NodeProto, **constants: Any) -> onnx.ModelProto:
     """Changes of shape, then a layer that tells every element apart."""
     arrays = {name: np.array(value) for name, value in constants.items()}
@@ -186,14 +197,29 @@ ELEMENTWISE = {
     "clip-no-bounds": model(["n", 7], [node("Clip", "x")]),
     "dropout": model(["n", 7], [node("Dropout", "x ratio")], {"ratio": np.float32(0.5)}),
     "cast": model(["n", 7], [node("Cast", "x", to=TensorProto.FLOAT)]),
-    "sigmoid": model(["n", 7], [node("Sigmoid", "x")]),
-    "sigmoid-of-map": model(["n", 2, 3, 4], [node("Sigmoid", "x")]),
+    "sigmoid-of-vector": model(["n", 7], [node("Sigmoid", "x")]),
     "softmax": model(["n", 7], [node("Softmax", "x", axis=-1)]),
     "softmax-opset-11": model(["n", 7], [node("Softmax", "x")], opset=11),
     "softmax-of-1x1-map": model(["n", 7, 1, 1], [node("Softmax", "x", axis=1)]),
     "softmax-then-flatten": model(
         ["n", 7, 1, 1], [node("Softmax", "x", "s", axis=1), node("Flatten", "s")]
     ),
+    "sigmoid": model(["n", 3, 4, 5], [node("Sigmoid", "x")]),
+    "tanh": model(["n", 7], [node("Tanh", "x")]),
+    "hard-sigmoid": model(["n", 7], [node("HardSigmoid", "x", alpha=0.3)]),
+    "hard-swish": model(["n", 3, 9], [node("HardSwish", "x")]),
+    "leaky": model(["n", 3, 4, 5], [node("LeakyRelu", "x")]),
+    "leaky-steep": model(["n", 3, 4, 5], [node("LeakyRelu", "x", alpha=-1.5)]),
+    "prelu": model(["n", 3, 4, 5], [node("PRelu", "x s")], {"s": normal(3, 1, 1)}),
+    "prelu-batch-axis": model(["n", 3, 4, 5], [node("PRelu", "x s")], {"s": normal(1, 3, 1, 1)}),
+    "prelu-of-one": model(["n", 3, 4, 5], [node("PRelu", "x s")], {"s": normal(1)}),
+    "prelu-1d": model(["n", 3, 9], [node("PRelu", "x s")], {"s": normal(3, 1)}),
+    "prelu-features": model(["n", 7], [node("PRelu", "x s")], {"s": normal(7)}),
+    "elu": model(["n", 7], [node("Elu", "x", alpha=0.7)]),
+    "selu": model(["n", 7], [node("Selu", "x")]),
+    "softplus": model(["n", 7], [node("Softplus", "x")]),
+    "gelu-op": model(["n", 7], [node("Gelu", "x")], opset=20),
+    "gelu-op-tanh": model(["n", 7], [node("Gelu", "x", approximate="tanh")], opset=20),
     "nothing": model(["n", 2, 3, 4], [node("Identity", "x")]),
 }
 
@@ -267,4 +293,31 @@ LAYOUTS = {
     ),
 }
 
-CASES = {**CONVOLUTIONS, **POOLS, **LINEARS, **ELEMENTWISE, **LAYOUTS}
+PATTERNS = {
+    "silu": function("Sigmoid x s", "Mul s x y"),
+    "silu-turned": function("Sigmoid x s", "Mul x s y"),
+    "hard-swish-of-sigmoid": model(
+        ["n", 7],
+        [node("HardSigmoid", "x", "s", alpha=1 / 6), node("Mul", "x s")],
+    ),
+    "hard-swish-divided-last": function("Add x 3 a", "Clip a 0 6 c", "Mul x c m", "Div m 6 y"),
+    "hard-swish-divided-first": function("Add 3 x a", "Clip a 0 6 c", "Div c 6 d", "Mul d x y"),
+    "hard-swish-scaled": function("Add x 3 a", "Clip a 0 6 c", "Mul x c m", "Mul 0.16666667 m y"),
+    "hard-sigmoid-spelled": function("Add x 3 a", "Clip a 0 6 c", "Div c 6 y"),
+    "gelu": function("Div x 1.4142135 d", "Erf d e", "Add e 1 a", "Mul x a m", "Mul m 0.5 y"),
+    "gelu-halved-first": function(
+        "Mul x 0.5 h", "Mul x 0.70710677 d", "Erf d e", "Add 1 e a", "Mul h a y"
+    ),
+    "gelu-tanh": function(
+        *("Mul x x s", "Mul x s c", "Mul 0.044715 c k", "Add x k a", "Mul 0.7978846 a v"),
+        *("Tanh v t", "Add 1 t o", "Mul x o m", "Mul 0.5 m y"),
+    ),
+    "gelu-tanh-power": function(
+        *("Pow x 3 c", "Mul c 0.044715 k", "Add k x a", "Mul a 0.7978846 v"),
+        *("Tanh v t", "Add t 1 o", "Mul x 0.5 h", "Mul o h y"),
+    ),
+    "softplus-of-torch": function("Softplus x s", "Greater x 20 g", "Where g x s y"),
+}
+"""Activation functions that exporters write as several operators."""
+
+CASES = {**PATTERNS, **CONVOLUTIONS, **POOLS, **LINEARS, **ELEMENTWISE, **LAYOUTS}

@@ -26,6 +26,14 @@ class View(nn.Module):  # type: ignore[misc]
         return x.view(x.size(0), -1)
 
 
+class HardSwish(nn.Module):  # type: ignore[misc]
+    """As MobileNetV3 was written before torch had one."""
+
+    def forward(self, x: Any) -> Any:
+        """x relu6(x + 3) / 6."""
+        return x * nn.functional.relu6(x + 3) / 6
+
+
 class Unflattened(nn.Module):  # type: ignore[misc]
     """A vector seen as an image, and a mean over it."""
 
@@ -92,6 +100,16 @@ NETWORKS: dict[str, tuple[Any, tuple[int, ...], list[str]]] = {
         lambda: nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 2)),
         (5,),
         ["linear", "linear"],
+    ),
+    "functions": (
+        lambda: nn.Sequential(
+            *(nn.Conv2d(2, 4, 3), nn.Hardswish(), nn.PReLU(4), nn.PReLU(), nn.SiLU(), nn.GELU()),
+            *(nn.Conv2d(4, 3, 3), HardSwish(), nn.LeakyReLU(0.2), nn.Hardsigmoid(), nn.Tanh()),
+            *(nn.Flatten(), nn.Linear(27, 8), nn.PReLU(8), nn.ELU(0.7), nn.SELU(), nn.Softplus()),
+            *(nn.Linear(8, 5), nn.GELU("tanh"), nn.Linear(5, 3), nn.Sigmoid()),
+        ),
+        (2, 7, 7),
+        ["conv", "conv", "linear", "linear", "linear"],
     ),
     "unflattened": (Unflattened, (6,), ["linear", "conv"]),
 }

@@ -66,10 +66,30 @@ def _unflatten(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[st
     return "Reshape", [np.asarray([0, channels, height, width])], {}
 
 
+def _activation(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:
+    """What ONNX 17 lacks, onnxruntime has in a domain of its own; QuickGelu is x sigmoid(x)."""
+    alpha, beta = node.attributes["alpha"], node.attributes["beta"]
+    match node.attributes["function"]:
+        case "hard_sigmoid":
+            return "HardSigmoid", [], {"alpha": alpha, "beta": beta}
+        case "elu":
+            return "Selu", [], {"alpha": alpha, "gamma": beta}
+        case "gelu":
+            return "Gelu", [], {"domain": "com.microsoft"}
+        case "gelu_tanh":
+            return "FastGelu", [], {"domain": "com.microsoft"}
+        case "silu":
+            return "QuickGelu", [], {"alpha": 1.0, "domain": "com.microsoft"}
+        case function:
+            return {"hard_swish": "HardSwish"}.get(function, function.capitalize()), [], {}
+
+
 Translation = Callable[[Node, list[Array]], tuple[str, list[Array], dict[str, Any]]]
 TRANSLATIONS: dict[str, Translation] = {
     "conv": _conv,
     "linear": _linear,
+    "activation": _activation,
+    "prelu": lambda node, data: ("PRelu", data, {}),
     "add": lambda node, data: ("Sub" if node.attributes["subtract"] else "Add", [], {}),
     "clip": _clip,
     "average_pool": _average,
@@ -92,6 +112,8 @@ def of_onnxruntime(graph: Graph, x: Array) -> dict[str, Array]:
     for node in graph.nodes:
         data = [graph.tensors[name].data for name in node.inputs]
         read = [name for name in node.inputs if graph.tensors[name].data is None]
+        if node.op.name == "prelu" and len(graph.tensors[node.inputs[0]].shape) == 3:
+            data = [d if d is None else d.reshape(-1, 1, 1) for d in data]  # channels first
         op, arrays, attributes = TRANSLATIONS[node.op.name](
             node, [d for d in data if d is not None]
         )
@@ -107,7 +129,7 @@ def of_onnxruntime(graph: Graph, x: Array) -> dict[str, Array]:
     outputs = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in wanted]
     proto = helper.make_model(
         helper.make_graph(nodes, "case", inputs, outputs, constants),
-        opset_imports=[helper.make_opsetid("", 17)],
+        opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)],
         ir_version=9,
     )
     options = onnxruntime.SessionOptions()
@@ -159,6 +181,8 @@ def evaluate_sizes(node: Node, values: dict[str, Array], graph: Graph) -> list[A
         return [(np.abs(values[node.inputs[0]]) + np.abs(mean)) * scale + np.abs(beta)]
     if node.op.name == "add":
         return [np.abs(values[node.inputs[0]]) + np.abs(values[node.inputs[1]])]
+    if node.op.name == "activation":  # sums of x, 1 and an exponential below 1
+        return [1 + np.abs(values[node.inputs[0]])]
     if not node.op.weights and node.op.name != "average_pool":
         return [np.abs(run(node, values, graph)[0])]
     bare = replace(node, attributes={k: v for k, v in node.attributes.items() if k != "clip"})

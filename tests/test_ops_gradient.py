@@ -60,6 +60,24 @@ def clipped(x: Any, attributes: Any) -> Any:
     return torch.clamp(x, low, high)
 
 
+def activated(x: Any, attributes: Any) -> Any:
+    """Torch has a HardSigmoid of fixed parameters, and a softplus that ends at a threshold."""
+    functional, alpha, beta = torch.nn.functional, attributes["alpha"], attributes["beta"]
+    match attributes["function"]:
+        case "hard_sigmoid":
+            return torch.clamp(alpha * x + beta, 0, 1)
+        case "elu":
+            return beta * functional.elu(x, alpha)
+        case "hard_swish":
+            return functional.hardswish(x)
+        case "gelu_tanh":
+            return functional.gelu(x, approximate="tanh")
+        case "softplus":
+            return functional.softplus(x, threshold=1e9)
+        case function:
+            return getattr(functional, function)(x)
+
+
 def of_torch(node: Node, x: Any, data: list[Any]) -> Any:
     """One node, maps channels first; data: its other inputs."""
     attributes, functional = node.attributes, torch.nn.functional
@@ -79,6 +97,10 @@ def of_torch(node: Node, x: Any, data: list[Any]) -> Any:
             features = x.permute(0, 2, 3, 1) if x.ndim == 4 else x
             y = functional.linear(features.reshape(len(x), -1), data[0], data[1])
             return clipped(y, attributes)
+        case "activation":
+            return activated(x, attributes)
+        case "prelu":
+            return functional.prelu(x, data[0])
         case "add":
             return clipped(x - data[0] if attributes["subtract"] else x + data[0], attributes)
         case "clip":

@@ -16,11 +16,12 @@ from pathlib import Path
 import onnx
 
 from insitu.errors import ModelError
-from insitu.frontends import onnx_layers, onnx_layout, onnx_windows
+from insitu.frontends import onnx_functions, onnx_layers, onnx_layout, onnx_windows
 from insitu.frontends.model import Model, Unsupported
 from insitu.frontends.onnx_constants import Folder, infer, static_shape, to_array
 from insitu.frontends.onnx_file import STANDARD_DOMAINS, load, opset_of
 from insitu.frontends.onnx_names import Names, legible
+from insitu.frontends.onnx_patterns import with_functions
 from insitu.frontends.onnx_scope import (
     ADVICE,
     NotSupportedError,
@@ -43,21 +44,31 @@ IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {
     "Clip": onnx_layout.clip,
     "Conv": onnx_layers.conv,
     "Dropout": onnx_layout.dropout,
+    "Elu": onnx_functions.elu,
     "Flatten": onnx_layout.flatten,
+    "Gelu": onnx_functions.gelu,
     "Gemm": onnx_layers.gemm,
     "GlobalAveragePool": partial(onnx_windows.global_pool, "average_pool"),
     "GlobalMaxPool": partial(onnx_windows.global_pool, "max_pool"),
+    "HardSigmoid": onnx_functions.hard_sigmoid,
+    "HardSwish": partial(onnx_functions.plain, "hard_swish"),
     "Identity": onnx_layout.identity,
+    "LeakyRelu": onnx_functions.leaky_relu,
     "LogSoftmax": onnx_layout.softmax,
     "MatMul": onnx_layers.matmul,
     "MaxPool": onnx_windows.max_pool,
+    "PRelu": onnx_functions.prelu,
     "ReduceMean": onnx_windows.reduce_mean,
     "Relu": onnx_layout.relu,
     "Reshape": onnx_layout.reshape,
-    "Sigmoid": onnx_layout.sigmoid,
+    "Selu": onnx_functions.selu,
+    "Sigmoid": partial(onnx_functions.plain, "sigmoid"),
     "Softmax": onnx_layout.softmax,
+    "Softplus": partial(onnx_functions.plain, "softplus"),
     "Squeeze": onnx_layout.squeeze,
     "Sub": onnx_layers.subtract,
+    "Swish": onnx_functions.swish,
+    "Tanh": partial(onnx_functions.plain, "tanh"),
     "Transpose": onnx_layout.transpose,
     "Unsqueeze": onnx_layout.unsqueeze,
 }
@@ -99,7 +110,8 @@ def _import(proto: onnx.ModelProto, stem: str) -> Model:
     scope.outputs = frozenset({output})
     name = builder.input(builder.unique(legible(entry.name) or "input"), form)
     scope.values[entry.name] = Value(name, (1, *shape))
-    nodes = _needed(graph, output)
+    nodes = with_functions(graph.node, constants, entry.name, STANDARD_DOMAINS)
+    nodes = _needed(nodes, output)
     for node in nodes:
         for read_name in set(node.input):
             scope.readers.setdefault(read_name, []).append(node)
@@ -152,10 +164,10 @@ def _only_output(graph: onnx.GraphProto) -> str:
     return str(graph.output[0].name)
 
 
-def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
+def _needed(given: list[onnx.NodeProto], output: str) -> list[onnx.NodeProto]:
     """The nodes that the output depends on, in order."""
     wanted, nodes = {output}, []
-    for node in reversed(graph.node):
+    for node in reversed(given):
         if wanted.intersection(node.output):
             wanted.update(node.input)
             nodes.append(node)

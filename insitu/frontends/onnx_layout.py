@@ -22,7 +22,7 @@ FLOATS = (1, 10, 11, 16)  # TensorProto's FLOAT, FLOAT16, DOUBLE, BFLOAT16
 PASSES_ON = frozenset(
     {"Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"}
 )
-"""What may follow a trailing softmax or sigmoid."""
+"""What may follow a trailing softmax."""
 
 
 def relu(scope: Scope, op: Operation) -> None:
@@ -90,15 +90,6 @@ def softmax(scope: Scope, op: Operation) -> None:
             f"a {op.op} within the network, only one at its end is available", ADVICE
         )
     scope.emit(op, "softmax", [scope.as_vector(value)], shape)
-
-
-def sigmoid(scope: Scope, op: Operation) -> None:
-    """A trailing Sigmoid, which becomes the loss's."""
-    if not _trailing(scope, op.outputs[0]):
-        raise NotSupportedError(
-            "a Sigmoid within the network, only one at its end is available", ADVICE
-        )
-    _elementwise(scope, op, "sigmoid")
 
 
 def _trailing(scope: Scope, name: str) -> bool:

@@ -16,6 +16,7 @@ from insitu.graph.model import Graph
 
 RUNTIME_HEADERS = (
     "insitu.h",
+    "insitu_elementary.h",
     "insitu_fixed_point.h",
     "insitu_kernels.h",
     "insitu_losses.h",
@@ -26,6 +27,9 @@ RUNTIME_ALWAYS = ("layout.c", "loss.c", "rows.c")
 
 OF_THE_RUNTIME = (
     "info",
+    "activation",
+    "elementary",
+    "function",
     "qparams",
     "status",
     "kernels",
@@ -51,9 +55,14 @@ GROUPS_HEADERS = ("insitu_kernels_groups.h", "insitu_lanes.h", "insitu_taps.h")
 FLOAT_HEADER = "insitu_kernels_f32.h"
 """For models with float layers."""
 
+ACTIVATION_HEADER = "insitu_activation.h"
+"""For models with activation functions that are no clips."""
+
 WAY_IN_OF_FLOATS = "elements_f32.c"
 
 RUNTIME_CALLS = {
+    "activation.c": ("functions.c",),
+    "activation_f32.c": ("functions.c",),
     "buffer.c": ("conv_gradient.c",),
     "buffer_groups.c": ("buffer.c", "conv_gradient.c", "conv_groups_gradient.c"),
     "conv.c": ("conv_gradient.c",),
@@ -95,6 +104,7 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
             *RUNTIME_HEADERS,
             *([FLOAT_HEADER] if model.has_float_layers else []),
             *(GROUPS_HEADERS if model.has_groups else []),
+            *([ACTIVATION_HEADER] if model.has_functions else []),
             *sorted(sources.union(RUNTIME_ALWAYS)),
         ),
     )

@@ -15,6 +15,9 @@ from insitu.ops.losses import loss_node
 SCALARS = (SEED, "learning_rate", "generator", "batch_count")
 """State that is one number and no array."""
 
+OF_FUNCTIONS = ("activation.c", "activation_f32.c", "prelu.c")
+"""Sources of activation functions that are no clips."""
+
 
 @dataclass(frozen=True, eq=False)
 class ModelText:
@@ -74,6 +77,11 @@ class ModelText:
     def sources(self) -> set[str]:
         """The runtime's files that define the nodes' kernels."""
         return {self.call(node).source for node in self.graph.nodes}
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether insitu_activation.h is wanted."""
+        return not self.sources.isdisjoint(OF_FUNCTIONS)
 
     @cached_property
     def _calls(self) -> dict[str, CCall]:

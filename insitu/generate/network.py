@@ -36,6 +36,7 @@ def network(model: ModelText) -> str:
             '#include "insitu_kernels.h"',
             *(['#include "insitu_kernels_f32.h"'] if model.has_float_layers else []),
             *(['#include "insitu_kernels_groups.h"'] if model.has_groups else []),
+            *(['#include "insitu_activation.h"'] if model.has_functions else []),
             f'#include "{prefix}_data.h"',
             "",
             *_fixed_quantization(model),

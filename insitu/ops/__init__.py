@@ -1,6 +1,7 @@
 """Every operation that there is, by name; a new op is one line here."""
 
 from insitu.graph.model import OpDef
+from insitu.ops.activation import activation, activation_grad, lookup
 from insitu.ops.add import add, add_errors, negate
 from insitu.ops.batch_norm import batch_norm
 from insitu.ops.bias import bias_update
@@ -11,13 +12,15 @@ from insitu.ops.conv import conv, conv_grad_input, conv_update
 from insitu.ops.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
 from insitu.ops.linear import linear, linear_grad_input, linear_update, logits
 from insitu.ops.loss import dequantize, quantize_error, softmax, softmax_cross_entropy
-from insitu.ops.loss_targets import binary_cross_entropy, mean_squared_error, sigmoid
+from insitu.ops.loss_targets import binary_cross_entropy, mean_squared_error
 from insitu.ops.opaque import opaque
 from insitu.ops.paper import affine, affine_grad_input
 from insitu.ops.paper_update import adopt_error, affine_accumulate, affine_apply, average_error
 from insitu.ops.pool import average_pool, average_pool_grad, max_pool, max_pool_grad
+from insitu.ops.prelu import prelu, prelu_grad
 from insitu.ops.rows import follow_range, row_parameters
 from insitu.ops.structures import keep_rows, sample_rows, select_rows
+from insitu.ops.tables import activation_slopes, activation_table, lookup_grad
 
 OPS: dict[str, OpDef] = {
     op.name: op
@@ -26,6 +29,14 @@ OPS: dict[str, OpDef] = {
         batch_norm,
         clip,
         clip_grad,
+        activation,
+        activation_grad,
+        activation_table,
+        activation_slopes,
+        lookup,
+        lookup_grad,
+        prelu,
+        prelu_grad,
         row_parameters,
         conv,
         conv_grad_input,
@@ -63,7 +74,6 @@ OPS: dict[str, OpDef] = {
         unflatten,
         unflatten_grad,
         softmax,
-        sigmoid,
         dequantize,
         quantize_error,
         softmax_cross_entropy,

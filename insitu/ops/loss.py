@@ -127,7 +127,7 @@ def _softmax_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> li
     return [np.log(y) if attributes.get("log") else y]
 
 
-def simplify_into_loss(rewriter: Any, node: Node) -> bool:
+def _simplify_softmax(rewriter: Any, node: Node) -> bool:
     """At the end of a network that is trained with its loss it belongs to the loss."""
     if rewriter.loss != node.op.of_loss or not rewriter.is_output(node.outputs[0]):
         return False
@@ -139,7 +139,7 @@ softmax = OpDef(
     name="softmax",
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
     float_reference=_softmax_float,
-    simplify=simplify_into_loss,
+    simplify=_simplify_softmax,
     of_loss="cross_entropy",
 )
 """Trailing softmax (attribute log: its logarithm): dropped, the loss contains it."""

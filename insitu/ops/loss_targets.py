@@ -26,22 +26,12 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.by_type import NO_BOUND
-from insitu.ops.loss import least_error, simplify_into_loss
+from insitu.ops.loss import least_error
 
 
 def _sigmoid_float(x: Array) -> Array:
     e = np.exp(-np.abs(x))
     return np.asarray(np.where(x < 0, e, 1) / (1 + e))
-
-
-sigmoid = OpDef(
-    name="sigmoid",
-    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
-    float_reference=lambda attributes, inputs: [_sigmoid_float(inputs[0])],
-    simplify=simplify_into_loss,
-    of_loss="bce",
-)
-"""Trailing sigmoid: dropped, the loss contains it."""
 
 
 def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:

@@ -136,7 +136,7 @@ def quantize_layer(quantizer: Any, node: Node, op: OpDef, attributes: Mapping[st
     )
     quantizer.set(node.outputs[0], y[0])
     if trained:
-        _follow(builder, node, y_q, y[1])
+        emit_follow_range(builder, node, y_q, y[1])
 
 
 def quantize_rescaled(quantizer: Any, node: Node, attributes: Mapping[str, Any]) -> None:
@@ -162,10 +162,10 @@ def quantize_rescaled(quantizer: Any, node: Node, attributes: Mapping[str, Any])
     )
     quantizer.set(node.outputs[0], y[0])
     if moving:
-        _follow(builder, node, y_q, y[1])
+        emit_follow_range(builder, node, y_q, y[1])
 
 
-def _follow(builder: Builder, node: Node, y_q: QParams, observed: str) -> None:
+def emit_follow_range(builder: Builder, node: Node, y_q: QParams, observed: str) -> None:
     """Let the range of an output follow what was observed, from the next step on."""
     assert y_q.range is not None
     builder.node(

@@ -2,47 +2,8 @@
  * Twin: insitu/ops/loss.py, insitu/ops/loss_targets.py. */
 #include <string.h>
 
-#include "insitu_fixed_point.h"
+#include "insitu_elementary.h"
 #include "insitu_kernels.h"
-
-static float insitu_float_from_bits(uint32_t bits) {
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-/* exp(x) for x <= 0, relative error below 3e-7; 0 below -87. */
-static float insitu_exp_negative(float x) {
-  if (x < -87.0f)
-    return 0.0f;
-  const int32_t n = insitu_round_clamp(x * 1.44269504f, -126, 0);
-  const float r = (x - (float)n * 0.693359375f) - (float)n * -2.12194440e-4f;
-  float p = 1.0f / 720.0f;
-  p = p * r + 1.0f / 120.0f;
-  p = p * r + 1.0f / 24.0f;
-  p = p * r + 1.0f / 6.0f;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  return p * insitu_float_from_bits((uint32_t)(n + 127) << 23);
-}
-
-/* log(x) for x >= 1, error below 3e-7 of max(1, log(x)). */
-static float insitu_log_positive(float x) {
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  const int32_t n = (int32_t)(bits >> 23) - 127;
-  const float m = insitu_float_from_bits((bits & 0x7FFFFFu) | 0x3F800000u);
-  const float t = (m - 1.0f) / (m + 1.0f);
-  const float s = t * t;
-  float p = 1.0f / 11.0f;
-  p = p * s + 1.0f / 9.0f;
-  p = p * s + 1.0f / 7.0f;
-  p = p * s + 0.2f;
-  p = p * s + 1.0f / 3.0f;
-  p = p * s + 1.0f;
-  return (float)n * 0.69314718f + 2.0f * t * p;
-}
 
 void insitu_dequantize_s8(const insitu_size_params_t *p, const insitu_qparams_t *x_q,
                           const int8_t *x, float *y) {

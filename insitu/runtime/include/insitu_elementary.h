@@ -1,0 +1,82 @@
+/* Elementary functions of float, without libm: the same bits on every core.
+ *
+ * Twin: insitu/fixed_point.py; the text is docs/arithmetic.md. One rounding an operation.
+ */
+#ifndef INSITU_ELEMENTARY_H
+#define INSITU_ELEMENTARY_H
+
+#include <string.h>
+
+#include "insitu_fixed_point.h"
+
+static inline float insitu_float_from_bits(uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+/* exp(x) for x <= 0, relative error below 3e-7; 0 below -87. */
+static inline float insitu_exp_negative(float x) {
+  if (x < -87.0f)
+    return 0.0f;
+  const int32_t n = insitu_round_clamp(x * 1.44269504f, -126, 0);
+  const float r = (x - (float)n * 0.693359375f) - (float)n * -2.12194440e-4f;
+  float p = 1.0f / 720.0f;
+  p = p * r + 1.0f / 120.0f;
+  p = p * r + 1.0f / 24.0f;
+  p = p * r + 1.0f / 6.0f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  return p * insitu_float_from_bits((uint32_t)(n + 127) << 23);
+}
+
+/* exp(x) - 1 for x <= 0, relative error below 3e-7. */
+static inline float insitu_expm1_negative(float x) {
+  if (x < -0.5f)
+    return insitu_exp_negative(x) - 1.0f;
+  float p = 1.0f / 40320.0f;
+  p = p * x + 1.0f / 5040.0f;
+  p = p * x + 1.0f / 720.0f;
+  p = p * x + 1.0f / 120.0f;
+  p = p * x + 1.0f / 24.0f;
+  p = p * x + 1.0f / 6.0f;
+  p = p * x + 0.5f;
+  p = p * x + 1.0f;
+  return p * x;
+}
+
+/* 1 - erf(x) for x >= 0, error below 5e-7 of 1. */
+static inline float insitu_erfc_positive(float x) {
+  const float t = 1.0f / (1.0f + 0.5f * x);
+  float p = 0.17087277f;
+  p = p * t + -0.82215223f;
+  p = p * t + 1.48851587f;
+  p = p * t + -1.13520398f;
+  p = p * t + 0.27886807f;
+  p = p * t + -0.18628806f;
+  p = p * t + 0.09678418f;
+  p = p * t + 0.37409196f;
+  p = p * t + 1.00002368f;
+  p = p * t + -1.26551223f;
+  return t * insitu_exp_negative(p - x * x);
+}
+
+/* log(x) for x >= 1, error below 3e-7 of max(1, log(x)). */
+static inline float insitu_log_positive(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  const int32_t n = (int32_t)(bits >> 23) - 127;
+  const float m = insitu_float_from_bits((bits & 0x7FFFFFu) | 0x3F800000u);
+  const float t = (m - 1.0f) / (m + 1.0f);
+  const float s = t * t;
+  float p = 1.0f / 11.0f;
+  p = p * s + 1.0f / 9.0f;
+  p = p * s + 1.0f / 7.0f;
+  p = p * s + 0.2f;
+  p = p * s + 1.0f / 3.0f;
+  p = p * s + 1.0f;
+  return (float)n * 0.69314718f + 2.0f * t * p;
+}
+
+#endif

@@ -1,0 +1,91 @@
+/* Activation functions of int8, element by element and as tables.
+ * Twin: insitu/ops/activation.py, tables.py. */
+#include "insitu_activation.h"
+
+#define INSITU_SLOPE_BITS 14
+#define INSITU_ENTRIES 256
+
+/* f of a stored value, in steps of the output. */
+static int32_t insitu_steps(const insitu_activation_params_t *p, insitu_function_t *f,
+                            const insitu_qparams_t *x_q, const insitu_qparams_t *y_q, int32_t q) {
+  const float value = f(p, (float)(q - x_q->zero_point) * x_q->scale);
+  return insitu_round_clamp(value / y_q->scale, -32767, 32767);
+}
+
+static int8_t insitu_entry(const insitu_activation_params_t *p, insitu_function_t *f,
+                           const insitu_qparams_t *x_q, const insitu_qparams_t *y_q, int32_t q) {
+  const int32_t v = insitu_steps(p, f, x_q, y_q, q) + y_q->zero_point;
+  return (int8_t)insitu_clamp(v, y_q->clamp_min, y_q->clamp_max);
+}
+
+/* Least and largest of f over the range of x: at its ends, or where f is lowest. */
+static void insitu_reach(const insitu_activation_params_t *p, insitu_function_t *f,
+                         const insitu_qparams_t *x_q, const insitu_qparams_t *y_q,
+                         int32_t *observed) {
+  const int32_t zero = x_q->zero_point;
+  const int32_t place = zero + insitu_round_clamp(p->lowest / x_q->scale, -128 - zero, 127 - zero);
+  const int32_t places[3] = {-128, place, 127};
+  int32_t low = 0, high = 0;
+  for (int32_t i = 0; i < 3; i++) {
+    const int32_t q = insitu_clamp(places[i], x_q->clamp_min, x_q->clamp_max);
+    const int32_t v = insitu_steps(p, f, x_q, y_q, q);
+    low = insitu_min(low, v);
+    high = insitu_max(high, v);
+  }
+  observed[0] = low;
+  observed[1] = high;
+}
+
+static int16_t insitu_slope(const insitu_activation_params_t *p, insitu_function_t *slope,
+                            const insitu_qparams_t *x_q, int32_t q) {
+  const float value = slope(p, (float)(q - x_q->zero_point) * x_q->scale);
+  return (int16_t)insitu_round_clamp(value * (float)(1 << INSITU_SLOPE_BITS), -32768, 32767);
+}
+
+static int8_t insitu_times_slope(int32_t dy, int32_t slope) {
+  const int32_t v = (dy * slope + (1 << (INSITU_SLOPE_BITS - 1))) >> INSITU_SLOPE_BITS;
+  return (int8_t)insitu_clamp(v, -127, 127);
+}
+
+void insitu_activation_s8(const insitu_activation_params_t *p, insitu_function_t *f,
+                          const insitu_qparams_t *x_q, const insitu_qparams_t *y_q, const int8_t *x,
+                          int8_t *y, int32_t *observed) {
+  for (int32_t i = 0; i < p->size; i++)
+    y[i] = insitu_entry(p, f, x_q, y_q, x[i]);
+  if (observed)
+    insitu_reach(p, f, x_q, y_q, observed);
+}
+
+void insitu_activation_grad_s8(const insitu_activation_params_t *p, insitu_function_t *slope,
+                               const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
+                               int8_t *dx) {
+  for (int32_t i = 0; i < p->size; i++)
+    dx[i] = dy[i] ? insitu_times_slope(dy[i], insitu_slope(p, slope, x_q, x[i])) : 0;
+}
+
+void insitu_activation_table(const insitu_activation_params_t *p, insitu_function_t *f,
+                             const insitu_qparams_t *x_q, const insitu_qparams_t *y_q,
+                             int8_t *table, int32_t *observed) {
+  for (int32_t i = 0; i < INSITU_ENTRIES; i++)
+    table[i] = insitu_entry(p, f, x_q, y_q, i - 128);
+  if (observed)
+    insitu_reach(p, f, x_q, y_q, observed);
+}
+
+void insitu_activation_slopes(const insitu_activation_params_t *p, insitu_function_t *slope,
+                              const insitu_qparams_t *x_q, int16_t *slopes) {
+  for (int32_t i = 0; i < INSITU_ENTRIES; i++)
+    slopes[i] = insitu_slope(p, slope, x_q, i - 128);
+}
+
+void insitu_lookup_s8(const insitu_size_params_t *p, const int8_t *x, const int8_t *table,
+                      int8_t *y) {
+  for (int32_t i = 0; i < p->size; i++)
+    y[i] = table[x[i] + 128];
+}
+
+void insitu_lookup_grad_s8(const insitu_size_params_t *p, const int8_t *dy, const int8_t *x,
+                           const int16_t *slopes, int8_t *dx) {
+  for (int32_t i = 0; i < p->size; i++)
+    dx[i] = insitu_times_slope(dy[i], slopes[x[i] + 128]);
+}
