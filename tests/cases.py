@@ -28,6 +28,7 @@ from case_layers import (
     max_pool,
     unflatten,
 )
+from mixing_cases import MIXING, ZOO_MIXING
 
 CONVOLUTIONS = {
     "conv-odd": after_front(conv(5), RELU, shape=(7, 5, 3)),
@@ -297,6 +298,7 @@ ZOO = {
             *(RELU, FLATTEN, linear(5)),
         ),
     ),
+    "zoo-mixing": ZOO_MIXING,
     "zoo-frozen": Case(
         (8, 8, 1),
         (
@@ -315,6 +317,7 @@ CASES = {
     **LINEARS,
     **LAYOUTS,
     **BRANCHES,
+    **MIXING,
     **ENDS,
     **PARTS,
     **WEIGHTS,

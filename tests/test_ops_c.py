@@ -118,7 +118,8 @@ def test_c_of_any_network_on_a_core_equals_the_reference(
 
 RUNTIME = ports().parent
 DECLARED = "".join(
-    (RUNTIME / f"include/insitu_kernels{kind}.h").read_text() for kind in ("", "_f32", "_groups")
+    (RUNTIME / f"include/insitu_kernels{kind}.h").read_text()
+    for kind in ("", "_f32", "_groups", "_mixing")
 )
 HEADER = re.sub(r"/\*.*?\*/", "", DECLARED, flags=re.DOTALL)
 NOT_NODES = {
@@ -219,7 +220,9 @@ def test_a_call_gives_every_argument_that_is_declared(function: str) -> None:
         first = declared.pop(0)
         assert first == f"const {call.params_type} *{first.split('*')[-1]}"
     assert len(call.arguments) == len(declared)
-    for argument, wanted in zip(call.arguments, declared, strict=True):
+    for arguments, wanted in zip(call.arguments, declared, strict=True):
+        argument = arguments[0] if isinstance(arguments, tuple) else arguments
+        assert isinstance(arguments, tuple) == wanted.endswith("[]")
         assert argument.startswith("?") == wanted.startswith("const insitu_qparams_t *")
         assert argument.startswith("!") == (wanted == "void *scratch")
 

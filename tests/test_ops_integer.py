@@ -16,8 +16,10 @@ from case_layers import Case
 from case_models import Compiled
 from cases import CASES
 from hypothesis import given, settings
-from integer_bounds import RULES, Executed
+from integer_bounds import RULES as ALONE
+from integer_bounds import Executed
 from made_cases import examples, networks
+from mixing_bounds import MIXING
 
 from insitu.graph.model import Array, Node, QParams, Value
 from insitu.ops import OPS
@@ -25,6 +27,7 @@ from insitu.ops.grouped import weight_gradient
 from insitu.run.reference import LABEL, Reference
 
 RATE = 0.01
+RULES = {**ALONE, **MIXING}
 
 ELSEWHERE = {
     **dict.fromkeys(("accumulate", "apply", "count_sample", "decay"), "test_optimizer.py"),

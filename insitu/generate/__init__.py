@@ -25,9 +25,13 @@ OF_THE_RUNTIME = (
     "kernels",
     "kernels_f32",
     "kernels_groups",
+    "kernels_mixing",
     "fixed_point",
     "span",
     "taps",
+    "pad",
+    "pad_shape",
+    "pad_span",
     "host",
 )
 """Models so called would have types, files or functions of the runtime's names."""
@@ -37,6 +41,9 @@ TAKEN_ENDS = ("_params", "_data")
 
 GROUPS_HEADERS = ("insitu_kernels_groups.h", "insitu_taps.h")
 """For models with convolutions that have groups or dilation."""
+
+MIXING_HEADERS = ("insitu_kernels_mixing.h", "insitu_pad.h")
+"""For models with concatenations, products, pads and the like."""
 
 FLOAT_HEADER = "insitu_kernels_f32.h"
 """For models with float layers."""
@@ -85,6 +92,7 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
             *RUNTIME_HEADERS,
             *([FLOAT_HEADER] if model.has_float_layers else []),
             *(GROUPS_HEADERS if model.has_groups else []),
+            *(MIXING_HEADERS if model.has_mixing else []),
             *sorted(sources.union(RUNTIME_ALWAYS)),
         ),
     )

@@ -15,6 +15,10 @@ SCALARS = (SEED, "learning_rate", "generator", "batch_count")
 """State that is one number and no array."""
 
 
+MIXING = ("concat", "multiply", "pad", "resize")
+"""Sources whose kernels insitu_kernels_mixing.h declares, beside their f32 twins."""
+
+
 @dataclass(frozen=True, eq=False)
 class ModelText:
     """Everything that the text of one model depends on.
@@ -47,6 +51,13 @@ class ModelText:
     def has_groups(self) -> bool:
         """Whether insitu_kernels_groups.h is wanted."""
         return any("_groups" in source for source in self.sources)
+
+    @property
+    def has_mixing(self) -> bool:
+        """Whether insitu_kernels_mixing.h is wanted."""
+        return any(
+            source.removesuffix(".c").removesuffix("_f32") in MIXING for source in self.sources
+        )
 
     @property
     def sources(self) -> set[str]:
@@ -83,7 +94,7 @@ class ModelText:
         used = {
             argument[1:]
             for node in self.graph.nodes
-            for argument in self.call(node).arguments
+            for argument in self.call(node).mentioned
             if argument.startswith("$")
         }
         return tuple(t for t in self.graph.of_kind(Kind.CONSTANT) if t.name in used)
@@ -107,13 +118,16 @@ class ModelText:
         asked = [
             argument[1:]
             for node in self.graph.nodes
-            for argument in self.call(node).arguments
+            for argument in self.call(node).mentioned
             if argument.startswith("?")
         ]
         return list(dict.fromkeys([self.graph.inputs[0], *asked]))
 
-    def argument(self, argument: str, node: Node) -> str:
+    def argument(self, argument: str | tuple[str, ...], node: Node) -> str:
         """An argument of a `CCall` as a C expression."""
+        if isinstance(argument, tuple):
+            elements = ", ".join(self.argument(element, node) for element in argument)
+            return f"({self._element_type(argument[0])}[]){{{elements}}}"
         kind, name = argument[:1], argument[1:]
         if kind == "!":
             return f"arena + {self.plan.offsets[f'{node.name}!scratch']}"
@@ -133,12 +147,20 @@ class ModelText:
             return f"{'&' if single else ''}state->{self.names[name]}"
         return self.names[name]
 
+    def _element_type(self, argument: str) -> str:
+        """Of an array of such arguments."""
+        if argument.startswith("?"):
+            return "const insitu_qparams_t *const"
+        if argument.startswith("$"):
+            return f"const {C_TYPES[self.graph.tensors[argument[1:]].dtype]} *const"
+        return "const int32_t"
+
     def uses_moving(self, nodes: Iterable[Node]) -> bool:
         """Whether a call asks for quantization that follows a range."""
         return any(
             a.startswith("?") and getattr(self.graph.tensors[a[1:]].qparams, "range", None)
             for node in nodes
-            for a in self.call(node).arguments
+            for a in self.call(node).mentioned
         )
 
     def uses_state(self, nodes: Iterable[Node]) -> bool:
@@ -146,5 +168,5 @@ class ModelText:
         return any(
             a.startswith("$") and self.graph.tensors[a[1:]].kind is Kind.STATE
             for node in nodes
-            for a in self.call(node).arguments
+            for a in self.call(node).mentioned
         )

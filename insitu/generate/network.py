@@ -36,6 +36,7 @@ def network(model: ModelText) -> str:
             '#include "insitu_kernels.h"',
             *(['#include "insitu_kernels_f32.h"'] if model.has_float_layers else []),
             *(['#include "insitu_kernels_groups.h"'] if model.has_groups else []),
+            *(['#include "insitu_kernels_mixing.h"'] if model.has_mixing else []),
             f'#include "{prefix}_data.h"',
             "",
             *_fixed_quantization(model),
@@ -118,7 +119,7 @@ def _arena_tensors(model: ModelText, nodes: list[Node]) -> list[str]:
     touched = dict.fromkeys(
         argument[1:]
         for node in nodes
-        for argument in model.call(node).arguments
+        for argument in model.call(node).mentioned
         if argument.startswith("$")
     )
     lines = []
