@@ -29,6 +29,7 @@ from case_layers import (
     max_pool,
     unflatten,
 )
+from mixing_cases import MIXING, ZOO_MIXING
 
 CONVOLUTIONS = {
     "conv-odd": after_front(conv(5), RELU, shape=(7, 5, 3)),
@@ -305,6 +306,7 @@ ZOO = {
         ),
     ),
     "zoo-functions": ZOO_OF_FUNCTIONS,
+    "zoo-mixing": ZOO_MIXING,
     "zoo-frozen": Case(
         (8, 8, 1),
         (
@@ -324,6 +326,7 @@ CASES = {
     **LAYOUTS,
     **BRANCHES,
     **ACTIVATIONS,
+    **MIXING,
     **ENDS,
     **PARTS,
     **WEIGHTS,

@@ -68,6 +68,29 @@ def test_branches_meet_as_the_page_says(page: dict[str, Any]) -> None:
         assert y.tolist() == wanted
 
 
+def test_products_are_as_the_page_says(page: dict[str, Any]) -> None:
+    rng = np.random.default_rng(9)
+    for _ in range(100):
+        scales = (10.0 ** rng.uniform(-4, 2, 3)).astype(F32)
+        zeros = [int(z) for z in rng.integers(-128, 128, 3)]
+        arrays = [rng.integers(-128, 128, size).astype(np.int8) for size in ((2, 3, 4), 4)]
+        quantized = [QParams(np.asarray(s), z) for s, z in zip(scales, zeros, strict=True)]
+        a, b = (Value(*pair) for pair in zip(arrays, quantized[:2], strict=True))
+        node = Node("product", OPS["multiply"], ("a", "b"), ("y",))
+        assert node.op.integer_reference is not None
+        (y,) = node.op.integer_reference(node, [a, b], [quantized[2]])
+        for place in np.ndindex(a.array.shape):
+            pair = int(a.array[place]), int(b.array[place[2]])
+            assert page["product"](*pair, scales, zeros, -128, 127) == y[place]
+        dy = rng.integers(-127, 128, (2, 3, 4)).astype(np.int8)
+        node = Node("grad", OPS["multiply_grad_factor"], ("dy", "a"), ("db",), {"shape": (4,)})
+        assert node.op.integer_reference is not None
+        (db,) = node.op.integer_reference(node, [Value(dy), a], [None])
+        for channel, got in enumerate(db):
+            terms = ([int(v) for v in t[..., channel].reshape(-1)] for t in (dy, a.array))
+            assert page["factor_error"](*terms, scales[0], zeros[0]) == got
+
+
 def test_rescaling_is_as_the_page_says(page: dict[str, Any]) -> None:
     rng = np.random.default_rng(2)
     for exponent in rng.uniform(-30, 14, 200):

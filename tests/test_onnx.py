@@ -11,13 +11,18 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx_cases import CASES, conv, pool
+from onnx_cases import CASES as PLAIN
+from onnx_cases import conv, pool
+from onnx_mixing_cases import CASES as MIXING
+from onnx_mixing_cases import transposed
 from onnx_models import digits_cnn, model, node, normal, saved
 
 from insitu.frontends.model import Model
 from insitu.frontends.onnx import read
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array
+
+CASES = {**PLAIN, **MIXING}
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is the oracle")
 
@@ -190,6 +195,31 @@ def test_convolutions_of_any_geometry(
     places = {"pads": pads} if rule == "NOTSET" else {"auto_pad": rule}
     proto = conv(image, 2, *kernel, strides=list(stride), **places)
     assert_same(proto, saved(proto, tmp_path_factory.mktemp("conv")))
+
+
+@given(
+    image=st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5)),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    pads=st.lists(st.integers(0, 5), min_size=4, max_size=4),
+    extra=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+)
+@settings(max_examples=150)
+def test_transposed_convolutions_of_any_geometry(
+    tmp_path_factory: pytest.TempPathFactory,
+    image: tuple[int, int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    pads: list[int],
+    extra: tuple[int, int],
+) -> None:
+    extra = (min(extra[0], stride[0] - 1), min(extra[1], stride[1] - 1))
+    reached = [(image[a + 1] - 1) * stride[a] + kernel[a] + extra[a] for a in (0, 1)]
+    if any(reached[a] - pads[a] - pads[a + 2] < 1 for a in (0, 1)):
+        return
+    attributes: dict[str, Any] = {"strides": list(stride), "pads": pads}
+    proto = transposed(image, 2, *kernel, output_padding=list(extra), **attributes)
+    assert_same(proto, saved(proto, tmp_path_factory.mktemp("transposed")))
 
 
 @given(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -39,7 +40,6 @@ def test_all_unsupported_nodes_are_named_at_once_and_the_walk_goes_on(tmp_path: 
     result = read(saved(proto, tmp_path))
     assert [(op, name) for op, name, _ in unsupported(result)] == [
         ("Cos", "gate"),
-        ("Mul", "swish"),
         ("Sin", "wave"),
         ("Softmax", "attention"),
         ("MyOp", "mine"),
@@ -65,6 +65,79 @@ def test_a_node_of_unknown_shape_does_not_stop_the_walk(tmp_path: Path) -> None:
 
 
 IMAGE = [2, 6, 6]
+
+
+def resized(*scales: float, **attributes: Any) -> onnx.ModelProto:
+    given = {"s": np.asarray([1, *scales], np.float32)}
+    return model([1, *IMAGE], [node("Resize", "x - s", **attributes)], given)
+
+
+UNMIXED: dict[str, tuple[onnx.ModelProto, str]] = {
+    "product-of-shapes": (
+        model([1, *IMAGE], [node("ReduceMean", "x", "m", axes=[3]), node("Mul", "x m")]),
+        "[1, 2, 6, 6] and [1, 2, 6, 1]",
+    ),
+    "quotient": (
+        model([1, 4], [node("Relu", "x", "r"), node("Div", "x r")]),
+        "divides by what is computed",
+    ),
+    "times-after-relu": (
+        model([1, 4], [node("Relu", "x", "r"), node("Mul", "r c")], {"c": normal(4)}),
+        "not the output of a convolution or linear layer alone",
+    ),
+    "times-a-map": (
+        model(
+            [1, *IMAGE],
+            [node("Conv", "x w", "c"), node("Mul", "c m")],
+            {"w": normal(2, 2, 1, 1), "m": normal(6, 6)},
+        ),
+        "its constant has the shape [6, 6]",
+    ),
+    "samples-joined": (
+        model([1, 4], [node("Relu", "x", "r"), node("Concat", "x r", axis=0)]),
+        "joins samples",
+    ),
+    "joined-with-a-constant": (
+        model([1, 4], [node("Concat", "x c", axis=1)], {"c": normal(1, 2)}),
+        'its input "c" is a constant',
+    ),
+    "pad-reflects": (
+        model([1, 3, 6], [node("Pad", "x p", mode="reflect")], {"p": np.array([0, 0, 1, 0, 0, 1])}),
+        "pads by reflect",
+    ),
+    "pad-with-one": (
+        model([1, 4], [node("Pad", "x p v")], {"p": np.array([0, 1, 0, 1]), "v": np.float32(1)}),
+        "which is not 0",
+    ),
+    "pad-of-samples": (
+        model([1, 4], [node("Pad", "x p")], {"p": np.array([1, 0, 0, 0])}),
+        "changes the batch axis",
+    ),
+    "slice-backwards": (
+        layer(
+            "Slice",
+            [4],
+            {"s": np.array([3]), "e": np.array([0]), "a": np.array([1]), "by": np.array([-1])},
+        ),
+        "steps [-1]",
+    ),
+    "resize-by-one-and-a-half": (resized(1, 1.5, 2), "only whole factors"),
+    "resize-smaller": (resized(1, 0.5, 1), "only whole factors"),
+    "resize-of-channels": (resized(2, 1, 1), "repeats samples or channels"),
+    "resize-linear": (resized(1, 2, 2, mode="linear"), "mode linear"),
+    "resize-uneven": (
+        resized(1, 2, 2, nearest_mode="floor"),
+        "only whole factors that repeat every element alike",
+    ),
+    "resize-cropped": (
+        resized(1, 2, 2, coordinate_transformation_mode="tf_crop_and_resize"),
+        "tf_crop_and_resize",
+    ),
+    "transposed-beyond-reach": (
+        layer("ConvTranspose", IMAGE, {"w": normal(2, 2, 1, 1)}, output_shape=[9, 9]),
+        "an output of 9 places where only 6",
+    ),
+}
 UNSUPPORTED: dict[str, tuple[onnx.ModelProto, str]] = {
     "sum-of-shapes": (
         model(
@@ -113,7 +186,7 @@ UNSUPPORTED: dict[str, tuple[onnx.ModelProto, str]] = {
         ),
         "ceil_mode 1 with count_include_pad 1",
     ),
-    "mean-of-channels": (layer("ReduceMean", IMAGE, {}, axes=[1]), "the mean over axes [1]"),
+    "mean-of-channels": (layer("ReduceMean", IMAGE, {}, axes=[1]), "ReduceMean over axes [1]"),
     "transpose": (layer("Transpose", IMAGE, {}, perm=[0, 2, 3, 1]), "moves elements"),
     "many-rows": (
         model([1, 3, 4], [node("MatMul", "x w")], {"w": normal(4, 2)}),
@@ -148,6 +221,7 @@ UNSUPPORTED: dict[str, tuple[onnx.ModelProto, str]] = {
         ),
         "RandomNormal works on constants",
     ),
+    **UNMIXED,
     "cast-to-integer": (layer("Cast", [4], {}, to=TensorProto.INT8), "a cast to the type 3"),
 }
 

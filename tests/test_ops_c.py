@@ -147,7 +147,9 @@ def test_c_of_any_network_on_a_core_equals_the_reference(
 RUNTIME = ports().parent
 DECLARED = "".join(
     (RUNTIME / f"include/insitu_{name}.h").read_text()
-    for name in ("kernels", "losses", "kernels_f32", "kernels_groups", "activation")
+    for name in (
+        *("kernels", "losses", "kernels_f32", "kernels_groups", "kernels_mixing", "activation"),
+    )
 )
 HEADER = re.sub(r"/\*.*?\*/", "", DECLARED, flags=re.DOTALL)
 NOT_NODES = {
@@ -252,7 +254,9 @@ def test_a_call_gives_every_argument_that_is_declared(function: str) -> None:
         first = declared.pop(0)
         assert first == f"const {call.params_type} *{first.split('*')[-1]}"
     assert len(call.arguments) == len(declared)
-    for argument, wanted in zip(call.arguments, declared, strict=True):
+    for arguments, wanted in zip(call.arguments, declared, strict=True):
+        argument = arguments[0] if isinstance(arguments, tuple) else arguments
+        assert isinstance(arguments, tuple) == wanted.endswith("[]")
         assert argument.startswith("?") == wanted.startswith("const insitu_qparams_t *")
         assert argument.startswith("!") == (wanted == "void *scratch")
 

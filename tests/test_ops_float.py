@@ -24,6 +24,7 @@ from insitu.graph.model import Array, Graph, Node
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is the oracle")
 
+SAMPLES = 2
 UNIT = 2.0**-24
 """A float32 operation rounds by this much of its result."""
 
@@ -40,7 +41,7 @@ def _window(attributes: Any) -> dict[str, Any]:
     return pads
 
 
-def _conv(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:
+def _conv(node: Node, data: list[Array]) -> Step:
     w, b = data
     dilations = list(node.attributes.get("dilation", (1, 1)))
     group = node.attributes.get("groups", 1)
@@ -48,22 +49,27 @@ def _conv(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, An
     return "Conv", [w.transpose(0, 3, 1, 2), b], attributes
 
 
-def _linear(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:
+def _linear(node: Node, data: list[Array]) -> Step:
     return "Gemm", data, {"transB": 1}
 
 
-def _clip(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:
+def _clip(node: Node, data: list[Array]) -> Step:
     return "Clip", [np.asarray(node.attributes[k], np.float32) for k in ("min", "max")], {}
 
 
-def _average(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:
+def _average(node: Node, data: list[Array]) -> Step:
     counted = int(node.attributes["count_include_pad"])
     return "AveragePool", [], {**_window(node.attributes), "count_include_pad": counted}
 
 
-def _unflatten(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:
+def _unflatten(node: Node, data: list[Array]) -> Step:
     height, width, channels = node.attributes["shape"]
     return "Reshape", [np.asarray([0, channels, height, width])], {}
+
+
+def _prelu(node: Node, data: list[Array]) -> Step:
+    is_map = len(node.attributes["of"]) == 3
+    return "PRelu", [d.reshape(-1, 1, 1) for d in data] if is_map else data, {}
 
 
 def _activation(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[str, Any]]:
@@ -84,13 +90,76 @@ def _activation(node: Node, data: list[Array]) -> tuple[str, list[Array], dict[s
             return {"hard_swish": "HardSwish"}.get(function, function.capitalize()), [], {}
 
 
-Translation = Callable[[Node, list[Array]], tuple[str, list[Array], dict[str, Any]]]
+Step = tuple[str, list[Array], dict[str, Any]]
+"""An operator of ONNX, its constants, its attributes."""
+
+
+def _axes(values: Any, neutral: int) -> list[int]:
+    """One number an axis, channels first behind the batch."""
+    return [neutral, *((values[2], *values[:2]) if len(values) == 3 else values)]
+
+
+def _pad(node: Node, data: list[Array]) -> list[Step]:
+    """Each element on an axis of its own, which zeros fill up to the step; then the border."""
+    low, step, shape = (
+        _axes(node.attributes[key], key != "low") for key in ("low", "step", "shape")
+    )
+    size = _axes(node.attributes["of"], 1)
+    size[0] = SAMPLES
+    apart = [n * s for n, s in zip(size, step, strict=True)]
+    high = [y - a - b for y, a, b in zip(shape, low, apart, strict=True)]
+    high[0] = 0
+    alone = np.asarray([[n, 1] for n in size]).reshape(-1)
+    filled = [0] * (2 * len(size)) + [v for s in step for v in (0, s - 1)]
+    return [
+        ("Reshape", [alone], {}),
+        ("Pad", [np.asarray(filled)], {}),
+        ("Reshape", [np.asarray(apart)], {}),
+        ("Pad", [np.asarray([*low, *high])], {}),
+    ]
+
+
+def _slice(node: Node, data: list[Array]) -> list[Step]:
+    """Padded, or cropped, to begin at `low` and to end with the last element, then thinned."""
+    low, step, shape = (
+        _axes(node.attributes[key], key != "low") for key in ("low", "step", "shape")
+    )
+    end = [a + (n - 1) * s + 1 for a, n, s in zip(low, shape, step, strict=True)]
+    high = [e - n for e, n in zip(end, _axes(node.attributes["of"], 1), strict=True)]
+    axes = np.arange(len(step))
+    thinned = [np.zeros_like(axes), np.full_like(axes, 2**31), axes, np.asarray(step)]
+    return [("Pad", [np.asarray([-a for a in low] + high)], {}), ("Slice", thinned, {})]
+
+
+def _multiply(node: Node, data: list[Array]) -> Step:
+    if len(node.attributes["of"]) == 3 and len(node.attributes["others"]) == 1:
+        return "Einsum", [], {"equation": "nchw,nc->nchw"}
+    return "Mul", [], {}
+
+
+def _concat(node: Node, data: list[Array]) -> Step:
+    axis = node.attributes["axis"]
+    return "Concat", [], {"axis": (2, 3, 1)[axis] if len(node.attributes["of"]) == 3 else 1}
+
+
+def _resize(node: Node, data: list[Array]) -> Step:
+    scales = np.asarray([1, 1, *node.attributes["factor"]], np.float32)
+    rule = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return "Resize", [np.zeros(0, np.float32), scales], {"mode": "nearest", **rule}
+
+
+Translation = Callable[[Node, list[Array]], Step | list[Step]]
 TRANSLATIONS: dict[str, Translation] = {
     "conv": _conv,
     "linear": _linear,
     "activation": _activation,
-    "prelu": lambda node, data: ("PRelu", data, {}),
+    "prelu": _prelu,
     "add": lambda node, data: ("Sub" if node.attributes["subtract"] else "Add", [], {}),
+    "multiply": _multiply,
+    "concat": _concat,
+    "pad": _pad,
+    "slice": _slice,
+    "resize": _resize,
     "clip": _clip,
     "average_pool": _average,
     "unflatten": _unflatten,
@@ -106,23 +175,31 @@ TRANSLATIONS: dict[str, Translation] = {
 }
 
 
+def _translated(node: Node, graph: Graph, data: list[Array]) -> list[Step]:
+    """What onnxruntime computes for a node; attributes "of", "others": shapes of its inputs."""
+    first, *others = (graph.tensors[name].shape for name in node.inputs)
+    shapes = {"of": first, "others": others[0] if others else ()}
+    node = replace(node, attributes={**node.attributes, **shapes})
+    steps = TRANSLATIONS[node.op.name](node, data)
+    return steps if isinstance(steps, list) else [steps]
+
+
 def of_onnxruntime(graph: Graph, x: Array) -> dict[str, Array]:
     """Every node's output, channels first."""
     nodes, constants = [], []
     for node in graph.nodes:
         data = [graph.tensors[name].data for name in node.inputs]
         read = [name for name in node.inputs if graph.tensors[name].data is None]
-        if node.op.name == "prelu" and len(graph.tensors[node.inputs[0]].shape) == 3:
-            data = [d if d is None else d.reshape(-1, 1, 1) for d in data]  # channels first
-        op, arrays, attributes = TRANSLATIONS[node.op.name](
-            node, [d for d in data if d is not None]
-        )
-        names = [f"{node.name}:{index}" for index in range(len(arrays))]
-        constants += [
-            numpy_helper.from_array(np.ascontiguousarray(array), name)
-            for array, name in zip(arrays, names, strict=True)
-        ]
-        nodes.append(helper.make_node(op, [*read, *names], node.outputs, **attributes))
+        steps = _translated(node, graph, [d for d in data if d is not None])
+        for count, (op, arrays, attributes) in enumerate(steps, start=1):
+            names = [f"{node.name}:{count}:{index}" for index in range(len(arrays))]
+            constants += [
+                numpy_helper.from_array(np.ascontiguousarray(array), name)
+                for array, name in zip(arrays, names, strict=True)
+            ]
+            made = node.outputs if count == len(steps) else [f"{node.name}:{count}"]
+            nodes.append(helper.make_node(op, [*read, *names], made, **attributes))
+            read = list(made)
     first = channels_first(x)
     inputs = [helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, first.shape)]
     wanted = [node.outputs[0] for node in graph.nodes]
@@ -148,7 +225,7 @@ def assert_same(case: Case) -> None:
     without sums by 8 units, for an exponential or a square root.
     """
     graph = float_graph(case)
-    x = samples(case, 2)
+    x = samples(case, SAMPLES)
     expected = of_onnxruntime(graph, x)
     values: dict[str, Array] = {INPUT: x.astype(np.float64)}
     for node in graph.nodes:

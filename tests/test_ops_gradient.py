@@ -78,6 +78,38 @@ def activated(x: Any, attributes: Any) -> Any:
             return getattr(functional, function)(x)
 
 
+def moved(x: Any, attributes: Any, *, pads: bool) -> Any:
+    """Axis by axis: element i of the smaller map is at low + i step of the larger."""
+    for axis, (low, step, size) in enumerate(
+        zip(attributes["low"], attributes["step"], attributes["shape"], strict=True)
+    ):
+        dim = (2, 3, 1)[axis] if x.ndim == 4 else 1
+        small, large = (x.shape[dim], size) if pads else (size, x.shape[dim])
+        kept = torch.tensor([i for i in range(small) if 0 <= low + i * step < large]).long()
+        places = [kept, low + kept * step]
+        read, written = places if pads else places[::-1]
+        shape = [*x.shape[:dim], size, *x.shape[dim + 1 :]]
+        zeros = torch.zeros(shape, dtype=x.dtype)
+        x = zeros.index_copy(dim, written, x.index_select(dim, read))
+    return x
+
+
+def mixed(node: Node, x: Any, data: list[Any]) -> Any:
+    """One node that mixes or moves."""
+    attributes = node.attributes
+    match node.op.name:
+        case "multiply":
+            factor = data[0].reshape(*data[0].shape, 1, 1) if data[0].ndim < x.ndim else data[0]
+            return clipped(x * factor, attributes)
+        case "concat":
+            axis = (2, 3, 1)[attributes["axis"]] if x.ndim == 4 else 1
+            return clipped(torch.cat([x, *data], dim=axis), attributes)
+        case "pad" | "slice":
+            return moved(x, attributes, pads=node.op.name == "pad")
+    high, wide = attributes["factor"]
+    return x.repeat_interleave(high, dim=2).repeat_interleave(wide, dim=3)
+
+
 def of_torch(node: Node, x: Any, data: list[Any]) -> Any:
     """One node, maps channels first; data: its other inputs."""
     attributes, functional = node.attributes, torch.nn.functional
@@ -103,6 +135,8 @@ def of_torch(node: Node, x: Any, data: list[Any]) -> Any:
             return functional.prelu(x, data[0])
         case "add":
             return clipped(x - data[0] if attributes["subtract"] else x + data[0], attributes)
+        case "multiply" | "concat" | "pad" | "slice" | "resize":
+            return mixed(node, x, data)
         case "clip":
             return clipped(x, attributes)
         case "max_pool":

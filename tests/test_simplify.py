@@ -16,6 +16,7 @@ from case_layers import (
     SOFTMAX,
     Case,
     Layer,
+    average_pool,
     conv,
     linear,
     max_pool,
@@ -24,6 +25,7 @@ from case_models import INPUT, float_graph, samples
 from cases import CASES
 from hypothesis import given, settings
 from made_cases import examples, networks
+from mixing_cases import move, multiply
 
 from insitu.graph.builder import Builder
 from insitu.graph.evaluate import evaluate_float
@@ -94,6 +96,29 @@ FOLDED = {
         (conv(2), max_pool(), RELU, *HEAD),
         ["conv", "max_pool", "clip", "linear"],
     ),
+    "pad-into-conv": ((move("pad", (1, 0, 0), (8, 9, 2)), conv(2), *HEAD), ["conv", "linear"]),
+    "pad-into-average": (
+        (move("pad", (0, 1, 0), (7, 8, 2)), average_pool(), *HEAD),
+        ["average_pool", "linear"],
+    ),
+    "pad-before-padded-average-stays": (
+        (move("pad", (0, 1, 0), (7, 8, 2)), average_pool(padding=(0, 1, 0, 1)), *HEAD),
+        ["pad", "average_pool", "linear"],
+    ),
+    "pad-wider-than-average-stays": (
+        (move("pad", (2, 1, 0), (9, 8, 2)), average_pool(), *HEAD),
+        ["pad", "average_pool", "linear"],
+    ),
+    "pad-before-max-stays": (
+        (move("pad", (0, 1, 0), (7, 8, 2)), max_pool(), *HEAD),
+        ["pad", "max_pool", "linear"],
+    ),
+    "crop-stays": (
+        (move("pad", (-1, 0, 0), (5, 6, 2)), conv(2), *HEAD),
+        ["pad", "conv", "linear"],
+    ),
+    "pad-of-nothing": ((move("pad", (0, 0, 0), (6, 6, 2)), RELU, *HEAD), ["clip", "linear"]),
+    "relu-into-product": ((multiply(0, 0), RELU, *HEAD), ["multiply", "linear"]),
     "identities": ((IDENTITY, conv(2), IDENTITY, RELU, IDENTITY, *HEAD), ["conv", "linear"]),
     "flatten-of-vector": ((*HEAD, FLATTEN, FLATTEN, linear(2)), ["linear", "linear"]),
     "flatten-at-the-end-stays": ((conv(2), FLATTEN), ["conv", "flatten"]),

@@ -16,7 +16,15 @@ from pathlib import Path
 import onnx
 
 from insitu.errors import ModelError
-from insitu.frontends import onnx_functions, onnx_layers, onnx_layout, onnx_windows
+from insitu.frontends import (
+    onnx_arithmetic,
+    onnx_functions,
+    onnx_layers,
+    onnx_layout,
+    onnx_moves,
+    onnx_transposed,
+    onnx_windows,
+)
 from insitu.frontends.model import Model, Unsupported
 from insitu.frontends.onnx_constants import Folder, infer, static_shape, to_array
 from insitu.frontends.onnx_file import STANDARD_DOMAINS, load, opset_of
@@ -37,12 +45,15 @@ from insitu.graph.builder import Builder
 from insitu.ops import OPS
 
 IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {
-    "Add": onnx_layers.add,
+    "Add": onnx_arithmetic.add,
     "AveragePool": onnx_windows.average_pool,
     "BatchNormalization": onnx_layers.batch_norm,
     "Cast": onnx_layout.cast,
     "Clip": onnx_layout.clip,
+    "Concat": onnx_moves.concat,
     "Conv": onnx_layers.conv,
+    "ConvTranspose": onnx_transposed.conv_transpose,
+    "Div": onnx_arithmetic.divide,
     "Dropout": onnx_layout.dropout,
     "Elu": onnx_functions.elu,
     "Flatten": onnx_layout.flatten,
@@ -57,16 +68,22 @@ IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {
     "LogSoftmax": onnx_layout.softmax,
     "MatMul": onnx_layers.matmul,
     "MaxPool": onnx_windows.max_pool,
+    "Mul": onnx_arithmetic.multiply,
     "PRelu": onnx_functions.prelu,
-    "ReduceMean": onnx_windows.reduce_mean,
+    "Pad": onnx_moves.pad,
+    "ReduceMax": partial(onnx_windows.reduce, "max_pool"),
+    "ReduceMean": partial(onnx_windows.reduce, "average_pool"),
     "Relu": onnx_layout.relu,
     "Reshape": onnx_layout.reshape,
+    "Resize": onnx_moves.resize,
     "Selu": onnx_functions.selu,
     "Sigmoid": partial(onnx_functions.plain, "sigmoid"),
+    "Slice": onnx_moves.slice_,
     "Softmax": onnx_layout.softmax,
     "Softplus": partial(onnx_functions.plain, "softplus"),
+    "Split": onnx_moves.split,
     "Squeeze": onnx_layout.squeeze,
-    "Sub": onnx_layers.subtract,
+    "Sub": onnx_arithmetic.subtract,
     "Swish": onnx_functions.swish,
     "Tanh": partial(onnx_functions.plain, "tanh"),
     "Transpose": onnx_layout.transpose,

@@ -7,13 +7,12 @@ every layer has a bias.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
-from insitu.frontends.onnx_scope import NotSupportedError, Operation, Scope, Shape, Value
+from insitu.frontends.onnx_scope import NotSupportedError, Operation, Scope, Shape
 from insitu.frontends.onnx_windows import window_of
-from insitu.graph.model import Array, Node
+from insitu.graph.model import Array
 
 
 def conv(scope: Scope, op: Operation) -> None:
@@ -35,7 +34,7 @@ def conv(scope: Scope, op: Operation) -> None:
     kernel = tuple(int(k) for k in op.attributes.get("kernel_shape", w.shape[2:]))
     if kernel != w.shape[2:]:
         raise op.error(f"kernel_shape is {list(kernel)} but w{list(w.shape)} is another size")
-    b = _bias(scope, op, 2, w.shape[0])
+    b = bias(scope, op, 2, w.shape[0])
     window = window_of(op, shape[2:], kernel)
     w = w[:, :, None, :] if w.ndim == 3 else w
     inputs = [
@@ -54,7 +53,8 @@ def conv(scope: Scope, op: Operation) -> None:
     )
 
 
-def _bias(scope: Scope, op: Operation, index: int, count: int) -> Array:
+def bias(scope: Scope, op: Operation, index: int, count: int) -> Array:
+    """The bias[count] that `op` reads there, zeros where it has none."""
     if not op.has(index):
         return np.zeros(count, np.float32)
     b = scope.floats(op, index, "bias")
@@ -78,7 +78,7 @@ def gemm(scope: Scope, op: Operation) -> None:
     b = np.zeros(w.shape[0], np.float32)
     if op.has(2):
         c = scope.floats(op, 2, "bias")
-        b = beta * _broadcast(op, c, (1, w.shape[0])).reshape(-1)
+        b = beta * broadcast(op, c, (1, w.shape[0])).reshape(-1)
     _linear(scope, op, alpha * w, b, (1, w.shape[0]))
 
 
@@ -149,69 +149,11 @@ def batch_norm(scope: Scope, op: Operation) -> None:
             "place it behind a layer, or fold it into the layer after it before the export",
         )
     scope.emit(op, "batch_norm", inputs, shape, epsilon=epsilon)
+    scope.layers.add(op.outputs[0])
 
 
-def add(scope: Scope, op: Operation) -> None:
-    """Add of two activations; that of a constant joins the bias of the layer before it."""
-    constant = next((i for i, name in enumerate(op.inputs) if name in scope.constants), None)
-    if constant is None:
-        meet(scope, op)
-        return
-    value, shape = scope.value(op, 1 - constant)
-    c = scope.floats(op, constant, "summand")
-    node = _layer_alone(scope, op.inputs[1 - constant], value)
-    if node is None:
-        raise NotSupportedError(
-            "it adds a constant to what is not the output of a convolution or linear layer alone",
-            "give the layer before it a bias instead",
-        )
-    builder = scope.builder
-    full = _broadcast(op, c, shape)
-    channels = builder.tensors[value.tensor].shape[-1]
-    by_channel = full.reshape(channels, -1)
-    if (by_channel != by_channel[:, :1]).any():
-        raise NotSupportedError(f"it adds {list(c.shape)} numbers, only one a channel is available")
-    bias = builder.tensors[node.inputs[2]].data
-    assert bias is not None
-    with np.errstate(over="ignore"):
-        joined = bias + by_channel[:, 0]
-    if not np.isfinite(joined).all():
-        raise op.error("its sum with the bias before it is infinite")
-    name = builder.constant(f"{node.name}.b", joined)
-    changed = replace(node, inputs=(*node.inputs[:2], name))
-    builder.nodes[builder.nodes.index(node)] = changed
-    scope.bind(op, 0, value)
-
-
-def meet(scope: Scope, op: Operation, **attributes: bool) -> None:
-    """Add or Sub of two activations."""
-    (_, first), (_, second) = scope.value(op, 0), scope.value(op, 1)
-    if first != second:
-        raise NotSupportedError(
-            f"its inputs have the shapes {list(first)} and {list(second)}, only equal ones meet",
-            "bring both to one shape before it",
-        )
-    scope.emit(op, "add", [scope.in_form(op, 0), scope.in_form(op, 1)], first, **attributes)
-
-
-def subtract(scope: Scope, op: Operation) -> None:
-    """Sub of two activations of one shape."""
-    constant = next((name for name in op.inputs if name in scope.constants), None)
-    if constant is not None:
-        raise NotSupportedError(
-            f'its input "{constant}" is a constant', "put it into the bias of the layer before it"
-        )
-    meet(scope, op, subtract=True)
-
-
-def _layer_alone(scope: Scope, name: str, value: Value) -> Node | None:
-    """The layer that wrote `name`, where nothing but the operation at hand reads it."""
-    if len(scope.readers[name]) != 1 or name in scope.outputs or name not in scope.layers:
-        return None
-    return next(n for n in scope.builder.nodes if value.tensor in n.outputs)
-
-
-def _broadcast(op: Operation, c: Array, shape: Shape) -> Array:
+def broadcast(op: Operation, c: Array, shape: Shape) -> Array:
+    """A constant of `op` in the shape of its result."""
     try:
         return np.broadcast_to(c, shape)
     except ValueError:

@@ -231,6 +231,7 @@ class Scope:
         kind: str,
         inputs: Sequence[str],
         shape: Shape | None = None,
+        /,
         **attributes: Any,
     ) -> None:
         """Append a node of ours for `op`; `shape` is ONNX's, by default made from the tensor's."""

@@ -126,8 +126,8 @@ def global_pool(kind: str, scope: Scope, op: Operation) -> None:
     _over_axes(scope, op, kind, tuple(range(2, len(_map_shape(scope, op)))), keep=True)
 
 
-def reduce_mean(scope: Scope, op: Operation) -> None:
-    """ReduceMean over axes of the image or the signal."""
+def reduce(kind: str, scope: Scope, op: Operation) -> None:
+    """ReduceMean or ReduceMax over axes of the image or the signal."""
     shape = _map_shape(scope, op)
     if op.has(1):
         axes = tuple(int(a) for a in scope.constant(op, 1, "axes").reshape(-1))
@@ -139,10 +139,10 @@ def reduce_mean(scope: Scope, op: Operation) -> None:
     axes = tuple(sorted({a + len(shape) if a < 0 else a for a in axes}))
     if not axes or axes[0] < 2 or axes[-1] >= len(shape):
         raise NotSupportedError(
-            f"the mean over axes {list(axes)} of {list(shape)}; only axes of the image (2, 3) are "
+            f"{op.op} over axes {list(axes)} of {list(shape)}; only axes of the image (2, 3) are "
             "available",
         )
-    _over_axes(scope, op, "average_pool", axes, keep=op.flag("keepdims", default=True))
+    _over_axes(scope, op, kind, axes, keep=op.flag("keepdims", default=True))
 
 
 def _map_shape(scope: Scope, op: Operation) -> Shape:

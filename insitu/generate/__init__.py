@@ -35,6 +35,7 @@ OF_THE_RUNTIME = (
     "kernels",
     "kernels_f32",
     "kernels_groups",
+    "kernels_mixing",
     "losses",
     "fixed_point",
     "span",
@@ -42,6 +43,9 @@ OF_THE_RUNTIME = (
     "over",
     "steps",
     "taps",
+    "pad",
+    "pad_shape",
+    "pad_span",
     "host",
 )
 """Models so called would have types, files or functions of the runtime's names."""
@@ -51,6 +55,9 @@ TAKEN_ENDS = ("_params", "_data")
 
 GROUPS_HEADERS = ("insitu_kernels_groups.h", "insitu_lanes.h", "insitu_taps.h")
 """For models with convolutions that have groups or dilation."""
+
+MIXING_HEADERS = ("insitu_kernels_mixing.h", "insitu_pad.h")
+"""For models with concatenations, products, pads and the like."""
 
 FLOAT_HEADER = "insitu_kernels_f32.h"
 """For models with float layers."""
@@ -105,6 +112,7 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
             *([FLOAT_HEADER] if model.has_float_layers else []),
             *(GROUPS_HEADERS if model.has_groups else []),
             *([ACTIVATION_HEADER] if model.has_functions else []),
+            *(MIXING_HEADERS if model.has_mixing else []),
             *sorted(sources.union(RUNTIME_ALWAYS)),
         ),
     )

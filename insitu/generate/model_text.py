@@ -19,6 +19,10 @@ OF_FUNCTIONS = ("activation.c", "activation_f32.c", "prelu.c")
 """Sources of activation functions that are no clips."""
 
 
+MIXING = ("concat", "multiply", "pad", "resize")
+"""Sources whose kernels insitu_kernels_mixing.h declares, beside their f32 twins."""
+
+
 @dataclass(frozen=True, eq=False)
 class ModelText:
     """Everything that the text of one model depends on.
@@ -74,6 +78,13 @@ class ModelText:
         return any("_groups" in source for source in self.sources)
 
     @property
+    def has_mixing(self) -> bool:
+        """Whether insitu_kernels_mixing.h is wanted."""
+        return any(
+            source.removesuffix(".c").removesuffix("_f32") in MIXING for source in self.sources
+        )
+
+    @property
     def sources(self) -> set[str]:
         """The runtime's files that define the nodes' kernels."""
         return {self.call(node).source for node in self.graph.nodes}
@@ -113,7 +124,7 @@ class ModelText:
         used = {
             argument[1:]
             for node in self.graph.nodes
-            for argument in self.call(node).arguments
+            for argument in self.call(node).mentioned
             if argument.startswith("$")
         }
         return tuple(t for t in self.graph.of_kind(Kind.CONSTANT) if t.name in used)
@@ -137,13 +148,16 @@ class ModelText:
         asked = [
             argument[1:]
             for node in self.graph.nodes
-            for argument in self.call(node).arguments
+            for argument in self.call(node).mentioned
             if argument.startswith("?")
         ]
         return list(dict.fromkeys([self.graph.inputs[0], *asked]))
 
-    def argument(self, argument: str, node: Node) -> str:
+    def argument(self, argument: str | tuple[str, ...], node: Node) -> str:
         """An argument of a `CCall` as a C expression."""
+        if isinstance(argument, tuple):
+            elements = ", ".join(self.argument(element, node) for element in argument)
+            return f"({self._element_type(argument[0])}[]){{{elements}}}"
         kind, name = argument[:1], argument[1:]
         if kind == "!":
             return f"arena + {self.plan.offsets[f'{node.name}!scratch']}"
@@ -165,12 +179,20 @@ class ModelText:
             return f"{'&' if single else ''}state->{self.names[name]}"
         return self.names[name]
 
+    def _element_type(self, argument: str) -> str:
+        """Of an array of such arguments."""
+        if argument.startswith("?"):
+            return "const insitu_qparams_t *const"
+        if argument.startswith("$"):
+            return f"const {C_TYPES[self.graph.tensors[argument[1:]].dtype]} *const"
+        return "const int32_t"
+
     def uses_moving(self, nodes: Iterable[Node]) -> bool:
         """Whether a call asks for quantization that follows a range."""
         return any(
             a.startswith("?") and getattr(self.graph.tensors[a[1:]].qparams, "range", None)
             for node in nodes
-            for a in self.call(node).arguments
+            for a in self.call(node).mentioned
         )
 
     def uses_state(self, nodes: Iterable[Node]) -> bool:
@@ -178,5 +200,5 @@ class ModelText:
         return any(
             a.startswith("$") and self.graph.tensors[a[1:]].kind is Kind.STATE
             for node in nodes
-            for a in self.call(node).arguments
+            for a in self.call(node).mentioned
         )

@@ -37,6 +37,7 @@ def network(model: ModelText) -> str:
             *(['#include "insitu_kernels_f32.h"'] if model.has_float_layers else []),
             *(['#include "insitu_kernels_groups.h"'] if model.has_groups else []),
             *(['#include "insitu_activation.h"'] if model.has_functions else []),
+            *(['#include "insitu_kernels_mixing.h"'] if model.has_mixing else []),
             f'#include "{prefix}_data.h"',
             "",
             *_fixed_quantization(model),
@@ -119,7 +120,7 @@ def _arena_tensors(model: ModelText, nodes: list[Node]) -> list[str]:
     touched = dict.fromkeys(
         argument[1:]
         for node in nodes
-        for argument in model.call(node).arguments
+        for argument in model.call(node).mentioned
         if argument.startswith("$")
     )
     lines = []

@@ -197,7 +197,8 @@ class CCall:
         params_type: name of the kernel's parameter struct, or "" where it takes none.
         params: its fields, every one, in order of declaration; a mapping for a nested struct.
         arguments: C expressions after the parameter struct, see `generate.c_text`: a tensor is
-            named "$tensor", its quantization "?tensor" (pointer), the node's scratch "!scratch".
+            named "$tensor", its quantization "?tensor" (pointer), the node's scratch "!scratch";
+            a tuple is an array of them, or of int32_t.
         source: the runtime file that defines the kernel.
         returns: what the kernel's int32_t result means: "" it has none; "nonzero_errors": where
             it is 0 the sample's backward pass ends here; "saturated_rows": to be added to the
@@ -207,9 +208,15 @@ class CCall:
     function: str
     params_type: str
     params: Mapping[str, Any]
-    arguments: tuple[str, ...]
+    arguments: tuple[str | tuple[str, ...], ...]
     source: str
     returns: str = ""
+
+    @property
+    def mentioned(self) -> tuple[str, ...]:
+        """The arguments, those in arrays included."""
+        lists = (a if isinstance(a, tuple) else (a,) for a in self.arguments)
+        return tuple(argument for arguments in lists for argument in arguments)
 
 
 FloatReference = Callable[[Mapping[str, Any], Sequence[Array]], Sequence[Array]]

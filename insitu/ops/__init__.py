@@ -8,16 +8,20 @@ from insitu.ops.bias import bias_update
 from insitu.ops.buffer import accumulate, apply, count_sample, decay
 from insitu.ops.buffer_f32 import accumulate_f32, apply_f32
 from insitu.ops.clip import clip, clip_grad
+from insitu.ops.concat import concat
 from insitu.ops.conv import conv, conv_grad_input, conv_update
 from insitu.ops.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
 from insitu.ops.linear import linear, linear_grad_input, linear_update, logits
 from insitu.ops.loss import dequantize, quantize_error, softmax, softmax_cross_entropy
 from insitu.ops.loss_targets import binary_cross_entropy, mean_squared_error
+from insitu.ops.multiply import multiply, multiply_grad, multiply_grad_factor
 from insitu.ops.opaque import opaque
+from insitu.ops.pad import pad, slice_op
 from insitu.ops.paper import affine, affine_grad_input
 from insitu.ops.paper_update import adopt_error, affine_accumulate, affine_apply, average_error
 from insitu.ops.pool import average_pool, average_pool_grad, max_pool, max_pool_grad
 from insitu.ops.prelu import prelu, prelu_grad
+from insitu.ops.resize import resize, resize_grad
 from insitu.ops.rows import follow_range, row_parameters
 from insitu.ops.structures import keep_rows, sample_rows, select_rows
 from insitu.ops.tables import activation_slopes, activation_table, lookup_grad
@@ -65,6 +69,14 @@ OPS: dict[str, OpDef] = {
         add,
         add_errors,
         negate,
+        concat,
+        multiply,
+        multiply_grad,
+        multiply_grad_factor,
+        pad,
+        resize,
+        resize_grad,
+        slice_op,
         max_pool,
         max_pool_grad,
         average_pool,

@@ -69,6 +69,12 @@ def _exact_float(
     return [held(y, _bounds_of(node.attributes))]
 
 
+def meeting_multiplier(q: QParams, y_q: QParams) -> int:
+    """From the scale of an input to that of the output, in units of 2^-14."""
+    ratio = F32(q.scale) / F32(y_q.scale)
+    return int(round_clamp(ratio * F32(2.0**BITS), 0, LARGEST_MULTIPLIER))
+
+
 def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
     y_q = outputs[0]
     assert y_q is not None
@@ -76,8 +82,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
     for value, sign in zip(inputs, (1, _sign(node.attributes)), strict=True):
         q = value.qparams
         assert q is not None
-        ratio = F32(q.scale) / F32(y_q.scale)
-        multiplier = int(round_clamp(ratio * F32(2.0**BITS), 0, LARGEST_MULTIPLIER))
+        multiplier = meeting_multiplier(q, y_q)
         total += sign * (value.array.astype(np.int64) - q.zero_point) * multiplier
     v = (total + (1 << (BITS - 1))) >> BITS
     y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)

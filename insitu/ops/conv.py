@@ -37,7 +37,7 @@ from insitu.ops.conv_groups import (
     kernel_of,
     shape_params,
 )
-from insitu.ops.geometry import dilation_of, groups_of, output_size
+from insitu.ops.geometry import Padding, dilation_of, groups_of, output_size
 from insitu.ops.grouped import products, transposed, weight_gradient
 from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp, window
 from insitu.ops.rows import (
@@ -133,6 +133,12 @@ def _scratch(node: Node, graph: Graph) -> int:
     return 2 * rows * (w.size // w.shape[0])
 
 
+def _wider(attributes: Mapping[str, Any], border: Padding) -> dict[str, Any]:
+    """The attributes with a border of zeros added to the padding."""
+    padding = tuple(a + b for a, b in zip(attributes["padding"], border, strict=True))
+    return {**attributes, "padding": padding}
+
+
 conv: OpDef = OpDef(
     name="conv",
     infer=_infer,
@@ -143,6 +149,7 @@ conv: OpDef = OpDef(
     absorb={
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1, 1, 1), b * scale + shift),
+        "padding": _wider,
     },
     c_call=by_type(_c_call, conv_f32.forward_c),
     scratch_bytes=by_type(_scratch, conv_f32.forward_scratch),

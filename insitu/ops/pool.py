@@ -29,7 +29,7 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.by_type import exact, is_float, suffix
-from insitu.ops.geometry import output_size, scatter, taps, windows
+from insitu.ops.geometry import Padding, output_size, scatter, taps, windows
 from insitu.ops.quantization import keeps_quantization
 from insitu.ops.sums import sum_of
 
@@ -342,6 +342,17 @@ def _average_grad_exact_float(
     return [_scatter_in_order(node.attributes, spread, shape)]
 
 
+def _wider(attributes: Mapping[str, Any], border: Padding) -> dict[str, Any] | None:
+    """The attributes with a border of zeros, which count; None where a window could not say so."""
+    own, kernel = attributes["padding"], attributes["kernel"]
+    padding = tuple(a + b for a, b in zip(own, border, strict=True))
+    if any(own) and not attributes["count_include_pad"]:
+        return None
+    if any(p >= kernel[side % 2] for side, p in enumerate(padding)):
+        return None
+    return {**attributes, "padding": padding, "count_include_pad": True}
+
+
 average_pool = OpDef(
     name="average_pool",
     infer=_infer,
@@ -349,6 +360,7 @@ average_pool = OpDef(
     integer_reference=exact(_average_integer, _average_exact_float),
     vjp=_pool_vjp(lambda: average_pool_grad, with_x=False),
     quantize=keeps_quantization,
+    absorb={"padding": _wider},
     bounds=_average_bounds,
     c_call=_forward_c("insitu_average_pool"),
 )

@@ -54,6 +54,16 @@ static inline int32_t insitu_expand_error(int32_t e, uint16_t rel, int32_t drop)
   return (e * (int32_t)rel + (1 << (7 + drop))) >> (8 + drop);
 }
 
+/* Where several scales meet: that of x in units of 2^-14 of that of y, held to 2^22, a ratio of
+ * 256; a sum of two products with q - zero_point stays below 2^31. */
+static inline int32_t insitu_meeting_multiplier(const insitu_qparams_t *x_q,
+                                                const insitu_qparams_t *y_q) {
+  return insitu_round_clamp(x_q->scale / y_q->scale * 16384.0f, 0, 1 << 22);
+}
+
+/* Such a sum in steps of y, halves up. */
+static inline int32_t insitu_meet(int32_t total) { return (total + (1 << 13)) >> 14; }
+
 /* One step of the random generator: four random bytes, to be used from the high one down. */
 static inline uint32_t insitu_draw(uint32_t state) {
   return (state >> 1) ^ (0xA3000000u & (0u - (state & 1u)));
