@@ -14,11 +14,8 @@ from insitu.export import export
 from insitu.graph.model import Array
 from insitu.network import Network
 from insitu.report.figures import report_figures
-from insitu.samples import Samples, checked, evenly_spaced
+from insitu.samples import Samples, checked
 from insitu.twin import Progress, Twin
-
-EVALUATED_SAMPLES = 500
-"""A board predicts at most so many samples, evenly spaced, before and after training."""
 
 
 class TrainableNetwork(Network):
@@ -46,6 +43,7 @@ class TrainableNetwork(Network):
         x: Array,
         y: Array | None = None,
         *,
+        test: tuple[Array, Array] | None = None,
         board: str | Board | None = None,
         steps: int | None = None,
         tools: Tools | None = None,
@@ -55,6 +53,7 @@ class TrainableNetwork(Network):
 
         Args:
             x, y: samples[n, ...], channels first, and labels as `Twin.fit` takes them.
+            test: samples and labels that judge before and after, by default those it learns.
             board: instead of the one compiled for.
             steps: by default one pass over the samples.
 
@@ -66,19 +65,21 @@ class TrainableNetwork(Network):
         """
         if steps is not None and steps < 1:
             raise ConfigError(f"{steps} steps; 1 is the least")
-        given = Samples(np.asarray(x), None if y is None else np.asarray(y), "x")
-        samples = checked(given, self.input_shape, self.labels)
-        rows = evenly_spaced(Samples(np.arange(len(samples)), None, "rows"), EVALUATED_SAMPLES)
+        samples = self._checked(x, y, "x")
         target = self.board if board is None else board
         return run_on_board(
             self,
             samples,
             board=target if isinstance(target, Board) else find_board(target),
             steps=len(samples) if steps is None else steps,
-            evaluate=rows.x,
+            judge=samples if test is None else self._checked(*test, "test"),
             tools=tools or Tools(),
             progress=progress,
         )
+
+    def _checked(self, x: Array, y: Array | None, source: str) -> Samples:
+        given = Samples(np.asarray(x), None if y is None else np.asarray(y), source)
+        return checked(given, self.input_shape, self.labels)
 
     def report(self) -> dict[str, Any]:
         """Bytes, instructions, time and energy by layer and by tensor."""

@@ -30,6 +30,10 @@ from insitu.twin import Progress, Twin
 
 PROBE_RATE = 0.01
 
+MOST_PREDICTIONS, LEAST_PREDICTIONS, PREDICTED_MACS = 500, 8, 200_000_000
+"""A board predicts samples before and after training while they cost no more than so many
+multiply-accumulates in all; an emulator needs a minute for what the twin does in a second."""
+
 COUNTED_STEPS = 50
 """Instructions and cycles of a run are the mean of so many steps from its start, or of as many
 whole batches as they hold, at least one."""
@@ -56,9 +60,10 @@ class BoardRun:
         twin_equal: the board's whole state struct, its predictions and its losses equal the
             twin's after the last step.
         measurement: of the run's first training steps, at most `COUNTED_STEPS`.
-        accuracy_before, accuracy_after: of a classifier, else None.
-        loss_before, loss_after: of the evaluated samples. The scores that they are made of are
-            the twin's; the predictions that are compared hold their digests.
+        accuracy_before, accuracy_after: of a classifier, else None; loss_before, loss_after: over
+            all samples that judge, by the twin.
+        checked_predictions: so many of these, evenly spaced, the board predicted as well, before
+            and after; predictions that are compared hold the digest of their scores.
         losses: float32[steps]. predicted: int32[steps], before each step's update.
     """
 
@@ -72,6 +77,7 @@ class BoardRun:
     accuracy_after: float | None
     loss_before: float
     loss_after: float
+    checked_predictions: int
     losses: Array
     predicted: Array
     seconds: float
@@ -95,6 +101,7 @@ class BoardRun:
             "accuracy_after": self.accuracy_after,
             "loss_before": self.loss_before,
             "loss_after": self.loss_after,
+            "checked_predictions": self.checked_predictions,
             "loss": float(self.losses.mean()),
             **step_figures(self.network, m, self.board),
             "ram_bytes": m.ram_bytes + m.stack_bytes,
@@ -242,7 +249,7 @@ def run_on_board(
     *,
     board: Board,
     steps: int,
-    evaluate: Array,
+    judge: Samples,
     tools: Tools,
     progress: Progress | None = None,
 ) -> BoardRun:
@@ -250,7 +257,7 @@ def run_on_board(
 
     Args:
         samples: as users have them, with labels, checked.
-        evaluate: indices of the samples that are predicted before and after.
+        judge: those that are predicted before and after.
 
     Raises:
         FitError: the network does not fit the board.
@@ -260,16 +267,17 @@ def run_on_board(
     twin = Twin(network, build_folder)
     x, y = twin.quantize(samples.x), network.labels.in_own_order(samples.labels)
     training = twin.stream(x, y, steps=steps)
-    stream = with_predictions(training, x[evaluate])
+    judges, wanted = twin.quantize(judge.x), network.labels.in_own_order(judge.labels)
+    ends = _predicted_by_board(network, len(judges))
+    stream = with_predictions(training, judges[ends])
     stack = _stack_bytes(network, x[0], board, build_folder, tools)
     firmware = _build(network, board, build_folder, tools, stack_bytes=stack)
     tell = (lambda done: progress(done, len(stream))) if progress else None
     result = emulator.run(firmware, stream, prefer=tools.emulator, progress=tell, timeout_s=3600)
-    n = len(evaluate)
-    before = twin.library.predict(x[evaluate])[0]
+    before = twin.library.predict(judges)
     expected = twin.library.run(stream)
-    after = twin.library.predict(x[evaluate])[0]
-    during = slice(n, n + steps)
+    after = twin.library.predict(judges)
+    during = slice(len(ends), len(ends) + steps)
     batch = network.training.batch
     counted = _head(training, min(steps, batch * max(COUNTED_STEPS // batch, 1)))
     measurement = _measure(
@@ -283,7 +291,8 @@ def run_on_board(
         emulator=result.emulator,
         twin_equal=equal(result, expected),
         state=result.state,
-        **_judged(network, result, (before, after), y[evaluate]),
+        **_judged(network, (before, after), wanted),
+        checked_predictions=len(ends),
         losses=result.losses[during],
         predicted=result.predicted[during],
         seconds=result.seconds,
@@ -301,23 +310,27 @@ def equal(result: RunResult, expected: RunResult) -> bool:
     )
 
 
+def _predicted_by_board(network: Network, samples: int) -> Array:
+    """Indices of the samples that the emulated board predicts before and after training."""
+    cost = max(network.figures["macs_forward"], 1)
+    most = min(MOST_PREDICTIONS, max(LEAST_PREDICTIONS, PREDICTED_MACS // cost))
+    return np.linspace(0, samples - 1, min(samples, most)).round().astype(int)
+
+
 def _judged(
-    network: Network, result: RunResult, scores: tuple[Array, Array], y: Array
+    network: Network, predictions: tuple[tuple[Array, Array], ...], y: Array
 ) -> dict[str, Any]:
-    """Accuracies and losses of a `BoardRun`, whose stream predicts at its ends.
+    """Accuracies and losses of a `BoardRun`.
 
     Args:
-        scores: of the evaluated samples, before and after. y: their labels.
+        predictions: (scores, classes) of the samples before and after. y: their labels.
     """
-    before, after = (mean_loss(network.training.loss, s, y) for s in scores)
-    ends = result.predicted[: len(y)], result.predicted[-len(y) :]
-    right = [None if network.labels.are_targets else float((p == y).mean()) for p in ends]
-    return {
-        "accuracy_before": right[0],
-        "accuracy_after": right[1],
-        "loss_before": before,
-        "loss_after": after,
-    }
+    found: dict[str, Any] = {}
+    for when, (scores, classes) in zip(("before", "after"), predictions, strict=True):
+        right = None if network.labels.are_targets else float((classes == y).mean())
+        found |= {f"accuracy_{when}": right}
+        found |= {f"loss_{when}": mean_loss(network.training.loss, scores, y)}
+    return found
 
 
 def _stack_bytes(network: Network, x: Array, board: Board, build_folder: Path, tools: Tools) -> int:

@@ -40,6 +40,9 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="What insitu compile wrote.")]
 Data = Annotated[Path, typer.Option("--data", metavar="DATA.npz", help="Arrays x and y.")]
+Test = Annotated[
+    Path | None, typer.Option(metavar="T.npz", help="Samples to score, else the data's own.")
+]
 Seed = Annotated[int | None, typer.Option(help="Instead of the seed given to compile.")]
 
 
@@ -258,9 +261,7 @@ def compile_(
 def twin(
     folder: Folder,
     data: Data,
-    test: Annotated[
-        Path | None, typer.Option(metavar="T.npz", help="Samples to score, else the data's own.")
-    ] = None,
+    test: Test = None,
     epochs: Annotated[int, typer.Option(min=1)] = 1,
     lr: Annotated[float | None, typer.Option(help="Instead of the rate given to compile.")] = None,
     seed: Seed = None,
@@ -301,6 +302,7 @@ def _with_training(network: TrainableNetwork, **options: Any) -> TrainableNetwor
 def run(
     folder: Folder,
     data: Data,
+    test: Test = None,
     board: Annotated[str | None, typer.Option(help="Instead of the one of compile.")] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Training steps. [one pass over the data]")
@@ -314,8 +316,16 @@ def run(
 
     network = _with_training(TrainableNetwork.load(folder), lr=lr, seed=seed)
     samples = _samples(data, network)
+    judge = None if test is None else _samples(test, network)
     with _progress("emulating") as tell:
-        result = network.run(samples.x, samples.labels, board=board, steps=steps, progress=tell)
+        result = network.run(
+            samples.x,
+            samples.labels,
+            test=None if judge is None else (judge.x, judge.labels),
+            board=board,
+            steps=steps,
+            progress=tell,
+        )
     if as_json:
         _print_json(result.figures)
     else:

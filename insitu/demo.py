@@ -142,6 +142,7 @@ def _train_on_board(
         accuracy_after=_share(result.predicted[-n:], test),
         loss_before=loss_before,
         loss_after=twin.loss(test.x, test.y),
+        checked_predictions=2 * n,
         losses=result.losses[during],
         predicted=result.predicted[during],
         seconds=result.seconds,

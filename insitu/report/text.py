@@ -122,6 +122,8 @@ def print_run(console: Console, figures: Mapping[str, Any], *, board: Board | No
     else:
         equal = Text("DIFFERS from the board; please report this", style="bold red")
     facts.add_row("twin", equal)
+    if "checked_predictions" in figures:
+        _fact(facts, "scores", f"the twin's; {figures['checked_predictions']:,} by the board too")
     _fact(facts, "state sha256", figures["weights_sha256"])
     limits = memory_limits(board) if board else {}
     for memory, key in (("RAM", "ram_bytes"), ("flash", "flash_bytes")):
