@@ -138,10 +138,17 @@ def measure_fidelity(
 
 def cosines(a: Array, b: Array) -> Array:
     """Cosine similarity of a[n, ...] and b[n, ...] by row; 1 for two rows of zeros, 0 for one."""
-    a, b = (v.reshape(len(v), -1).astype(np.float64) for v in (a, b))
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    both_zero = ~a.any(axis=1) & ~b.any(axis=1)
-    return np.where(both_zero, 1.0, (a * b).sum(axis=1) / np.where(norms > 0, norms, 1.0))
+    units = [_unit(v.reshape(len(v), -1).astype(np.float64)) for v in (a, b)]
+    both_zero = ~units[0].any(axis=1) & ~units[1].any(axis=1)
+    return np.where(both_zero, 1.0, (units[0] * units[1]).sum(axis=1))
+
+
+def _unit(rows: Array) -> Array:
+    """Rows of length 1; the largest value is divided out first, so that no square vanishes."""
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    scaled = rows / np.where(largest > 0, largest, 1.0)
+    length = np.linalg.norm(scaled, axis=1, keepdims=True)
+    return np.asarray(scaled / np.where(length > 0, length, 1.0))
 
 
 class _Sums:
