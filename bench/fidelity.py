@@ -31,6 +31,7 @@ from insitu.differentiate import differentiate
 from insitu.errors import DataError
 from insitu.fidelity import cosines
 from insitu.generate import generate
+from insitu.graph.model import Graph
 from insitu.graph.verify import verify
 from insitu.layers import select_layers
 from insitu.network import write_sources
@@ -69,6 +70,7 @@ class Row:
     network: str
     calibration: str
     faulty: bool
+    calibration_samples: int
     samples: int
     float_accuracy: float | None
     quantized_accuracy: float | None
@@ -124,7 +126,7 @@ def mcunet(every: int) -> Task:
     test = cifar10("test", rows=slice(0, None, 10_000 // 64)).x[:64]
     path = models() / "mcunet-5fps.onnx"
     return Task(
-        "MCUNet-5FPS, photographs", path, _enlarged(_photographs(64)), _enlarged(test), None
+        "MCUNet-5FPS, photographs", path, _enlarged(_photographs(256)), _enlarged(test), None
     )
 
 
@@ -186,40 +188,40 @@ def float_scores(path: Path, x: Array) -> Array:
     return np.concatenate([session.run(None, {name: s[None]})[0].reshape(1, -1) for s in x])
 
 
-def quantized_scores(task: Task, method: str, *, faulty: bool) -> Array:
-    """[n, scores] by the generated C."""
-    graph = simplify(insitu.load(task.path).graph)
-    x = task.calibration.copy()
-    if faulty:
-        x[len(x) // 2] *= FAULT
+def quantized_scores(graph: Graph, calibration: Array, method: str, samples: Array) -> Array:
+    """[n, scores] by the generated C of a simplified float network; arrays channels first."""
     shape = graph.tensors[graph.inputs[0]].shape
-    ranges = calibrate(graph, channels_last(x, shape), method)
+    ranges = calibrate(graph, channels_last(calibration, shape), method)
     step = differentiate(quantize_graph(graph, ranges, select_layers(graph, "last:1")))
     verify(step)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_sources(generate(step, plan_memory(step), "model"), folder)
         library = TwinLibrary(build_host(folder, "model", folder / "build"), "model")
-        return library.predict(library.quantize_input(task.x))[0]
+        return library.predict(library.quantize_input(samples))[0]
 
 
 def measure(task: Task, methods: Iterable[str]) -> list[Row]:
     """A row for each calibration, without and with the fault."""
-    wanted = float_scores(task.path, task.x)
+    graph, wanted = simplify(insitu.load(task.path).graph), float_scores(task.path, task.x)
+    x = task.calibration.copy()
 
     def accuracy(scores: Array) -> float | None:
         return None if task.y is None else 100 * float((scores.argmax(axis=1) == task.y).mean())
 
     rows = []
     for faulty in (False, True):
+        if faulty:
+            x[len(x) // 2] *= FAULT
         for method in methods:
-            scores = quantized_scores(task, method, faulty=faulty)
+            scores = quantized_scores(graph, x, method, task.x)
             found = cosines(wanted, scores)
             rows.append(
                 Row(
                     network=task.title,
                     calibration=method,
                     faulty=faulty,
+                    calibration_samples=len(task.calibration),
                     samples=len(task.x),
                     float_accuracy=accuracy(wanted),
                     quantized_accuracy=accuracy(scores),
@@ -232,7 +234,7 @@ def measure(task: Task, methods: Iterable[str]) -> list[Row]:
 
 
 COLUMNS = (
-    *("network", "samples", "calibration", "float %", "8 bits %"),
+    *("network", "calibration", "of", "samples", "float %", "8 bits %"),
     *("points lost", "cosine", "least", "goal"),
 )
 
@@ -242,8 +244,9 @@ def cells(row: Row) -> tuple[str, ...]:
     accuracies = (row.float_accuracy, row.quantized_accuracy, row.points)
     return (
         row.network,
-        f"{row.samples:,}",
         row.calibration,
+        f"{row.calibration_samples:,}",
+        f"{row.samples:,}",
         *("" if value is None else f"{value:.2f}" for value in accuracies),
         f"{row.cosine_mean:.4f}",
         f"{row.cosine_least:.4f}",
@@ -265,10 +268,10 @@ def show(rows: list[Row]) -> None:
 
 PAGE = """\
 Made by `python bench/fidelity.py --markdown FILE`; do not edit. Float is onnxruntime, 8 bits are
-the generated C; nothing is trained. Accuracies are in per cent; cosine similarity is that of the
-scores, its mean and its least over the samples. The goal: at most {points:g} point lost; where
-labels do not fit the network, a mean similarity of at least {cosine:g}. The photographs are
-JPEG-coded, which costs the float network accuracy too."""
+the generated C; nothing is trained. Ranges come "of" so many other samples. Accuracies are in per
+cent; cosine similarity is that of the scores, its mean and its least over the samples compared.
+The goal: at most {points:g} point lost; where labels do not fit the network, a mean similarity of
+at least {cosine:g}. The photographs are JPEG-coded, which costs the float network accuracy too."""
 
 
 def markdown(rows: list[Row]) -> str:
@@ -281,7 +284,7 @@ def markdown(rows: list[Row]) -> str:
     }
     for faulty, title in titles.items():
         lines += ["", f"## {title}", ""]
-        lines += [f"| {' | '.join(COLUMNS)} |", "| --- | ---: | --- |" + " ---: |" * 5 + " --- |"]
+        lines += [f"| {' | '.join(COLUMNS)} |", "| --- | --- |" + " ---: |" * 7 + " --- |"]
         lines += [f"| {' | '.join(cells(row))} |" for row in rows if row.faulty == faulty]
     return "\n".join(lines) + "\n"
 

@@ -136,17 +136,19 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
 
 
 def compare(
-    model: Model,
+    model: Model | str | Path,
     *,
     data: Array | Samples,
+    labels: Array | None = None,
     quantization: QuantizationConfig | None = None,
     samples: int = 64,
 ) -> Fidelity:
     """What quantization alone changes, layer by layer; nothing is trained.
 
     Args:
-        data: x[n, ...], channels first, and labels y[n] if there are any; ranges are found on it
-            as `compile` does.
+        model: from `load`, or the path that `load` takes.
+        data: x[n, ...], channels first; ranges are found on it as `compile` does.
+        labels: y[n], where there are any.
         samples: compare at most so many of them, evenly spaced.
 
     Raises:
@@ -156,9 +158,10 @@ def compare(
     """
     if samples < 1:
         raise ConfigError(f"{samples} samples; 1 is the least, 64 is usual")
+    model = model if isinstance(model, Model) else load(model)
     _check_supported(model)
     quantization = quantization or QuantizationConfig()
-    given = data if isinstance(data, Samples) else Samples(data, None, "data")
+    given = data if isinstance(data, Samples) else Samples(data, labels, "data")
     x = _calibration_samples(model, given, quantization)
     graph = simplify(model.graph)
     shape = graph.tensors[graph.inputs[0]].shape

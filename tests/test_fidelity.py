@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from case_layers import FLATTEN, HEAD, RELU, Case, conv, linear, max_pool
 from case_models import INPUT, float_graph, samples
-from cases import CASES, FLATTEN, HEAD, RELU, Case, conv, linear, max_pool
+from cases import CASES
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -263,8 +266,26 @@ def test_python_says_the_same() -> None:
     found = pipeline.compare(
         model, data=x, quantization=QuantizationConfig(calibration="percentile"), samples=3
     )
-    assert found.samples == 3
+    assert found.samples == 3 and found.quantized_accuracy is None
+    labelled = pipeline.compare(DEMO_ONNX, data=x, labels=np.zeros(8, int), samples=3)
+    assert labelled.quantized_accuracy is not None
     with pytest.raises(ConfigError, match="0 samples; 1 is the least"):
         pipeline.compare(model, data=x, samples=0)
     with pytest.raises(DataError, match="x\\[8, 8\\]"):
         pipeline.compare(model, data=x[:, 0, 0], samples=3)
+
+
+# the measurement
+
+
+@pytest.mark.toolchain
+def test_the_bench_measures_the_demos_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "bench"))
+    bench: Any = importlib.import_module("fidelity")
+    rows = bench.measure(bench.digits(1), ["minmax"])
+    clean, faulty = rows
+    assert clean.reached and clean.samples == 539
+    assert clean.float_accuracy == pytest.approx(98.14, abs=0.2)
+    assert faulty.cosine_mean < clean.cosine_mean
+    page = bench.markdown(rows)
+    assert page.count("| digits CNN |") == 2 and "reached" in page
