@@ -128,7 +128,7 @@ def measure_fidelity(
     return Fidelity(
         samples=len(samples),
         input=sums.input.distortion,
-        layers={node.name: sums.layers[node.name].distortion for node in graph.nodes},
+        layers={name: found.distortion for name, found in sums.layers.items() if found.count},
         score_cosine=float(np.mean(cosines(*both))),
         same_class=float((classes[0] == classes[1]).mean()),
         float_accuracy=accuracy[0],

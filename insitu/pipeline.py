@@ -148,7 +148,7 @@ def compare(
     Args:
         model: from `load`, or the path that `load` takes.
         data: x[n, ...], channels first; ranges are found on it as `compile` does.
-        labels: y[n], where there are any.
+        labels: y[n], where there are any; y of floats are targets, which are not looked at.
         samples: compare at most so many of them, evenly spaced.
 
     Raises:
@@ -166,7 +166,8 @@ def compare(
     graph = simplify(model.graph)
     shape = graph.tensors[graph.inputs[0]].shape
     classes = graph.tensors[graph.outputs[0]].size
-    chosen = checked(given, model.input_shape, None if given.y is None else classes)
+    labelled = given.y is not None and given.y.dtype.kind in "iu"
+    chosen = checked(given, model.input_shape, classes if labelled else None)
     chosen = evenly_spaced(chosen, samples)
     ranges = calibrate(graph, channels_last(x, shape), quantization.calibration)
     return measure_fidelity(graph, ranges, chosen)

@@ -267,6 +267,8 @@ def test_python_says_the_same() -> None:
         model, data=x, quantization=QuantizationConfig(calibration="percentile"), samples=3
     )
     assert found.samples == 3 and found.quantized_accuracy is None
+    targets = pipeline.compare(DEMO_ONNX, data=x, labels=x, samples=3)
+    assert targets.float_accuracy is None
     labelled = pipeline.compare(DEMO_ONNX, data=x, labels=np.zeros(8, int), samples=3)
     assert labelled.quantized_accuracy is not None
     with pytest.raises(ConfigError, match="0 samples; 1 is the least"):
