@@ -72,6 +72,9 @@ CHARACTER_POINTS = 0.62 * LABEL_POINTS
 SHORTEST_LABEL = 10
 TENSORS_SHOWN = 14
 NAME_CHARACTERS = 30
+MOST_DECIBELS = 60.0
+"""What is beyond is rounding of floats, and would make all bars short."""
+
 WINDOW = 200
 """Steps that a point of the learning curve averages."""
 
@@ -284,6 +287,7 @@ def write_fidelity_plot(path: Path, fidelity: Fidelity) -> None:
         axes.plot(whole, places, "o", color="#2f5d8a", label="all up to it")
         axes.set_yticks(places, [short(name, NAME_CHARACTERS) for name in names])
         axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="signal to quantization noise, dB")
+        axes.set_xlim(right=min(axes.get_xlim()[1], MOST_DECIBELS))
         axes.set_title(f"scores: cosine similarity {fidelity.score_cosine:.4f}")
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
         _write(path, figure)
