@@ -148,7 +148,7 @@ def compare(
     Args:
         model: from `load`, or the path that `load` takes.
         data: x[n, ...], channels first; ranges are found on it as `compile` does.
-        labels: y[n], where there are any; y of floats are targets, which are not looked at.
+        labels: y[n], where there are any; targets of other losses are not looked at.
         samples: compare at most so many of them, evenly spaced.
 
     Raises:
@@ -163,11 +163,12 @@ def compare(
     quantization = quantization or QuantizationConfig()
     given = data if isinstance(data, Samples) else Samples(data, labels, "data")
     x = _calibration_samples(model, given, quantization)
-    graph = simplify(model.graph)
+    end = model.graph.producer(model.graph.outputs[0])
+    loss = (end.op.of_loss if end else "") or "cross_entropy"
+    graph = simplify(model.graph, loss)
     shape = graph.tensors[graph.inputs[0]].shape
-    classes = graph.tensors[graph.outputs[0]].size
-    labelled = given.y is not None and given.y.dtype.kind in "iu"
-    chosen = checked(given, model.input_shape, classes if labelled else None)
+    labelled = loss == "cross_entropy" and given.y is not None and given.y.dtype.kind in "iu"
+    chosen = checked(given, model.input_shape, label_type(graph, loss) if labelled else None)
     chosen = evenly_spaced(chosen, samples)
     ranges = calibrate(graph, channels_last(x, shape), quantization.calibration)
     return measure_fidelity(graph, ranges, chosen)
