@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from case_layers import FLATTEN, HEAD, RELU, Case, conv, linear, max_pool
+from case_layers import FLATTEN, HEAD, RELU, Case, Layer, conv, linear, max_pool
 from case_models import INPUT, float_graph, samples
 from cases import CASES
 from hypothesis import given
@@ -24,6 +24,7 @@ from insitu import cli, pipeline
 from insitu.config import QuantizationConfig
 from insitu.errors import ConfigError, DataError
 from insitu.fidelity import Fidelity, cosines, dequantize, measure_fidelity
+from insitu.frontends.model import Model
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph
 from insitu.quantize import calibrate
@@ -275,6 +276,14 @@ def test_python_says_the_same() -> None:
         pipeline.compare(model, data=x, samples=0)
     with pytest.raises(DataError, match="x\\[8, 8\\]"):
         pipeline.compare(model, data=x[:, 0, 0], samples=3)
+
+
+def test_networks_of_other_losses_are_compared_before_their_end() -> None:
+    case = Case((6,), (linear(5), RELU, linear(3), Layer("sigmoid")))
+    graph, x = float_graph(case), samples(case, 20)
+    found = pipeline.compare(Model("case", graph, (6,)), data=x, labels=np.ones((20, 3), int))
+    assert [*found.layers] == ["linear1", "linear3"]
+    assert found.score_cosine > 0.99 and found.float_accuracy is None
 
 
 # the measurement
