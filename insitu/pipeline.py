@@ -163,12 +163,12 @@ def compare(
     quantization = quantization or QuantizationConfig()
     given = data if isinstance(data, Samples) else Samples(data, labels, "data")
     x = _calibration_samples(model, given, quantization)
-    end = model.graph.producer(model.graph.outputs[0])
-    loss = (end.op.of_loss if end else "") or "cross_entropy"
-    graph = simplify(model.graph, loss)
+    graph = simplify(model.graph)
     shape = graph.tensors[graph.inputs[0]].shape
-    labelled = loss == "cross_entropy" and given.y is not None and given.y.dtype.kind in "iu"
-    chosen = checked(given, model.input_shape, label_type(graph, loss) if labelled else None)
+    labels_of = label_type(graph, "cross_entropy")
+    labelled = given.y is not None and given.y.dtype.kind in "iu" and given.y.ndim < 2
+    classifies = labelled and labels_of.outputs > 1
+    chosen = checked(given, model.input_shape, labels_of if classifies else None)
     chosen = evenly_spaced(chosen, samples)
     ranges = calibrate(graph, channels_last(x, shape), quantization.calibration)
     return measure_fidelity(graph, ranges, chosen)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from case_layers import FLATTEN, HEAD, RELU, Case, Layer, conv, linear, max_pool
+from case_layers import FLATTEN, HEAD, RELU, Case, conv, linear, max_pool
 from case_models import INPUT, float_graph, samples
 from cases import CASES
 from hypothesis import given
@@ -81,6 +81,15 @@ def test_the_figures_are_those_of_numpy_on_whole_arrays(case: str, method: str) 
         assert row.rms_lsb == pytest.approx(np.sqrt((want**2).mean()) / q.scale)
         nearest = np.round(want / q.scale) + q.zero_point
         assert row.clipped == pytest.approx(((nearest < -128) | (nearest > 127)).mean())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_op_can_be_compared(case: str) -> None:
+    graph, x = simplify(float_graph(CASES[case])), samples(CASES[case], 3)
+    found = measured(graph, x)
+    assert [*found.layers] == [node.name for node in graph.nodes]
+    assert all(0 <= row.clipped <= 1 for row in found.layers.values())
+    assert -1.001 <= found.score_cosine <= 1.001
 
 
 def test_a_layers_own_error_leaves_out_what_came_before() -> None:
@@ -278,10 +287,11 @@ def test_python_says_the_same() -> None:
         pipeline.compare(model, data=x[:, 0, 0], samples=3)
 
 
-def test_networks_of_other_losses_are_compared_before_their_end() -> None:
-    case = Case((6,), (linear(5), RELU, linear(3), Layer("sigmoid")))
+@pytest.mark.parametrize(("outputs", "labels"), [(3, np.ones((20, 3), int)), (1, np.ones(20, int))])
+def test_targets_of_other_losses_are_no_classes(outputs: int, labels: Array) -> None:
+    case = Case((6,), (linear(5), RELU, linear(outputs)))
     graph, x = float_graph(case), samples(case, 20)
-    found = pipeline.compare(Model("case", graph, (6,)), data=x, labels=np.ones((20, 3), int))
+    found = pipeline.compare(Model("case", graph, (6,)), data=x, labels=labels)
     assert [*found.layers] == ["linear1", "linear3"]
     assert found.score_cosine > 0.99 and found.float_accuracy is None
 
