@@ -4,7 +4,7 @@ from insitu.api import TrainableNetwork
 from insitu.boards import Board, find_board
 from insitu.config import QuantizationConfig, TrainingConfig
 from insitu.errors import InsituError
-from insitu.pipeline import compile, load  # noqa: A004
+from insitu.pipeline import compare, compile, load  # noqa: A004
 from insitu.twin import History, Twin
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "TrainableNetwork",
     "TrainingConfig",
     "Twin",
+    "compare",
     "compile",
     "find_board",
     "load",

@@ -5,27 +5,23 @@ Exit status 0 on success, 1 on a user's error (one line on stderr), 2 on wrong u
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from insitu import config, layers, pipeline
 from insitu.api import TrainableNetwork
 from insitu.boards import all_boards
-from insitu.errors import FitError, InsituError, ToolError
+from insitu.console import print_json, progress, stop
+from insitu.errors import ConfigError, FitError, InsituError, ToolError
 from insitu.network import check_replaceable
 from insitu.samples import Samples, checked, read_samples
-from insitu.twin import Progress as Tell
 
 INTERRUPTED = 130
 
@@ -43,6 +39,12 @@ Data = Annotated[Path, typer.Option("--data", metavar="DATA.npz", help="Arrays x
 Test = Annotated[
     Path | None, typer.Option(metavar="T.npz", help="Samples to score, else the data's own.")
 ]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        metavar="minmax|percentile[:P]|mse", help="Which values make a layer's range. [minmax]"
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Instead of the seed given to compile.")]
 
 
@@ -51,50 +53,22 @@ def main() -> None:
     try:
         app()
     except InsituError as error:
-        _stop(str(error))
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt, without a word
-            _stop("interrupted", INTERRUPTED)
+        stop(str(error))
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt, without a word
+            stop("interrupted", INTERRUPTED)
         raise
     except KeyboardInterrupt:
-        _stop("interrupted", INTERRUPTED)
+        stop("interrupted", INTERRUPTED)
     except BrokenPipeError:
         # whoever read our output has closed it; nothing is left to be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _stop(f"{where}{error.strerror or error}; is the disk full or the file being used?")
+        stop(f"{where}{error.strerror or error}; is the disk full or the file being used?")
     except MemoryError as error:
-        _stop(f"out of memory ({str(error) or 'no more to be had'}); take fewer samples or steps")
-
-
-def _stop(message: str, status: int = 1) -> NoReturn:
-    print(f"insitu: {message}", file=sys.stderr)
-    sys.exit(status)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, default=_plain))
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else str(value)
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Tell]:
-    """A progress bar on stderr; nothing where that is no terminal."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        stop(f"out of memory ({str(error) or 'no more to be had'}); take fewer samples or steps")
 
 
 def _samples(path: Path, network: TrainableNetwork) -> Samples:
@@ -113,7 +87,7 @@ def demo(
     console = Console(stderr=as_json)
     figures = run_demo(out, console=console)
     if as_json:
-        _print_json(figures)
+        print_json(figures)
     _require_equal(figures)
 
 
@@ -129,26 +103,37 @@ def _require_equal(figures: Mapping[str, Any]) -> None:
 @app.command()
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DATA.npz", help="Say what 8 bits change on x [and y]."),
+    ] = None,
+    calibration: Calibration = None,
+    samples: Annotated[int, typer.Option(min=1, help="Compare at most so many.")] = 64,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw what --data shows.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Layers, shapes, parameters, MACs; what is not supported, all at once."""
-    from insitu.report import text
+    """Layers, shapes, parameters, MACs; what is not supported; what quantization alone changes."""
+    from insitu.report import figures, plots, text
 
+    if data is None and plot is not None:
+        raise ConfigError(f"{plot}: there is nothing to draw without --data DATA.npz; give both")
     network = pipeline.load(model)
     rows = layers.list_layers(network.graph)
-    if not as_json:
-        text.print_inspect(Console(), network, rows)
+    fidelity = None
+    if data is not None:
+        _, quantization = _configs(None, {"calibration": calibration})
+        given = read_samples(data, labels=False)
+        fidelity = pipeline.compare(network, data=given, quantization=quantization, samples=samples)
+    if fidelity is not None and plot is not None:
+        plots.write_fidelity_plot(plot, fidelity)
+    if as_json:
+        print_json(figures.inspect_figures(network, rows, fidelity))
         return
-    _print_json(
-        {
-            "name": network.name,
-            "input_shape": network.input_shape,
-            "layers": [asdict(row) for row in rows],
-            "parameters": sum(row.parameters for row in rows),
-            "macs": sum(row.macs for row in rows),
-            "unsupported": [asdict(node) for node in network.unsupported],
-        }
-    )
+    text.print_inspect(Console(), network, rows)
+    if fidelity is not None:
+        text.print_fidelity(Console(), fidelity)
 
 
 @app.command(name="compile")
@@ -185,6 +170,7 @@ def compile_(
             "ROWS: a fraction, or FIRST-END. [full]",
         ),
     ] = None,
+    calibration: Calibration = None,
     classes: Annotated[
         int | None,
         typer.Option(metavar="N", help="A fresh last layer for N classes. [as it is]"),
@@ -218,12 +204,12 @@ def compile_(
     """Quantize, differentiate, plan memory, generate C, measure on the emulated board."""
     from insitu.report import text
 
-    options = {} if config_file is None else config.read_toml(config_file)
     given = {
         "layers": train,
         "loss": loss,
         "precision": precision,
         "update": update,
+        "calibration": calibration,
         "classes": classes,
         "skip": skip,
         "batch": batch,
@@ -236,25 +222,34 @@ def compile_(
         "schedule": schedule,
         "seed": seed,
     }
-    options |= {key: value for key, value in given.items() if value is not None}
-    training = config.TrainingConfig(**options)
+    training, quantization = _configs(config_file, given)
     check_replaceable(out)
     try:
         network = pipeline.compile(
             pipeline.load(model),
             calibration=read_samples(data, labels=False),
             training=training,
+            quantization=quantization,
             board=board,
             name=name,
         ).save(out)
     except FitError as error:
         if as_json and error.figures:
-            _print_json({**error.figures, "fits": False})
+            print_json({**error.figures, "fits": False})
         raise
     if as_json:
-        _print_json(network.figures)
+        print_json(network.figures)
     else:
         text.print_compile(Console(), network)
+
+
+def _configs(
+    path: Path | None, given: Mapping[str, Any]
+) -> tuple[config.TrainingConfig, config.QuantizationConfig]:
+    """From a file, and from the command line, which holds where both say something."""
+    options = {} if path is None else config.read_toml(path)
+    options |= {key: value for key, value in given.items() if value is not None}
+    return config.from_options(options)
 
 
 @app.command()
@@ -273,7 +268,7 @@ def twin(
     network = _with_training(TrainableNetwork.load(folder), lr=lr, seed=seed)
     samples = _samples(data, network)
     scored = samples if test is None else _samples(test, network)
-    with _progress("training") as tell:
+    with progress("training") as tell:
         model = network.twin()
         before = model.judge(scored.x, scored.y)
         history = model.fit(samples.x, samples.labels, epochs=epochs, progress=tell)
@@ -288,7 +283,7 @@ def twin(
         "weights_sha256": model.sha256,
     }
     if as_json:
-        _print_json(figures)
+        print_json(figures)
     else:
         text.print_twin(Console(), figures, history)
 
@@ -317,7 +312,7 @@ def run(
     network = _with_training(TrainableNetwork.load(folder), lr=lr, seed=seed)
     samples = _samples(data, network)
     judge = None if test is None else _samples(test, network)
-    with _progress("emulating") as tell:
+    with progress("emulating") as tell:
         result = network.run(
             samples.x,
             samples.labels,
@@ -327,7 +322,7 @@ def run(
             progress=tell,
         )
     if as_json:
-        _print_json(result.figures)
+        print_json(result.figures)
     else:
         text.print_run(Console(), result.figures, board=result.board)
     _require_equal(result.figures)
@@ -349,7 +344,7 @@ def report(
     if html is not None:
         write_html(html, network)
     if as_json:
-        _print_json(figures.report_figures(network))
+        print_json(figures.report_figures(network))
     elif html is None:
         text.print_report(Console(), network)
     else:
@@ -366,7 +361,7 @@ def export(
     """A library for the user's own build."""
     written = TrainableNetwork.load(folder).export(out, format=format_)
     if as_json:
-        _print_json({"format": format_, "files": [str(path.relative_to(out)) for path in written]})
+        print_json({"format": format_, "files": [str(path.relative_to(out)) for path in written]})
     else:
         print(f"wrote {len(written)} files to {out}")
 
@@ -381,7 +376,7 @@ def boards(as_json: Json = False) -> None:
         text.print_boards(Console(), known.values())
         return
     totals = ("flash_bytes", "ram_bytes")
-    _print_json(
+    print_json(
         [{**asdict(b), **{total: getattr(b, total) for total in totals}} for b in known.values()]
     )
 
@@ -394,7 +389,7 @@ def doctor(as_json: Json = False) -> None:
 
     findings = survey()
     if as_json:
-        _print_json([asdict(finding) for finding in findings])
+        print_json([asdict(finding) for finding in findings])
     else:
         text.print_doctor(Console(), findings)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ PRECISIONS = ("uint8", "mixed", "float32")
 PRESETS = ("default", "paper")
 LOSSES = ("cross_entropy", "mse", "bce")
 UPDATES = ("full", "bias", "dynamic:MIN:MAX", "sampled:MIN:MAX", "static:LAYER=ROWS,...")
+CALIBRATIONS = ("minmax", "percentile[:P]", "mse")
+USUAL_PERCENTILE = 99.99
 BATCHES = {"default": 1, "paper": 48}
 """Samples an update where the user does not say."""
 
@@ -200,17 +203,55 @@ class QuantizationConfig:
     """How ranges are found.
 
     Attributes:
+        calibration: of the values that an activation takes, which make its range. "minmax": all.
+            "percentile:P": P per cent of them; half of the others lie below, half above (0 < P <=
+            100; "percentile" alone is 99.99). "mse": those that leave the least mean squared
+            error of quantization.
         calibration_samples: at most so many samples, evenly spaced in the data, are run through
             the float network to find the range of every activation.
     """
 
+    calibration: str = "minmax"
     calibration_samples: int = 1024
 
     def __post_init__(self) -> None:
+        parse_calibration(self.calibration)
         if self.calibration_samples < 1:
             raise ConfigError(
                 f"calibration_samples {self.calibration_samples} is below 1; 1024 is usual"
             )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A choice of `QuantizationConfig.calibration`: "minmax", "percentile" or "mse"."""
+
+    kind: str
+    percentile: float = 100.0
+
+
+def parse_calibration(text: str) -> Calibration:
+    """The choice of `--calibration`.
+
+    Raises:
+        ConfigError: it is none of the forms.
+    """
+    kind, colon, rest = text.partition(":")
+    if text in ("minmax", "mse"):
+        return Calibration(text)
+    if kind != "percentile":
+        raise ConfigError(
+            f'calibration "{text}" is not available; choose from: {", ".join(CALIBRATIONS)}'
+        )
+    try:
+        percentile = float(rest) if colon else USUAL_PERCENTILE
+    except ValueError:
+        percentile = math.nan
+    if not 0 < percentile <= 100:
+        raise ConfigError(
+            f'calibration "{text}": "{rest}" should be a number in (0, 100]; 99.99 is usual'
+        )
+    return Calibration(kind, percentile)
 
 
 def _known(option: str, value: str, values: tuple[str, ...]) -> None:
@@ -223,8 +264,22 @@ def _within(option: str, value: float, holds: bool, interval: str) -> None:
         raise ConfigError(f"{option} {value} is outside {interval}")
 
 
+def from_options(options: Mapping[str, Any]) -> tuple[TrainingConfig, QuantizationConfig]:
+    """The configs with these options, whichever each belongs to.
+
+    Raises:
+        ConfigError: a choice that makes no sense.
+    """
+    own = {f.name for f in fields(QuantizationConfig)}
+    training = {key: value for key, value in options.items() if key not in own}
+    ranges = {key: value for key, value in options.items() if key in own}
+    return TrainingConfig(**training), QuantizationConfig(**ranges)
+
+
 def read_toml(path: Path) -> dict[str, Any]:
-    """The options of a TOML file: keys of `TrainingConfig`, at top level or under [training].
+    """The options in a TOML file: keys of `TrainingConfig` and of `QuantizationConfig`.
+
+    They stand at top level or under [training] and [quantization].
 
     Raises:
         ConfigError: unreadable, or a key we do not know.
@@ -233,13 +288,17 @@ def read_toml(path: Path) -> dict[str, Any]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}; give a TOML file such as: lr = 0.01") from None
-    training = table.pop("training", {})
-    if not isinstance(training, dict):
-        raise ConfigError(
-            f"{path}: training = {training!r} should be a table; write [training], then lr = 0.01"
-        )
-    options = {**table, **training}
-    types = {f.name: str(f.type).removesuffix(" | None") for f in fields(TrainingConfig)}
+    sections = {"training": "lr = 0.01", "quantization": 'calibration = "mse"'}
+    options = {key: value for key, value in table.items() if key not in sections}
+    for section, example in sections.items():
+        part = table.get(section, {})
+        if not isinstance(part, dict):
+            raise ConfigError(
+                f"{path}: {section} = {part!r} should be a table; write [{section}], then {example}"
+            )
+        options |= part
+    known = (*fields(TrainingConfig), *fields(QuantizationConfig))
+    types = {f.name: str(f.type).removesuffix(" | None") for f in known}
     for key, value in options.items():
         if key not in types:
             raise ConfigError(f'{path}: unknown key "{key}"; known: {", ".join(types)}')

@@ -16,6 +16,7 @@ from insitu.boards import Board, find_board
 from insitu.config import QuantizationConfig, TrainingConfig
 from insitu.differentiate import differentiate
 from insitu.errors import ConfigError, DataError, ModelError
+from insitu.fidelity import Fidelity, measure_fidelity
 from insitu.frontends import onnx
 from insitu.frontends.model import Model
 from insitu.generate import check_name, generate
@@ -98,14 +99,15 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     target = board if isinstance(board, Board) else find_board(board)
     check_name(name)
     _check_supported(model)
+    quantization = quantization or QuantizationConfig()
     given = _as_samples(calibration, targets)
-    x = _calibration_samples(model, given, quantization or QuantizationConfig())
+    x = _calibration_samples(model, given, quantization)
 
     kept = select_kept(model.graph, training.layers)
     graph = _with_end(simplify(model.graph, training.loss, keep=kept), training)
     trained = _layers_that_learn(graph, training)
     shape = graph.tensors[graph.inputs[0]].shape
-    ranges = calibrate(graph, channels_last(x, shape))
+    ranges = calibrate(graph, channels_last(x, shape), quantization.calibration)
     scheme = _with_error_unit(training, given, graph, ranges)
     integers = quantize_graph(graph, ranges, trained, scheme)
     step = differentiate(integers, scheme, rate=training.lr, seed=training.seed)
@@ -131,6 +133,45 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     sample = quantize_samples(x[:1], shape, network.input_qparams)[0]
     measurement = measure_network(network, sample, tools=tools or Tools())
     return replace(network, measurement=measurement)
+
+
+def compare(
+    model: Model | str | Path,
+    *,
+    data: Array | Samples,
+    labels: Array | None = None,
+    quantization: QuantizationConfig | None = None,
+    samples: int = 64,
+) -> Fidelity:
+    """What quantization alone changes, layer by layer; nothing is trained.
+
+    Args:
+        model: from `load`, or the path that `load` takes.
+        data: x[n, ...], channels first; ranges are found on it as `compile` does.
+        labels: y[n], where there are any; targets of other losses are not looked at.
+        samples: compare at most so many of them, evenly spaced.
+
+    Raises:
+        ModelError: the network holds what is not supported.
+        DataError: the data does not suit it.
+        ConfigError: samples is below 1.
+    """
+    if samples < 1:
+        raise ConfigError(f"{samples} samples; 1 is the least, 64 is usual")
+    model = model if isinstance(model, Model) else load(model)
+    _check_supported(model)
+    quantization = quantization or QuantizationConfig()
+    given = data if isinstance(data, Samples) else Samples(data, labels, "data")
+    x = _calibration_samples(model, given, quantization)
+    graph = simplify(model.graph)
+    shape = graph.tensors[graph.inputs[0]].shape
+    labels_of = label_type(graph, "cross_entropy")
+    labelled = given.y is not None and given.y.dtype.kind in "iu" and given.y.ndim < 2
+    classifies = labelled and labels_of.outputs > 1
+    chosen = checked(given, model.input_shape, labels_of if classifies else None)
+    chosen = evenly_spaced(chosen, samples)
+    ranges = calibrate(graph, channels_last(x, shape), quantization.calibration)
+    return measure_fidelity(graph, ranges, chosen)
 
 
 def _layers_that_learn(graph: Graph, training: TrainingConfig) -> frozenset[str]:

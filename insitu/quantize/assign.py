@@ -35,6 +35,16 @@ def quantize_graph(
         ModelError: an op has no integer form.
         ConfigError: the precision does not suit the layers that are trained.
     """
+    return quantize_with_names(graph, ranges, trained, scheme)[0]
+
+
+def quantize_with_names(
+    graph: Graph,
+    ranges: Mapping[str, tuple[float, float]],
+    trained: Set[str],
+    scheme: Scheme | None = None,
+) -> tuple[Graph, dict[str, str]]:
+    """`quantize_graph`, and the name of what stands for each float activation that it has."""
     border = first_float(graph, trained, "uint8" if scheme is None else scheme.precision)
     quantizer = Quantizer(graph, ranges, trained, floats=border == 0)
     own = paper.QUANTIZE if scheme is not None and scheme.preset == "paper" else {}
@@ -49,7 +59,8 @@ def quantize_graph(
             rule(quantizer, node)
         else:
             quantizer.keep(node)
-    return quantizer.finish()
+    integers = quantizer.finish()
+    return integers, {**quantizer.names, graph.outputs[0]: integers.outputs[0]}
 
 
 def first_float(graph: Graph, trained: Set[str], precision: str) -> int:
@@ -99,6 +110,11 @@ class Quantizer:
     def quantized(self, tensor: str) -> str:
         """The integer graph's name for a float tensor."""
         return self._names[tensor]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The integer graph's name for every float tensor so far."""
+        return dict(self._names)
 
     def set(self, tensor: str, name: str) -> None:
         """Say what stands for a float tensor in the integer graph."""

@@ -6,12 +6,16 @@ a memory to what the linker and the painted stack say; nothing is counted twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 from insitu.board_run import step_figures
 from insitu.boards import Board
+from insitu.fidelity import Distortion, Fidelity
+from insitu.frontends.model import Model
 from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
+from insitu.layers import Layer
 from insitu.measure import millijoules, milliseconds
 from insitu.network import Network
 
@@ -26,6 +30,31 @@ SHARED = "(all layers)"
 """Stands for a layer where a tensor serves the whole model: learning rate, generator."""
 
 SCRATCH = "!scratch"
+
+
+def inspect_figures(
+    model: Model, layers: Sequence[Layer], fidelity: Fidelity | None = None
+) -> dict[str, Any]:
+    """What `insitu inspect --json` says; with a comparison every layer has its figures.
+
+    They are null where the layer was folded into another.
+    """
+    figures: dict[str, Any] = {
+        "name": model.name,
+        "input_shape": model.input_shape,
+        "layers": [asdict(layer) for layer in layers],
+        "parameters": sum(layer.parameters for layer in layers),
+        "macs": sum(layer.macs for layer in layers),
+        "unsupported": [asdict(node) for node in model.unsupported],
+    }
+    if fidelity is None:
+        return figures
+    nothing = dict.fromkeys(field.name for field in fields(Distortion))
+    for row in figures["layers"]:
+        found = fidelity.layers.get(row["name"])
+        row.update(nothing if found is None else asdict(found))
+    whole = {k: v for k, v in asdict(fidelity).items() if k != "layers"}
+    return {**figures, "fidelity": whole | {"worst": fidelity.worst, "advice": fidelity.advice}}
 
 
 def layer_rows(network: Network) -> list[dict[str, Any]]:

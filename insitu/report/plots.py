@@ -10,16 +10,20 @@ import io
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from insitu.errors import OutputError
+from insitu.fidelity import Fidelity
 from insitu.graph.model import Array, Phase
 from insitu.network import Network
 from insitu.report.adaptation import Adaptation
@@ -68,6 +72,9 @@ CHARACTER_POINTS = 0.62 * LABEL_POINTS
 SHORTEST_LABEL = 10
 TENSORS_SHOWN = 14
 NAME_CHARACTERS = 30
+MOST_DECIBELS = 60.0
+"""What is beyond is rounding of floats, and would make all bars short."""
+
 WINDOW = 200
 """Steps that a point of the learning curve averages."""
 
@@ -260,6 +267,44 @@ def epochs_plot(loss: Sequence[float], accuracies: Mapping[str, Sequence[float]]
         for axes in panels:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return _svg(figure, "epochs")
+
+
+def write_fidelity_plot(path: Path, fidelity: Fidelity) -> None:
+    """The error of quantization by layer as a picture of the type that the path's ending says.
+
+    Raises:
+        OutputError: the ending is of no type that can be drawn, or the file cannot be written.
+    """
+    names = [name for name, row in fidelity.layers.items() if row.sqnr_db is not None]
+    rows = [fidelity.layers[name] for name in names]
+    own, whole = np.asarray([[r.own_sqnr_db, r.sqnr_db] for r in rows], float).reshape(-1, 2).T
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure(WIDTH_INCHES, max(2.4, 0.24 * len(rows) + 1.3))
+        places = np.arange(len(rows))
+        axes.barh(places, own, color="#c9d7e8", label="what the layer itself adds")
+        if fidelity.worst in names:
+            axes.patches[names.index(fidelity.worst)].set_facecolor("#e15759")
+        axes.plot(whole, places, "o", color="#2f5d8a", label="all up to it")
+        axes.set_yticks(places, [short(name, NAME_CHARACTERS) for name in names])
+        axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="signal to quantization noise, dB")
+        axes.set_xlim(right=min(axes.get_xlim()[1], MOST_DECIBELS))
+        axes.set_title(f"scores: cosine similarity {fidelity.score_cosine:.4f}")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        _write(path, figure)
+
+
+def _write(path: Path, figure: Figure) -> None:
+    """All of the picture or nothing."""
+    known = sorted(FigureCanvasAgg.get_supported_filetypes())
+    ending = path.suffix.removeprefix(".").lower()
+    if ending not in known:
+        raise OutputError(f'{path}: "{ending}" is no type of picture; end the name in .png or .svg')
+    drawn = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(drawn, format=ending, dpi=150)
+    try:
+        path.write_bytes(drawn.getvalue())
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}; name another file") from None
 
 
 def _layer_colours(network: Network) -> dict[str, Any]:

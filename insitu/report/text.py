@@ -16,6 +16,7 @@ from rich.text import Text
 
 from insitu.board_run import step_figures
 from insitu.boards import Board, all_boards
+from insitu.fidelity import Fidelity
 from insitu.frontends.model import Model
 from insitu.layers import Layer
 from insitu.measure import accuracy
@@ -59,6 +60,31 @@ def print_inspect(console: Console, model: Model, layers: Sequence[Layer]) -> No
     _say(console, f"{count} unsupported node{'s' * (count > 1)}:", "bold red")
     for node in model.unsupported:
         _say(console, f'  {node.op} "{node.name}": {node.reason}; {node.advice}')
+
+
+def print_fidelity(console: Console, fidelity: Fidelity) -> None:
+    """What quantization alone changes: every layer, then the scores; advice for the worst layer."""
+    _heading(console, f"What 8 bits change, on {fidelity.samples:,} samples")
+    table = _table("layer", ">SQNR dB", ">own dB", ">max LSB", ">clipped", ">cosine", "")
+    for name, row in {"(input)": fidelity.input, **fidelity.layers}.items():
+        cells = (_number(row.sqnr_db, 1), _number(row.own_sqnr_db, 1))
+        error, cosine = _number(row.max_error_lsb, 1), _number(row.cosine, 5)
+        mark = "worst" if name == fidelity.worst else ""
+        _add(table, name, *cells, error, f"{row.clipped:.3%}", cosine, mark)
+    _show(console, table)
+    if fidelity.worst is not None:
+        _say(console, f"{fidelity.worst}: {fidelity.advice}")
+    facts = _facts()
+    _fact(facts, "scores", f"cosine similarity {fidelity.score_cosine:.5f}")
+    _fact(facts, "class", f"the same in {percent(fidelity.same_class)} of the samples")
+    if fidelity.float_accuracy is not None and fidelity.quantized_accuracy is not None:
+        both = f"{percent(fidelity.float_accuracy)} float, {percent(fidelity.quantized_accuracy)}"
+        _fact(facts, "accuracy", f"{both} quantized")
+    _show(console, facts)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def print_compile(console: Console, network: Network) -> None:

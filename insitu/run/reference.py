@@ -34,8 +34,11 @@ class Reference:
 
     def predict(self, x: Array) -> Array:
         """x in the graph's own layout and type -> scores[classes] float32."""
-        values = self._execute({self.graph.inputs[0]: x}, lambda node: node.phase is Phase.FORWARD)
-        return values[self.graph.outputs[0]]
+        return self.forward(x)[self.graph.outputs[0]]
+
+    def forward(self, x: Array) -> dict[str, Array]:
+        """x in the graph's own layout and type -> every tensor's value, in its own type."""
+        return self._execute({self.graph.inputs[0]: x}, lambda node: node.phase is Phase.FORWARD)
 
     def train_step(self, x: Array, label: int | Array, rate: float) -> float:
         """One training step; returns the loss before it.
