@@ -41,6 +41,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="What insitu compile wrote.")]
 Data = Annotated[Path, typer.Option("--data", metavar="DATA.npz", help="Arrays x and y.")]
 Seed = Annotated[int | None, typer.Option(help="Instead of the seed given to compile.")]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", metavar="NAME", help="Which of several outputs carries the loss."),
+]
 
 
 def main() -> None:
@@ -126,12 +130,13 @@ def _require_equal(figures: Mapping[str, Any]) -> None:
 @app.command()
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Layers, shapes, parameters, MACs; what is not supported, all at once."""
     from insitu.report import text
 
-    network = pipeline.load(model)
+    network = pipeline.load(model, output=output)
     rows = layers.list_layers(network.graph)
     if not as_json:
         text.print_inspect(Console(), network, rows)
@@ -153,6 +158,7 @@ def compile_(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
     data: Annotated[Path, typer.Option("--data", metavar="DATA.npz", help="Array x.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the result goes.")],
+    output: Output = None,
     board: Annotated[str, typer.Option(help="Name, or a TOML file.")] = "nrf52840",
     config_file: Annotated[
         Path | None, typer.Option("--config", metavar="FILE.toml", help="Options as a file.")
@@ -238,7 +244,7 @@ def compile_(
     check_replaceable(out)
     try:
         network = pipeline.compile(
-            pipeline.load(model),
+            pipeline.load(model, output=output),
             calibration=read_samples(data, labels=False),
             training=training,
             board=board,
