@@ -149,6 +149,7 @@ def inspect(
             "parameters": sum(row.parameters for row in rows),
             "macs": sum(row.macs for row in rows),
             "unsupported": [asdict(node) for node in network.unsupported],
+            "notes": network.notes,
         }
     )
 
