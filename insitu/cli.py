@@ -41,10 +41,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="What insitu compile wrote.")]
 Data = Annotated[Path, typer.Option("--data", metavar="DATA.npz", help="Arrays x and y.")]
 Seed = Annotated[int | None, typer.Option(help="Instead of the seed given to compile.")]
-Output = Annotated[
-    str | None,
-    typer.Option("--output", metavar="NAME", help="Which of several outputs carries the loss."),
-]
+Output = Annotated[str | None, typer.Option(metavar="NAME", help="That carries the loss.")]
 
 
 def main() -> None:
