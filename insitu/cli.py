@@ -21,6 +21,7 @@ from insitu.boards import all_boards
 from insitu.console import print_json, progress, stop
 from insitu.errors import ConfigError, FitError, InsituError, ToolError
 from insitu.network import check_replaceable
+from insitu.options import Calibration, Data, Folder, Json, Output, Seed, Test
 from insitu.samples import Samples, checked, read_samples
 
 INTERRUPTED = 130
@@ -32,20 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="What insitu compile wrote.")]
-Data = Annotated[Path, typer.Option("--data", metavar="DATA.npz", help="Arrays x and y.")]
-Test = Annotated[
-    Path | None, typer.Option(metavar="T.npz", help="Samples to score, else the data's own.")
-]
-Calibration = Annotated[
-    str | None,
-    typer.Option(
-        metavar="minmax|percentile[:P]|mse", help="Which values make a layer's range. [minmax]"
-    ),
-]
-Seed = Annotated[int | None, typer.Option(help="Instead of the seed given to compile.")]
 
 
 def main() -> None:
@@ -105,13 +92,14 @@ def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DATA.npz", help="Say what 8 bits change on x [and y]."),
+        typer.Option("--data", metavar="DATA.npz", help="Say what 8 bits change on x (and y)."),
     ] = None,
     calibration: Calibration = None,
     samples: Annotated[int, typer.Option(min=1, help="Compare at most so many.")] = 64,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw what --data shows.")
     ] = None,
+    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Layers, shapes, parameters, MACs; what is not supported; what quantization alone changes."""
@@ -119,7 +107,7 @@ def inspect(
 
     if data is None and plot is not None:
         raise ConfigError(f"{plot}: there is nothing to draw without --data DATA.npz; give both")
-    network = pipeline.load(model)
+    network = pipeline.load(model, output=output)
     rows = layers.list_layers(network.graph)
     fidelity = None
     if data is not None:
@@ -141,6 +129,7 @@ def compile_(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
     data: Annotated[Path, typer.Option("--data", metavar="DATA.npz", help="Array x.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the result goes.")],
+    output: Output = None,
     board: Annotated[str, typer.Option(help="Name, or a TOML file.")] = "nrf52840",
     config_file: Annotated[
         Path | None, typer.Option("--config", metavar="FILE.toml", help="Options as a file.")
@@ -226,7 +215,7 @@ def compile_(
     check_replaceable(out)
     try:
         network = pipeline.compile(
-            pipeline.load(model),
+            pipeline.load(model, output=output),
             calibration=read_samples(data, labels=False),
             training=training,
             quantization=quantization,
@@ -300,7 +289,7 @@ def run(
     test: Test = None,
     board: Annotated[str | None, typer.Option(help="Instead of the one of compile.")] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps. [one pass over the data]")
+        int | None, typer.Option(min=1, help="Training steps. (one pass over the data)")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Instead of the rate given to compile.")] = None,
     seed: Seed = None,

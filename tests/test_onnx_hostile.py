@@ -144,7 +144,7 @@ HOSTILE: dict[str, tuple[onnx.ModelProto, str]] = {
         changed(
             lambda p: p.graph.output.add().CopyFrom(helper.make_tensor_value_info("a", 1, [1, 3]))
         ),
-        "has 2 outputs (y, a), 1 belongs",
+        "has 2 outputs (y[?], a[1, 3]), 1 carries the loss; say which: --output y",
     ),
     "constant-output": (
         model([1, 2], [node("Identity", "w")], {"w": normal(2)}),
@@ -170,7 +170,11 @@ HOSTILE: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "huge-output": (
         layer("Conv", [1, 1, 1], {"w": normal(1, 1, 1, 1)}, pads=[2**14] * 4),
-        f"at most {2**27} can be read",
+        f"hold {(2**15 + 1) ** 2} numbers together; at most {2**25} can be read",
+    ),
+    "huge-windows": (
+        layer("MaxPool", [3, 64, 64], {}, kernel_shape=[60, 60], pads=[59] * 4),
+        f"hold {3 * 123**2 * 60**2} numbers together",
     ),
     "huge-padding": (
         layer("Conv", [1, 9, 9], {"w": normal(1, 1, 3, 3)}, pads=[2**40] * 4),

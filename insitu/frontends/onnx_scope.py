@@ -20,12 +20,11 @@ from onnx import helper
 from insitu.errors import ModelError
 from insitu.frontends.model import Unsupported
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array
+from insitu.graph.model import Array, Node, QParams
 from insitu.ops import OPS
 
 LARGEST_TENSOR = 2**27  # elements; half a gigabyte in float, far beyond any microcontroller
 LARGEST_ATTRIBUTE = 2**15  # for kernels, strides and padding
-ADVICE = "replace it, or cut the network before it and export again"
 
 Shape = tuple[int, ...]
 
@@ -33,8 +32,8 @@ Shape = tuple[int, ...]
 class NotSupportedError(Exception):
     """Raised by an importer, caught by the walk: the node becomes `opaque` and is listed."""
 
-    def __init__(self, reason: str, advice: str = ADVICE) -> None:
-        """Keep both halves apart."""
+    def __init__(self, reason: str, advice: str = "") -> None:
+        """Keep both halves apart; without an advice of its own the operator's is given."""
         super().__init__(reason)
         self.reason = reason
         self.advice = advice
@@ -52,6 +51,20 @@ class Value:
     tensor: str
     shape: Shape | None
     layout: str = ""
+
+
+@dataclass(frozen=True)
+class QuantizedData:
+    """What a DequantizeLinear says of a constant that it made.
+
+    Attributes:
+        dtype: of the integers, as numpy calls it.
+        scale, zero: one number, or one a slice along some axis.
+    """
+
+    dtype: str
+    scale: Array
+    zero: Array
 
 
 @dataclass(frozen=True)
@@ -144,9 +157,12 @@ class Scope:
         self.constants: dict[str, Array] = {}
         self.values: dict[str, Value] = {}
         self.layers: set[str] = set()  # outputs of convolutions and linear layers
+        self.quantized: dict[str, QuantizedData] = {}  # constants behind a DequantizeLinear
+        self.integers: dict[str, QParams] = {}  # outputs of QuantizeLinear
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         self.outputs: frozenset[str] = frozenset()
         self.unsupported: list[Unsupported] = []
+        self.notes: list[str] = []
 
     def value(self, op: Operation, index: int = 0) -> tuple[Value, Shape]:
         """The activation that `op` reads there, and its known shape."""
@@ -245,16 +261,21 @@ class Scope:
         if OPS[kind].weights:
             self.layers.add(op.outputs[0])
 
-    def weight(self, op: Operation, letter: str, data: Array) -> str:
-        """Add a constant named after `op`."""
+    def weight(self, op: Operation, letter: str, data: Array, *, scale: Array | None = None) -> str:
+        """Add a constant named after `op`; scale[row], where the file says it."""
         data = np.ascontiguousarray(data, dtype=np.float32)
-        return self.builder.constant(f"{op.name}.{letter}", data)
+        q = None if scale is None else QParams(scale=scale)
+        return self.builder.constant(f"{op.name}.{letter}", data, qparams=q)
 
     def bind(self, op: Operation, index: int, value: Value) -> None:
         """Say what output `index` of `op` is."""
         if value.shape is not None:
             check_shape(value.shape, f'{op.op} "{op.name}": its output')
         self.values[op.outputs[index]] = value
+
+    def writer(self, tensor: str) -> Node | None:
+        """The node that makes a tensor of our graph."""
+        return next((node for node in self.builder.nodes if tensor in node.outputs), None)
 
     def reshaped(self, op: Operation, shape: Shape) -> None:
         """The first input of `op` with another shape."""
