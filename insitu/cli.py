@@ -31,6 +31,7 @@ app = typer.Typer(
     help="Train a neural network in place, fully quantized, on a Cortex-M microcontroller.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # in "rich" a [default] would be taken for a style
     add_completion=False,
 )
 
@@ -92,7 +93,7 @@ def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DATA.npz", help="Say what 8 bits change on x (and y)."),
+        typer.Option("--data", metavar="DATA.npz", help="Say what 8 bits change on x [and y]."),
     ] = None,
     calibration: Calibration = None,
     samples: Annotated[int, typer.Option(min=1, help="Compare at most so many.")] = 64,
@@ -289,7 +290,7 @@ def run(
     test: Test = None,
     board: Annotated[str | None, typer.Option(help="Instead of the one of compile.")] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps. (one pass over the data)")
+        int | None, typer.Option(min=1, help="Training steps. [one pass over the data]")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Instead of the rate given to compile.")] = None,
     seed: Seed = None,

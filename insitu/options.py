@@ -16,7 +16,7 @@ Test = Annotated[
 Calibration = Annotated[
     str | None,
     typer.Option(
-        metavar="minmax|percentile[:P]|mse", help="Which values make a layer's range. (minmax)"
+        metavar="minmax|percentile[:P]|mse", help="Which values make a layer's range. [minmax]"
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Instead of the seed given to compile.")]
