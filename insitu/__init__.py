@@ -4,7 +4,7 @@ from insitu.api import TrainableNetwork
 from insitu.boards import Board, find_board
 from insitu.config import QuantizationConfig, TrainingConfig
 from insitu.errors import InsituError
-from insitu.pipeline import compare, compile, load  # noqa: A004
+from insitu.pipeline import compare, compile, from_torch, load  # noqa: A004
 from insitu.twin import History, Twin
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "compare",
     "compile",
     "find_board",
+    "from_torch",
     "load",
 ]
 __version__ = "0.1.0"

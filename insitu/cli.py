@@ -46,6 +46,10 @@ Calibration = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Instead of the seed given to compile.")]
+Output = Annotated[
+    str | None,
+    typer.Option("--output", metavar="NAME", help="Which of several outputs carries the loss."),
+]
 
 
 def main() -> None:
@@ -103,6 +107,7 @@ def _require_equal(figures: Mapping[str, Any]) -> None:
 @app.command()
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
+    output: Output = None,
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DATA.npz", help="Say what 8 bits change on x [and y]."),
@@ -119,7 +124,7 @@ def inspect(
 
     if data is None and plot is not None:
         raise ConfigError(f"{plot}: there is nothing to draw without --data DATA.npz; give both")
-    network = pipeline.load(model)
+    network = pipeline.load(model, output=output)
     rows = layers.list_layers(network.graph)
     fidelity = None
     if data is not None:
@@ -141,6 +146,7 @@ def compile_(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
     data: Annotated[Path, typer.Option("--data", metavar="DATA.npz", help="Array x.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the result goes.")],
+    output: Output = None,
     board: Annotated[str, typer.Option(help="Name, or a TOML file.")] = "nrf52840",
     config_file: Annotated[
         Path | None, typer.Option("--config", metavar="FILE.toml", help="Options as a file.")
@@ -226,7 +232,7 @@ def compile_(
     check_replaceable(out)
     try:
         network = pipeline.compile(
-            pipeline.load(model),
+            pipeline.load(model, output=output),
             calibration=read_samples(data, labels=False),
             training=training,
             quantization=quantization,

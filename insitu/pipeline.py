@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from insitu.api import TrainableNetwork
 from insitu.artifacts import Measurement
@@ -17,7 +18,7 @@ from insitu.config import QuantizationConfig, TrainingConfig
 from insitu.differentiate import differentiate
 from insitu.errors import ConfigError, DataError, ModelError
 from insitu.fidelity import Fidelity, measure_fidelity
-from insitu.frontends import onnx
+from insitu.frontends import onnx, torch
 from insitu.frontends.model import Model
 from insitu.generate import check_name, generate
 from insitu.graph.model import Array, Graph
@@ -55,16 +56,32 @@ SMALLEST_UNIT, LARGEST_UNIT = 1e-20, 1e20
 """Of errors: beyond them, products of scales would leave the float32 numbers."""
 
 
-def load(path: str | Path) -> Model:
+def load(path: str | Path, *, output: str | None = None) -> Model:
     """Read a network.
 
     Args:
         path: an ONNX file.
+        output: name of the output that carries the loss, where there are several.
 
     Raises:
         ModelError: it cannot be read. What is not supported is in `Model.unsupported`.
     """
-    return onnx.read(Path(path))
+    return onnx.read(Path(path), output=output)
+
+
+def from_torch(module: Any, example_input: Any, *, output: str | None = None) -> Model:
+    """Read a torch.nn.Module through torch.export, as it is in eval mode.
+
+    Args:
+        module: of one float input; it is left as it was.
+        example_input: a tensor x[n, ...]; all sizes but n are fixed by it.
+        output: name of the output that carries the loss, where there are several.
+
+    Raises:
+        ModelError: it cannot be read. What is not supported is in `Model.unsupported`.
+        ToolError: PyTorch is not installed.
+    """
+    return torch.read(module, example_input, output=output)
 
 
 def compile(  # noqa: A001 - insitu.compile is what it is called by its users
@@ -81,7 +98,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     """Quantize, differentiate, plan, generate, and measure on the emulated board.
 
     Args:
-        model: from `load`, or the path that `load` takes.
+        model: from `load` or `from_torch`, or the path that `load` takes.
         calibration: x[n, ...], channels first, as the network will see it; or
             `Samples`.
         targets: of the calibration samples, for the loss mse, so that their range is known.

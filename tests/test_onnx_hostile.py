@@ -144,7 +144,7 @@ HOSTILE: dict[str, tuple[onnx.ModelProto, str]] = {
         changed(
             lambda p: p.graph.output.add().CopyFrom(helper.make_tensor_value_info("a", 1, [1, 3]))
         ),
-        "has 2 outputs (y, a), 1 belongs",
+        "has 2 outputs (y[?], a[1, 3]), 1 carries the loss; say which: --output y",
     ),
     "constant-output": (
         model([1, 2], [node("Identity", "w")], {"w": normal(2)}),

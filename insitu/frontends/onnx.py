@@ -9,7 +9,8 @@ handed to its importer in `IMPORTERS`, which works on the `onnx_scope.Scope`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from insitu.frontends import (
 )
 from insitu.frontends.model import Model, Unsupported
 from insitu.frontends.onnx_constants import Folder, infer, static_shape, to_array
-from insitu.frontends.onnx_file import STANDARD_DOMAINS, load, opset_of
+from insitu.frontends.onnx_file import STANDARD_DOMAINS, checked, load, opset_of
 from insitu.frontends.onnx_names import Names, legible
 from insitu.frontends.onnx_patterns import with_functions
 from insitu.frontends.onnx_scope import (
@@ -94,31 +95,56 @@ IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {
 FLOAT_TYPES = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
 
 
-def read(path: Path) -> Model:
+def read(path: Path, *, output: str | None = None) -> Model:
     """Read an ONNX model.
+
+    Args:
+        output: the one that carries the loss, where there are several.
 
     Raises:
         ModelError: one line, `PATH: what is wrong and what to do`.
     """
     path = Path(path)
+    with _told(str(path)):
+        return _import(load(path), path.stem, output)
+
+
+def read_proto(proto: onnx.ModelProto, name: str, what: str, *, output: str | None = None) -> Model:
+    """Read an ONNX model in memory.
+
+    Args:
+        name: of the network.
+        what: messages begin with it.
+        output: the one that carries the loss, where there are several.
+
+    Raises:
+        ModelError: one line, `WHAT: what is wrong and what to do`.
+    """
+    with _told(what):
+        return _import(checked(proto), name, output)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Errors as one line that begins with what was read."""
     try:
-        return _import(load(path), path.stem)
+        yield
     except ModelError as error:
-        raise ModelError(_one_line(f"{path}: {error}")) from None
+        raise ModelError(_one_line(f"{what}: {error}")) from None
     except (RecursionError, MemoryError, OverflowError) as error:
         kind = type(error).__name__
-        raise ModelError(_one_line(f"{path}: is damaged or far too large ({kind})")) from None
+        raise ModelError(_one_line(f"{what}: is damaged or far too large ({kind})")) from None
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _import(proto: onnx.ModelProto, stem: str) -> Model:
+def _import(proto: onnx.ModelProto, stem: str, chosen: str | None) -> Model:
     graph = proto.graph
     constants = {tensor.name: to_array(tensor) for tensor in graph.initializer}
     entry, shape, batch = _only_input(graph, set(constants))
-    output = _only_output(graph)
+    output = _loss_output(graph, chosen)
     form = form_of((1, *shape))
     assert form is not None  # `_only_input` let ranks 2 to 4 through
     builder = Builder(stem)
@@ -172,13 +198,29 @@ def _only_input(
     return entry, shape, int(dims[0].dim_value)
 
 
-def _only_output(graph: onnx.GraphProto) -> str:
-    if len(graph.output) != 1:
-        names = ", ".join(output.name for output in graph.output)
-        raise ModelError(
-            f"has {len(graph.output)} outputs ({names}), 1 belongs; keep the class scores only"
-        )
-    return str(graph.output[0].name)
+def _loss_output(graph: onnx.GraphProto, chosen: str | None) -> str:
+    """The output that is wanted; by default the only one."""
+    names = [str(output.name) for output in graph.output]
+    if chosen is not None and chosen in names:
+        return chosen
+    if chosen is None and len(names) == 1:
+        return names[0]
+    listed = ", ".join(f"{output.name}{_declared(output)}" for output in graph.output)
+    have = f"has {len(names)} output{'s' * (len(names) != 1)} ({listed})"
+    if chosen is not None:
+        raise ModelError(f'{have}, none is called "{chosen}"; name one of them')
+    raise ModelError(
+        f'{have}, 1 carries the loss; say which: --output {names[0]}, in Python output="{names[0]}"'
+    )
+
+
+def _declared(entry: onnx.ValueInfoProto) -> str:
+    """`[n, 10]`, as far as the file says it."""
+    if not entry.type.tensor_type.HasField("shape"):
+        return "[?]"
+    dims = entry.type.tensor_type.shape.dim
+    sizes = (str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in dims)
+    return f"[{', '.join(sizes)}]"
 
 
 def _needed(given: list[onnx.NodeProto], output: str) -> list[onnx.NodeProto]:
@@ -211,7 +253,7 @@ def _walk(scope: Scope, nodes: list[onnx.NodeProto], declared: dict[str, Shape])
     names, folder = Names(), Folder(scope.opset)
     for node in nodes:
         weight = next((name for name in node.input[1:] if name in scope.constants), "")
-        op = operation(node, scope.builder.unique(names.of(node.op_type, node.name, weight)))
+        op = operation(node, scope.builder.unique(names.of(node, weight)))
         try:
             _import_node(scope, op, folder)
         except NotSupportedError as error:

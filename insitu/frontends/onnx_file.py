@@ -32,14 +32,22 @@ def load(path: Path) -> onnx.ModelProto:
     Raises:
         ModelError: without the path, which `read` puts in front.
     """
-    model = _parse(_content(path))
+    return checked(_parse(_content(path)), path.parent)
+
+
+def checked(model: onnx.ModelProto, folder: Path | None = None) -> onnx.ModelProto:
+    """The model, sorted and with its external data, which lie in `folder`.
+
+    Raises:
+        ModelError: it is not as this module's invariant says.
+    """
     check_text(model)
     check_opset(model)
     if not model.HasField("graph") or not model.graph.output:
         raise ModelError("holds no graph with an output; is it an ONNX model?")
     if model.graph.sparse_initializer:
         raise ModelError("has sparse weights; export them dense")
-    _load_external(model, path.parent)
+    _load_external(model, folder)
     for tensor in _tensors(model.graph):
         _check_size(tensor)
     del model.functions[:]  # nodes that call them are of a foreign domain, hence not supported
@@ -137,12 +145,13 @@ def check_opset(model: onnx.ModelProto) -> None:
         )
 
 
-def _load_external(model: onnx.ModelProto, folder: Path) -> None:
+def _load_external(model: onnx.ModelProto, folder: Path | None) -> None:
     for tensor in _tensors(model.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         location = next((e.value for e in tensor.external_data if e.key == "location"), "")
-        if not location or "\0" in location or not (folder / location).is_file():
+        missing = folder is None or not location or "\0" in location
+        if folder is None or missing or not (folder / location).is_file():
             raise ModelError(
                 f'tensor "{tensor.name}" lies in the file "{location}", which is not there; '
                 "put it beside the model"

@@ -9,6 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from onnx import NodeProto
+
+SCOPES, CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
+"""Metadata of torch's dynamo exporter: the modules around a node, outermost first, and its op."""
+
 STAND_INS = {
     "Gemm": "linear",
     "MatMul": "linear",
@@ -27,24 +32,43 @@ class Names:
         """Start counting at one."""
         self._counts: Counter[str] = Counter()
 
-    def of(self, op: str, name: str, weight: str = "") -> str:
+    def of(self, node: NodeProto, weight: str = "") -> str:
         """The name for a node.
 
         Args:
-            op: the ONNX operator.
-            name: what the file calls the node, maybe nothing.
             weight: name of the node's weight, which carries the layer's own name where torch's
                 dynamo exporter called the node "node_conv2d".
         """
-        if name.startswith("node_"):
+        op, name = node.op_type, node.name
+        path = module_path(node)
+        if path or name.startswith("node_"):
             layer = weight.removesuffix(".weight")
-            name = layer if layer != weight else name.removeprefix("node_")
+            name = layer if layer != weight else path or name.removeprefix("node_")
         readable = _readable(op, name)
         if readable:
             return readable
         stem = STAND_INS.get(op) or snake_case(op)
         self._counts[stem] += 1
         return f"{stem}{self._counts[stem]}"
+
+
+def module_path(node: NodeProto) -> str:
+    """Where torch's dynamo exporter says a node stands in the module; "" where it says nothing.
+
+    "features.3" for the module itself, where it is one of torch's own layers; else the function
+    that its `forward` calls is told too: "features.block.add".
+    """
+    told = {entry.key: entry.value for entry in node.metadata_props}
+    *modules, function = _quoted(told.get(SCOPES, "")) or [""]
+    classes = _quoted(told.get(CLASSES, ""))[:-1]
+    path = modules[-1] if modules else ""
+    own = bool(path) and bool(classes) and classes[-1].startswith("torch.nn.modules.")
+    return path if own else ".".join(filter(None, (path, function)))
+
+
+def _quoted(text: str) -> list[str]:
+    """`['', 'features']` -> the strings in it."""
+    return re.findall(r"'([^']*)'", text)
 
 
 def snake_case(op: str) -> str:
