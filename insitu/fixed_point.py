@@ -98,6 +98,28 @@ def range_qparams(low: float, high: float, clip_min: float, clip_max: float) -> 
     lo, hi = min(F32(low), F32(0.0)), max(F32(high), F32(0.0))
     scale = F32((hi - lo) / F32(255.0))
     zero = -128 + int(round_clamp(-lo / scale, 0, 255))
+    return _clipped(scale, zero, (lo, hi), (clip_min, clip_max))
+
+
+def affine_qparams(
+    scale: np.float32, zero: int, clip_min: float = -math.inf, clip_max: float = math.inf
+) -> QParams:
+    """8-bit quantization parameters with a known scale and zero point in [-128, 127]."""
+    lo, hi = scale * F32(-128 - zero), scale * F32(127 - zero)
+    return _clipped(scale, zero, (lo, hi), (clip_min, clip_max))
+
+
+def real_range(q: QParams) -> tuple[float, float]:
+    """The real numbers that stand for -128 and 127."""
+    scale = float(q.scale)
+    return scale * (-128 - q.zero_point), scale * (127 - q.zero_point)
+
+
+def _clipped(
+    scale: np.float32, zero: int, low_high: tuple[Any, Any], clip: tuple[float, float]
+) -> QParams:
+    """The quantization of low_high with the bounds of an activation function."""
+    (lo, hi), (clip_min, clip_max) = low_high, clip
     cmin, cmax = -128, 127
     if math.isfinite(clip_min):
         cmin = zero + int(round_clamp(F32(clip_min) / scale, -128 - zero, 127 - zero))

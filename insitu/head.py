@@ -31,7 +31,7 @@ def replace_head(graph: Graph, classes: int) -> Graph:
     fresh = replace(head, inputs=inputs)
     (kind,) = head.op.infer(head.attributes, [tensors[name] for name in inputs])
     scores = head.outputs[0]
-    tensors[scores] = replace(tensors[scores], shape=kind.shape)
+    tensors[scores] = replace(tensors[scores], shape=kind.shape, qparams=None)
     nodes = tuple(fresh if node.name == head.name else node for node in graph.nodes)
     used = {name for node in nodes for name in (*node.inputs, *node.outputs)}
     used.update(graph.inputs)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
-from insitu.graph.model import Array, Graph, Kind, Node, OpDef, Tensor
+from insitu.graph.model import Array, Graph, Kind, Node, OpDef, QParams, Tensor
 
 
 def simplify(graph: Graph, loss: str = "cross_entropy", *, keep: Set[str] = frozenset()) -> Graph:
@@ -72,14 +72,16 @@ class Rewriter:
         """Give a node other attributes."""
         self._put(node, replace(node, attributes=attributes))
 
-    def replace_data(self, node: Node, index: int, data: Array) -> None:
+    def replace_data(
+        self, node: Node, index: int, data: Array, qparams: QParams | None = None
+    ) -> None:
         """Give a node's constant input another value; other readers keep the old one."""
         old = self.current(node)
         name = old.inputs[index]
         if len(self.graph.consumers(name)) > 1:
             name = f"{name}@{old.name}"
         tensors = dict(self.graph.tensors)
-        tensors[name] = Tensor(name, data.shape, str(data.dtype), Kind.CONSTANT, data)
+        tensors[name] = Tensor(name, data.shape, str(data.dtype), Kind.CONSTANT, data, qparams)
         self.graph = replace(self.graph, tensors=tensors)
         inputs = (*old.inputs[:index], name, *old.inputs[index + 1 :])
         self._put(old, replace(old, inputs=inputs))
@@ -103,7 +105,10 @@ class Rewriter:
         return next(n for n in self.graph.nodes if n.name == node.name)
 
     def bypass(self, node: Node) -> None:
-        """Remove a node: its readers, and the graph's outputs, take its input instead."""
+        """Remove a node: its readers, and the graph's outputs, take its input instead.
+
+        A quantization known of what the node made is now that of its input.
+        """
         x, y = node.inputs[0], node.outputs[0]
         nodes = [
             replace(n, inputs=tuple(x if name == y else name for name in n.inputs))
@@ -111,6 +116,9 @@ class Rewriter:
             if n.name != node.name
         ]
         tensors = {name: t for name, t in self.graph.tensors.items() if name != y}
+        known = self.graph.tensors[y].qparams
+        if known is not None:
+            tensors[x] = replace(tensors[x], qparams=known)
         outputs = tuple(x if name == y else name for name in self.graph.outputs)
         self.graph = replace(self.graph, nodes=tuple(nodes), tensors=tensors, outputs=outputs)
 

@@ -23,6 +23,7 @@ from insitu.frontends import (
     onnx_layers,
     onnx_layout,
     onnx_moves,
+    onnx_quantized,
     onnx_transposed,
     onnx_windows,
 )
@@ -54,6 +55,7 @@ IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {
     "Concat": onnx_moves.concat,
     "Conv": onnx_layers.conv,
     "ConvTranspose": onnx_transposed.conv_transpose,
+    "DequantizeLinear": onnx_quantized.dequantize_linear,
     "Div": onnx_arithmetic.divide,
     "Dropout": onnx_layout.dropout,
     "Elu": onnx_functions.elu,
@@ -72,6 +74,7 @@ IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {
     "Mul": onnx_arithmetic.multiply,
     "PRelu": onnx_functions.prelu,
     "Pad": onnx_moves.pad,
+    "QuantizeLinear": onnx_quantized.quantize_linear,
     "ReduceMax": partial(onnx_windows.reduce, "max_pool"),
     "ReduceMean": partial(onnx_windows.reduce, "average_pool"),
     "Relu": onnx_layout.relu,
@@ -279,9 +282,16 @@ def _import_node(scope: Scope, op: Operation, folder: Folder) -> None:
         scope.constants.update(
             (name, result) for name, result in zip(op.outputs, results, strict=False) if name
         )
+        onnx_quantized.keep_known(scope, op)
         return
     if op.op not in IMPORTERS and op.op not in ("Shape", "Size"):
         raise NotSupportedError(f"the operator {op.op} is not available", ADVICE)
+    whole = [name for name in inputs if name in scope.integers]
+    if whole and op.op != "DequantizeLinear":
+        raise NotSupportedError(
+            f'it computes with the integers "{whole[0]}"',
+            "quantize in QDQ format (onnxruntime: QuantFormat.QDQ), which computes in float",
+        )
     unknown = [n for n in inputs if n in scope.values and scope.values[n].shape is None]
     if unknown:
         raise _UnknownShapeError(f'the shape of its input "{unknown[0]}" is not known')

@@ -15,6 +15,7 @@ from onnx import TensorProto, TypeProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from insitu.errors import ModelError
+from insitu.frontends import onnx_rounding
 from insitu.frontends.onnx_file import foreign
 from insitu.frontends.onnx_scope import NotSupportedError, Operation, Shape
 from insitu.graph.model import Array
@@ -29,7 +30,8 @@ FOLDABLE = frozenset(
         "Abs", "Add", "And", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant",
         "ConstantOfShape", "DequantizeLinear", "Div", "Equal", "Exp", "Expand", "Flatten",
         "Floor", "Gather", "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual",
-        "MatMul", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "Range", "Reciprocal",
+        "MatMul", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "QuantizeLinear", "Range",
+        "Reciprocal",
         "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Round", "Shape",
         "Sign", "Size", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "Transpose",
         "Unsqueeze", "Where",
@@ -37,6 +39,9 @@ FOLDABLE = frozenset(
 )
 # fmt: on
 """Operators that are evaluated; their cost is about that of writing their result."""
+
+OWN = {"DequantizeLinear": onnx_rounding.dequantize, "QuantizeLinear": onnx_rounding.quantize}
+"""What we evaluate ourselves."""
 
 
 class Folder:
@@ -64,6 +69,10 @@ class Folder:
         )
         for shape in shapes:
             self._spend(op, shape)
+        own = OWN.get(op.op)
+        if own is not None:
+            with np.errstate(all="ignore"):
+                return [own(op, [constants[name] for name in op.inputs if name])]
         feeds = {name: constants[name] for name in op.inputs if name}
         with foreign(f'{op.op} "{op.name}": its constants cannot be computed'):
             with np.errstate(all="ignore"):

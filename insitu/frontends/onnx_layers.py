@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from insitu.frontends.onnx_quantized import row_scales
 from insitu.frontends.onnx_scope import NotSupportedError, Operation, Scope, Shape
 from insitu.frontends.onnx_windows import window_of
 from insitu.graph.model import Array
@@ -39,7 +40,7 @@ def conv(scope: Scope, op: Operation) -> None:
     w = w[:, :, None, :] if w.ndim == 3 else w
     inputs = [
         scope.in_form(op),
-        scope.weight(op, "w", w.transpose(0, 2, 3, 1)),
+        layer_weight(scope, op, w.transpose(0, 2, 3, 1)),
         scope.weight(op, "b", b),
     ]
     scope.emit(
@@ -51,6 +52,13 @@ def conv(scope: Scope, op: Operation) -> None:
         groups=group,
         dilation=window.dilation,
     )
+
+
+def layer_weight(scope: Scope, op: Operation, w: Array) -> str:
+    """Add the weight w[out, ...] of a layer, with the scales that the file gives its rows."""
+    known = scope.quantized.get(op.inputs[1])
+    scale = None if known is None else row_scales(op, known, w)
+    return scope.weight(op, "w", w, scale=scale)
 
 
 def bias(scope: Scope, op: Operation, index: int, count: int) -> Array:
@@ -110,7 +118,7 @@ def _linear(scope: Scope, op: Operation, w: Array, b: Array, result: Shape) -> N
     if not (np.isfinite(w).all() and np.isfinite(b).all()):
         raise op.error("alpha or beta make its weights NaN or infinite")
     x = scope.as_vector(value)
-    inputs = [x, scope.weight(op, "w", w), scope.weight(op, "b", b)]
+    inputs = [x, layer_weight(scope, op, w), scope.weight(op, "b", b)]
     scope.emit(op, "linear", inputs, result)
 
 

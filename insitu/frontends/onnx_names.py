@@ -42,6 +42,7 @@ class Names:
         op, name = node.op_type, node.name
         path = module_path(node)
         if path or name.startswith("node_"):
+            weight = weight.removesuffix("_DequantizeLinear_Output")  # as onnxruntime quantizes
             layer = weight.removesuffix(".weight")
             name = layer if layer != weight else path or name.removeprefix("node_")
         readable = _readable(op, name)

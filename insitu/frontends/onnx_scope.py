@@ -20,7 +20,7 @@ from onnx import helper
 from insitu.errors import ModelError
 from insitu.frontends.model import Unsupported
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array
+from insitu.graph.model import Array, QParams
 from insitu.ops import OPS
 
 LARGEST_TENSOR = 2**27  # elements; half a gigabyte in float, far beyond any microcontroller
@@ -52,6 +52,20 @@ class Value:
     tensor: str
     shape: Shape | None
     layout: str = ""
+
+
+@dataclass(frozen=True)
+class QuantizedData:
+    """What a DequantizeLinear says of a constant that it made.
+
+    Attributes:
+        dtype: of the integers, as numpy calls it.
+        scale, zero: one number, or one a slice along some axis.
+    """
+
+    dtype: str
+    scale: Array
+    zero: Array
 
 
 @dataclass(frozen=True)
@@ -144,6 +158,8 @@ class Scope:
         self.constants: dict[str, Array] = {}
         self.values: dict[str, Value] = {}
         self.layers: set[str] = set()  # outputs of convolutions and linear layers
+        self.quantized: dict[str, QuantizedData] = {}  # constants behind a DequantizeLinear
+        self.integers: dict[str, QParams] = {}  # outputs of QuantizeLinear
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         self.outputs: frozenset[str] = frozenset()
         self.unsupported: list[Unsupported] = []
@@ -245,10 +261,11 @@ class Scope:
         if OPS[kind].weights:
             self.layers.add(op.outputs[0])
 
-    def weight(self, op: Operation, letter: str, data: Array) -> str:
-        """Add a constant named after `op`."""
+    def weight(self, op: Operation, letter: str, data: Array, *, scale: Array | None = None) -> str:
+        """Add a constant named after `op`; scale[row], where the file says it."""
         data = np.ascontiguousarray(data, dtype=np.float32)
-        return self.builder.constant(f"{op.name}.{letter}", data)
+        q = None if scale is None else QParams(scale=scale)
+        return self.builder.constant(f"{op.name}.{letter}", data, qparams=q)
 
     def bind(self, op: Operation, index: int, value: Value) -> None:
         """Say what output `index` of `op` is."""

@@ -7,7 +7,7 @@ convolution cannot pad (begin > kernel - 1) is cropped from that map.
 
 from __future__ import annotations
 
-from insitu.frontends.onnx_layers import bias
+from insitu.frontends.onnx_layers import bias, layer_weight
 from insitu.frontends.onnx_scope import NotSupportedError, Operation, Scope, Shape
 from insitu.graph.model import Array
 from insitu.ops import OPS
@@ -34,7 +34,7 @@ def conv_transpose(scope: Scope, op: Operation) -> None:
     strides, dilations, border = _geometry(op, shape[2:], w.shape[2:])
     x = _apart(scope, op, strides, border)
     turned = _turned(w[:, :, None, :] if w.ndim == 3 else w, groups)
-    inputs = [x, scope.weight(op, "w", turned), scope.weight(op, "b", b)]
+    inputs = [x, layer_weight(scope, op, turned), scope.weight(op, "b", b)]
     half, missing = len(strides), 2 - len(strides)
     padding = [max(p, 0) for p in border]
     scope.emit(

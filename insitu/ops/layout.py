@@ -104,7 +104,7 @@ def _simplify_flatten(rewriter: Any, node: Node) -> bool:
         return False
     order = np.argsort(channels_first(np.arange(x.size).reshape(1, *x.shape))[0])
     w = consumer.op.absorb["permute"](rewriter.data(consumer.inputs[1]), order)
-    rewriter.replace_data(consumer, 1, w)
+    rewriter.replace_data(consumer, 1, w, rewriter.tensor(consumer.inputs[1]).qparams)
     rewriter.bypass(node)
     return True
 

@@ -17,6 +17,7 @@ from insitu.fixed_point import (
     BIAS_STEP_LIMIT,
     F32,
     accumulator_bias,
+    affine_qparams,
     range_qparams,
     rescale,
     round_clamp,
@@ -57,18 +58,20 @@ SMALLEST_ROW = 2.0**-8
 UNCLIPPED = (-np.inf, np.inf)
 
 
-def quantize_weights(w: Array) -> tuple[Array, Array]:
+def quantize_weights(w: Array, known: QParams | None = None) -> tuple[Array, Array]:
     """w[out, ...] float -> (int8 of the same shape, scale[out]): symmetric, max|row| = 127.
 
-    A row of zeros gets the layer's median scale. No scale is below `SMALLEST_ROW` of the
-    largest: beside the other rows nobody sees more, and the row's bias and error stay
-    representable (a folded batch norm with gamma near 0 makes such rows).
+    A `known` scale[out] takes the place of max|row| / 127. A row of zeros gets the layer's median
+    scale. No scale is below `SMALLEST_ROW` of the largest: beside the other rows nobody sees more,
+    and the row's bias and error stay representable (a folded batch norm with gamma near 0 makes
+    such rows).
     """
     rows = np.abs(w.reshape(w.shape[0], -1)).astype(F32)
     largest = rows.max(axis=1)
     alive = largest[largest > 0]
     spare = np.median(alive) if alive.size else FRESH_RANGE / np.sqrt(rows.shape[1])
-    scale = np.where(largest > 0, largest, F32(spare)).astype(F32) / F32(127.0)
+    own = largest / F32(127.0) if known is None else known.scale
+    scale = np.where(largest > 0, own, F32(spare) / F32(127.0)).astype(F32)
     scale = np.maximum(scale, max(scale.max() * F32(SMALLEST_ROW), F32(1e-20)))
     q = round_clamp(w.astype(F32) / scale.reshape(-1, *[1] * (w.ndim - 1)), -127, 127)
     return q.astype(np.int8), scale
@@ -92,7 +95,8 @@ def quantize_rows(quantizer: Any, node: Node) -> QuantizedRows:
     """
     builder: Builder = quantizer.builder
     kind = Kind.STATE if quantizer.is_trained(node) else Kind.CONSTANT
-    q, scale = quantize_weights(quantizer.data(node.inputs[1]))
+    w = node.inputs[1]
+    q, scale = quantize_weights(quantizer.data(w), quantizer.known(w))
     real = quantizer.data(node.inputs[2]).astype(F32)
     largest, limit = float(np.abs(real).max()), 2**30 * float(BIAS_SCALE)
     if largest > limit:
@@ -200,7 +204,8 @@ def _fixed_inputs(quantizer: Any, node: Node, x: str, y_q: QParams) -> tuple[str
     builder: Builder = quantizer.builder
     x_q = builder.tensors[x].qparams
     assert x_q is not None
-    q, scale = quantize_weights(quantizer.data(node.inputs[1]))
+    w = node.inputs[1]
+    q, scale = quantize_weights(quantizer.data(w), quantizer.known(w))
     multiplier, shift = split_ratios(F32(x_q.scale) / F32(y_q.scale), scale)
     unit = x_q.scale.astype(np.float64) * scale
     exact = quantizer.data(node.inputs[2]) / unit
@@ -226,6 +231,9 @@ def activation_qparams(
     quantizer: Any, node: Node, clip: tuple[float, float], *, followed: bool
 ) -> QParams:
     """Quantization of a layer's output from its calibrated range, as state where it follows."""
+    known = quantizer.known(node.outputs[0])
+    if known is not None and not followed:
+        return affine_qparams(F32(known.scale), known.zero_point, *clip)
     low, high = quantizer.calibrated(node.outputs[0])
     q = range_qparams(low, high, *clip)
     if not followed:

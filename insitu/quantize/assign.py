@@ -11,9 +11,9 @@ from collections.abc import Mapping, Set
 import numpy as np
 
 from insitu.errors import ConfigError, ModelError
-from insitu.fixed_point import range_qparams
+from insitu.fixed_point import range_qparams, real_range
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, Graph, Kind, Node
+from insitu.graph.model import Array, Graph, Kind, Node, QParams
 from insitu.graph.scheme import Scheme
 from insitu.ops import OPS, paper
 
@@ -103,9 +103,10 @@ class Quantizer:
         self.graph, self._ranges, self._trained = graph, ranges, trained
         self.builder = Builder(graph.name)
         x = graph.tensors[graph.inputs[0]]
-        q = None if floats else range_qparams(*ranges[x.name], float("-inf"), float("inf"))
+        q = x.qparams or range_qparams(*ranges[x.name], float("-inf"), float("inf"))
         dtype = "float32" if floats else "int8"
-        self._names = {x.name: self.builder.input("x", x.shape, dtype=dtype, qparams=q)}
+        quantization = None if floats else q
+        self._names = {x.name: self.builder.input("x", x.shape, dtype=dtype, qparams=quantization)}
 
     def quantized(self, tensor: str) -> str:
         """The integer graph's name for a float tensor."""
@@ -151,8 +152,13 @@ class Quantizer:
         return data
 
     def calibrated(self, tensor: str) -> tuple[float, float]:
-        """Range of an activation."""
-        return self._ranges[tensor]
+        """Range of an activation, by the network's own quantization where it has one."""
+        known = self.known(tensor)
+        return self._ranges[tensor] if known is None else real_range(known)
+
+    def known(self, tensor: str) -> QParams | None:
+        """The quantization that the network came with: of a weight its scale[row] alone."""
+        return self.graph.tensors[tensor].qparams
 
     def is_trained(self, node: Node) -> bool:
         """Whether the node's weights are to be trained."""
