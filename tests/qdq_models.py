@@ -100,7 +100,32 @@ def mlp() -> onnx.ModelProto:
     return model(["n", 9], nodes, weights)
 
 
-FLOAT_NETWORKS = {"image": image_cnn, "signal": signal_cnn, "mlp": mlp}
+def residual() -> onnx.ModelProto:
+    """x[n, 3, 6, 6]: a block whose input is added to its output."""
+    nodes = [
+        node("Conv", "x w1 b1", "c1", "conv1", pads=[1, 1, 1, 1]),
+        node("Relu", "c1", "r1", "relu1"),
+        node("Conv", "r1 w2 b2", "c2", "conv2", pads=[1, 1, 1, 1]),
+        node("Add", "c2 r1", "a", "join"),
+        node("Relu", "a", "r2", "relu2"),
+        node("Conv", "r2 w3 b3", "c3", "conv3", strides=[3, 3]),
+        node("Flatten", "c3", "f", "flatten"),
+        node("Gemm", "f w4 b4", "y", "fc", transB=1),
+    ]
+    weights = {
+        "w1": normal(4, 3, 3, 3) / 4,
+        "b1": normal(4),
+        "w2": normal(4, 4, 3, 3, seed=1) / 4,
+        "b2": normal(4, seed=1),
+        "w3": normal(5, 4, 3, 3, seed=2) / 4,
+        "b3": normal(5, seed=1),
+        "w4": normal(3, 20, seed=2) / 4,
+        "b4": normal(3, seed=1),
+    }
+    return model(["n", 3, 6, 6], nodes, weights)
+
+
+FLOAT_NETWORKS = {"image": image_cnn, "signal": signal_cnn, "mlp": mlp, "residual": residual}
 
 
 class Reader(CalibrationDataReader):  # type: ignore[misc]

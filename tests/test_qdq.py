@@ -15,6 +15,7 @@ from onnx_models import model, node, normal, saved
 from test_onnx import channels_last
 
 import insitu
+from insitu import cli
 from insitu.errors import ModelError
 from insitu.fixed_point import range_qparams
 from insitu.frontends.model import Model
@@ -151,6 +152,32 @@ def test_a_quantized_network_is_trained(
     net = insitu.compile(insitu.load(path), calibration=x, training=training).save(tmp_path / "o")
     assert insitu.TrainableNetwork.load(tmp_path / "o").run(x, np.arange(12) % 4).twin_equal
     assert net.input_qparams == net.graph.tensors["x"].qparams
+
+
+def test_a_scale_behind_a_pool_that_is_not_kept_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"s": np.float32(0.5), "z": np.uint8(128), "t": np.float32(0.25), "w": normal(2, 3)}
+    nodes = [
+        *pair("x", "xd"),
+        node("GlobalAveragePool", "xd", "g", "gap"),
+        *pair("g", "gd", scale="t"),
+        node("Flatten", "gd", "f"),
+        node("MatMul", "f w", "y", "fc"),
+    ]
+    path = saved(model([1, 2, 4, 4], nodes, data), tmp_path)
+    read = insitu.load(path)
+    assert read.unsupported == ()
+    note = (
+        'average_pool "gap": its output keeps the scale 0.5 and the zero point 0 of its input, '
+        "not 0.25 and 0 as the file has it"
+    )
+    assert read.notes == (note,)
+    for words in ([], ["--json"]):
+        monkeypatch.setattr("sys.argv", ["insitu", "inspect", str(path), *words])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert note in capsys.readouterr().out.replace("\n", " ").replace('\\"', '"')
 
 
 def pair(name: str, output: str, *, scale: str = "s", zero: str = "z") -> list[onnx.NodeProto]:

@@ -36,9 +36,11 @@ class Model:
         graph: float ops, channels last; nodes are named after the network's own nodes.
         input_shape: of one sample of the users' data, channels first, without batch.
         unsupported: every node that stands in the way, in order of execution.
+        notes: what of the file is not kept, though it stands in no way.
     """
 
     name: str
     graph: Graph
     input_shape: tuple[int, ...]
     unsupported: tuple[Unsupported, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -165,7 +165,7 @@ def _import(proto: onnx.ModelProto, stem: str, chosen: str | None) -> Model:
     if output not in scope.values:
         raise ModelError(f'the output "{output}" does not depend on the input "{entry.name}"')
     result = builder.finish((_final(scope, output),))
-    return Model(stem, result, shape, tuple(scope.unsupported))
+    return Model(stem, result, shape, tuple(scope.unsupported), tuple(scope.notes))
 
 
 def _only_input(

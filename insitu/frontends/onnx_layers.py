@@ -149,7 +149,7 @@ def batch_norm(scope: Scope, op: Operation) -> None:
         if letter == "variance" and not float(data.min()) + epsilon > 0:
             raise op.error(f"its variance reaches {data.min()} and epsilon is {epsilon}")
         inputs.append(scope.weight(op, letter, data))
-    before = next((n for n in scope.builder.nodes if value.tensor in n.outputs), None)
+    before = scope.writer(value.tensor)
     is_map = len(scope.builder.tensors[inputs[0]].shape) == 3
     if not is_map and (before is None or before.op.name not in FOLDING):
         raise NotSupportedError(

@@ -17,6 +17,7 @@ from insitu.frontends.onnx_layout import PASSES_ON
 from insitu.frontends.onnx_scope import NotSupportedError, Operation, QuantizedData, Scope, Value
 from insitu.graph.model import Array, QParams
 from insitu.ops import OPS
+from insitu.ops.quantization import keeps_quantization
 
 UNSIGNED_ZERO = 128
 """uint8 q is int8 q - 128."""
@@ -123,7 +124,7 @@ def _saturated(scope: Scope, op: Operation, value: Value, q: QParams) -> Value:
     """The value behind a clip, where saturating at 0 is all that is left of a ReLU."""
     low, high = real_range(q)
     bounds = (0.0 if low == 0 else -math.inf, 0.0 if high == 0 else math.inf)
-    writer = next((n for n in scope.builder.nodes if value.tensor in n.outputs), None)
+    writer = scope.writer(value.tensor)
     if bounds == (-math.inf, math.inf) or writer is None or "clip" not in writer.op.absorb:
         return value
     (tensor,) = scope.builder.node(
@@ -144,6 +145,16 @@ def _remember(scope: Scope, op: Operation, name: str, q: QParams) -> None:
             "quantize every tensor once",
         )
     scope.builder.tensors[name] = replace(tensor, qparams=q)
+    writer = scope.writer(name)
+    if writer is None or writer.op.quantize is not keeps_quantization:
+        return
+    kept = scope.builder.tensors[writer.inputs[0]].qparams
+    if kept is not None and (kept.scale, kept.zero_point) != (q.scale, q.zero_point):
+        scope.notes.append(
+            f'{writer.op.name} "{writer.name}": its output keeps the scale {kept.scale:g} and the '
+            f"zero point {kept.zero_point} of its input, not {q.scale:g} and {q.zero_point} as the "
+            "file has it"
+        )
 
 
 def row_scales(op: Operation, known: QuantizedData, data: Array) -> Array | None:

@@ -20,7 +20,7 @@ from onnx import helper
 from insitu.errors import ModelError
 from insitu.frontends.model import Unsupported
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, QParams
+from insitu.graph.model import Array, Node, QParams
 from insitu.ops import OPS
 
 LARGEST_TENSOR = 2**27  # elements; half a gigabyte in float, far beyond any microcontroller
@@ -163,6 +163,7 @@ class Scope:
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         self.outputs: frozenset[str] = frozenset()
         self.unsupported: list[Unsupported] = []
+        self.notes: list[str] = []
 
     def value(self, op: Operation, index: int = 0) -> tuple[Value, Shape]:
         """The activation that `op` reads there, and its known shape."""
@@ -272,6 +273,10 @@ class Scope:
         if value.shape is not None:
             check_shape(value.shape, f'{op.op} "{op.name}": its output')
         self.values[op.outputs[index]] = value
+
+    def writer(self, tensor: str) -> Node | None:
+        """The node that makes a tensor of our graph."""
+        return next((node for node in self.builder.nodes if tensor in node.outputs), None)
 
     def reshaped(self, op: Operation, shape: Shape) -> None:
         """The first input of `op` with another shape."""

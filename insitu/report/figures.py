@@ -46,6 +46,7 @@ def inspect_figures(
         "parameters": sum(layer.parameters for layer in layers),
         "macs": sum(layer.macs for layer in layers),
         "unsupported": [asdict(node) for node in model.unsupported],
+        "notes": model.notes,
     }
     if fidelity is None:
         return figures

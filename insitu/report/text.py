@@ -53,6 +53,8 @@ def print_inspect(console: Console, model: Model, layers: Sequence[Layer]) -> No
     table.add_section()
     _add(table, "total", "", "", sum(r.parameters for r in layers), sum(r.macs for r in layers), "")
     _show(console, table)
+    for note in model.notes:
+        _say(console, note, "yellow")
     if not model.unsupported:
         _say(console, "every node is supported", "green")
         return
