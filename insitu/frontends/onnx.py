@@ -28,12 +28,12 @@ from insitu.frontends import (
     onnx_windows,
 )
 from insitu.frontends.model import Model, Unsupported
+from insitu.frontends.onnx_advice import advice
 from insitu.frontends.onnx_constants import Folder, infer, static_shape, to_array
 from insitu.frontends.onnx_file import STANDARD_DOMAINS, checked, load, opset_of
 from insitu.frontends.onnx_names import Names, legible
 from insitu.frontends.onnx_patterns import with_functions
 from insitu.frontends.onnx_scope import (
-    ADVICE,
     NotSupportedError,
     Operation,
     Scope,
@@ -260,7 +260,8 @@ def _walk(scope: Scope, nodes: list[onnx.NodeProto], declared: dict[str, Shape])
         try:
             _import_node(scope, op, folder)
         except NotSupportedError as error:
-            scope.unsupported.append(Unsupported(op.name, op.op, error.reason, error.advice))
+            hint = error.advice or advice(op.op)
+            scope.unsupported.append(Unsupported(op.name, op.op, error.reason, hint))
             _opaque(scope, op, error.reason, declared)
         except _UnknownShapeError as error:
             _opaque(scope, op, str(error), declared)
@@ -285,7 +286,7 @@ def _import_node(scope: Scope, op: Operation, folder: Folder) -> None:
         onnx_quantized.keep_known(scope, op)
         return
     if op.op not in IMPORTERS and op.op not in ("Shape", "Size"):
-        raise NotSupportedError(f"the operator {op.op} is not available", ADVICE)
+        raise NotSupportedError(f"the operator {op.op} is not available")
     whole = [name for name in inputs if name in scope.integers]
     if whole and op.op != "DequantizeLinear":
         raise NotSupportedError(

@@ -10,7 +10,6 @@ import math
 import numpy as np
 
 from insitu.frontends.onnx_scope import (
-    ADVICE,
     NotSupportedError,
     Operation,
     Scope,
@@ -97,9 +96,7 @@ def softmax(scope: Scope, op: Operation) -> None:
             f"over axis {axis} of {list(shape)}, only over all classes of a vector"
         )
     if not _trailing(scope, op.outputs[0]):
-        raise NotSupportedError(
-            f"a {op.op} within the network, only one at its end is available", ADVICE
-        )
+        raise NotSupportedError(f"a {op.op} within the network, only one at its end is available")
     scope.emit(op, "softmax", [scope.as_vector(value)], shape)
 
 

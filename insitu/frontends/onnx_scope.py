@@ -25,7 +25,6 @@ from insitu.ops import OPS
 
 LARGEST_TENSOR = 2**27  # elements; half a gigabyte in float, far beyond any microcontroller
 LARGEST_ATTRIBUTE = 2**15  # for kernels, strides and padding
-ADVICE = "replace it, or cut the network before it and export again"
 
 Shape = tuple[int, ...]
 
@@ -33,8 +32,8 @@ Shape = tuple[int, ...]
 class NotSupportedError(Exception):
     """Raised by an importer, caught by the walk: the node becomes `opaque` and is listed."""
 
-    def __init__(self, reason: str, advice: str = ADVICE) -> None:
-        """Keep both halves apart."""
+    def __init__(self, reason: str, advice: str = "") -> None:
+        """Keep both halves apart; without an advice of its own the operator's is given."""
         super().__init__(reason)
         self.reason = reason
         self.advice = advice
