@@ -150,14 +150,20 @@ def _load_external(model: onnx.ModelProto, folder: Path | None) -> None:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
         location = next((e.value for e in tensor.external_data if e.key == "location"), "")
-        missing = folder is None or not location or "\0" in location
-        if folder is None or missing or not (folder / location).is_file():
+        if folder is None or not location or not _is_file(folder / location):
             raise ModelError(
                 f'tensor "{tensor.name}" lies in the file "{location}", which is not there; '
                 "put it beside the model"
             )
         with foreign(f'tensor "{tensor.name}" cannot be read from "{location}"'):
             external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a zero byte
+        return False
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
