@@ -133,8 +133,8 @@ def keep(campaign: Campaign, folder: Path) -> None:
         (folder / f"{campaign.seed}-{case}.onnx").write_bytes(content)
 
 
-def main() -> None:
-    """Share the cases among workers and print what became of them."""
+def parsed() -> argparse.Namespace:
+    """What was asked for on the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -146,7 +146,12 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Share the cases among workers and print what became of them."""
+    options = parsed()
     if options.worker is not None:
         work(options.seed, range(options.first, options.mutations), options.worker)
         return

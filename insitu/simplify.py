@@ -104,10 +104,11 @@ class Rewriter:
         """The node as it stands now, after earlier changes."""
         return next(n for n in self.graph.nodes if n.name == node.name)
 
-    def bypass(self, node: Node) -> None:
+    def bypass(self, node: Node, *, same_values: bool = True) -> None:
         """Remove a node: its readers, and the graph's outputs, take its input instead.
 
-        A quantization known of what the node made is now that of its input.
+        A quantization known of what the node made is now that of its input, which has none any
+        more where it had other values.
         """
         x, y = node.inputs[0], node.outputs[0]
         nodes = [
@@ -117,7 +118,7 @@ class Rewriter:
         ]
         tensors = {name: t for name, t in self.graph.tensors.items() if name != y}
         known = self.graph.tensors[y].qparams
-        if known is not None:
+        if known is not None or not same_values:
             tensors[x] = replace(tensors[x], qparams=known)
         outputs = tuple(x if name == y else name for name in self.graph.outputs)
         self.graph = replace(self.graph, nodes=tuple(nodes), tensors=tensors, outputs=outputs)

@@ -170,7 +170,11 @@ HOSTILE: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "huge-output": (
         layer("Conv", [1, 1, 1], {"w": normal(1, 1, 1, 1)}, pads=[2**14] * 4),
-        f"at most {2**27} can be read",
+        f"hold {(2**15 + 1) ** 2} numbers together; at most {2**25} can be read",
+    ),
+    "huge-windows": (
+        layer("MaxPool", [3, 64, 64], {}, kernel_shape=[60, 60], pads=[59] * 4),
+        f"hold {3 * 123**2 * 60**2} numbers together",
     ),
     "huge-padding": (
         layer("Conv", [1, 9, 9], {"w": normal(1, 1, 3, 3)}, pads=[2**40] * 4),

@@ -203,6 +203,32 @@ def test_weights_that_are_quantized_in_the_file_keep_their_integers(tmp_path: Pa
     np.testing.assert_array_equal(graph.tensors["fc1.w"].data, W)
 
 
+def test_a_normalization_behind_a_quantized_layer_keeps_its_integers(tmp_path: Path) -> None:
+    nodes = [
+        node("DequantizeLinear", "wq ws wz", "wd", axis=0),
+        node("Gemm", "x wd", "l", "fc1", transB=1),
+        *pair("l", "ld"),
+        node("BatchNormalization", "ld gamma beta mean var", "n", "norm"),
+        *pair("n", "nd", scale="t"),
+        node("MatMul", "nd v", "y", "fc2"),
+    ]
+    data = {
+        **DATA,
+        "wq": W,
+        "t": np.float32(0.25),
+        "gamma": np.asarray([2, -0.5, 1], np.float32),
+        "beta": normal(3),
+        "mean": normal(3, seed=1),
+        "var": np.asarray([0.5, 2, 1], np.float32),
+    }
+    read = insitu.load(saved(model([1, 4], nodes, data), tmp_path))
+    graph = integers(read, normal(8, 4))
+    np.testing.assert_array_equal(graph.tensors["fc1.w"].data, W * np.asarray([[1], [-1], [1]]))
+    y_q = graph.tensors["fc1.y"].qparams
+    assert y_q is not None
+    assert y_q.scale == np.float32(0.25)
+
+
 NOT_KEPT: dict[str, tuple[onnx.ModelProto, str]] = {
     "activation-by-channel": (
         linear(s=np.full(4, 0.05, np.float32), z=np.zeros(4, np.int8)),

@@ -12,7 +12,7 @@ import numpy as np
 
 from insitu.frontends.onnx_quantized import row_scales
 from insitu.frontends.onnx_scope import NotSupportedError, Operation, Scope, Shape
-from insitu.frontends.onnx_windows import window_of
+from insitu.frontends.onnx_windows import check_cost, window_of
 from insitu.graph.model import Array
 
 
@@ -37,6 +37,7 @@ def conv(scope: Scope, op: Operation) -> None:
         raise op.error(f"kernel_shape is {list(kernel)} but w{list(w.shape)} is another size")
     b = bias(scope, op, 2, w.shape[0])
     window = window_of(op, shape[2:], kernel)
+    check_cost(op, shape, window)
     w = w[:, :, None, :] if w.ndim == 3 else w
     inputs = [
         scope.in_form(op),

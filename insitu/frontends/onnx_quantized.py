@@ -125,8 +125,10 @@ def _saturated(scope: Scope, op: Operation, value: Value, q: QParams) -> Value:
     low, high = real_range(q)
     bounds = (0.0 if low == 0 else -math.inf, 0.0 if high == 0 else math.inf)
     writer = scope.writer(value.tensor)
-    if bounds == (-math.inf, math.inf) or writer is None or "clip" not in writer.op.absorb:
+    if bounds == (-math.inf, math.inf) or writer is None:
         return value
+    if writer.op.quantize is not None and "clip" not in writer.op.absorb:
+        return value  # what is folded into a layer has no quantization of its own
     (tensor,) = scope.builder.node(
         OPS["clip"],
         [value.tensor],

@@ -7,9 +7,13 @@ kernel covers, (kernel - 1) dilation + 1. 1-D has height 1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from insitu.frontends.onnx_scope import NotSupportedError, Operation, Scope, Shape
+
+LARGEST_WINDOWS = 2**25
+"""Elements of all windows of a node; 28 million are those of the largest layer of VGG-16."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,21 @@ def window_of(op: Operation, spatial: Shape, kernel: Shape, *, ceil_mode: bool =
     bottom_right = (0, after[0]) if flat else (after[0], after[1])
     padding = top_left + bottom_right
     return Window(_pair(kernel), _pair(strides), padding, _pair(dilations), overhang)
+
+
+def check_cost(op: Operation, shape: Shape, window: Window) -> None:
+    """Raise where all windows over x[1, c, ...] together hold more than any board could compute."""
+    size = (1, *shape[2:])[-2:]
+    count = shape[1] * math.prod(window.kernel)
+    for axis in (0, 1):
+        reach = (window.kernel[axis] - 1) * window.dilation[axis]
+        padded = size[axis] + window.padding[axis] + window.padding[axis + 2]
+        count *= max((padded - reach - 1) // window.stride[axis] + 1, 0)
+    if count > LARGEST_WINDOWS:
+        raise op.error(
+            f"its windows over {list(shape)} hold {count} numbers together; at most "
+            f"{LARGEST_WINDOWS} can be read"
+        )
 
 
 def _same(rule: str, size: int, reach: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -171,6 +190,7 @@ def _pooled(scope: Scope, op: Operation) -> tuple[str, Window]:
         raise op.error("kernel_shape is missing")
     kernel = op.integers("kernel_shape", len(spatial), 1)
     window = window_of(op, spatial, kernel, ceil_mode=op.flag("ceil_mode"))
+    check_cost(op, _map_shape(scope, op), window)
     if window.dilation != (1, 1):
         raise NotSupportedError(
             f"dilation {list(op.integers('dilations', len(spatial), 1))}, pools have only 1",

@@ -7,12 +7,13 @@ Where nothing can take it, or where it is to be trained, a map's normalization b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from insitu.errors import ModelError
-from insitu.graph.model import Array, Node, OpDef, Tensor, TensorType
+from insitu.graph.model import Array, Node, OpDef, QParams, Tensor, TensorType
 from insitu.ops.conv import conv
 
 
@@ -48,11 +49,12 @@ def _simplify(rewriter: Any, node: Node) -> bool:
     producer = None if rewriter.is_kept(node) else rewriter.sole_producer(node)
     if producer is None or "affine" not in producer.op.absorb or "clip" in producer.attributes:
         return _become_layer(rewriter, node, scale, shift)
+    known = rewriter.tensor(producer.inputs[1]).qparams
     w, b = (rewriter.data(name).astype(np.float64) for name in producer.inputs[1:3])
     w, b = producer.op.absorb["affine"](w, b, scale, shift)
-    rewriter.replace_data(producer, 1, w.astype(np.float32))
+    rewriter.replace_data(producer, 1, w.astype(np.float32), _scaled(known, scale))
     rewriter.replace_data(producer, 2, b.astype(np.float32))
-    rewriter.bypass(node)
+    rewriter.bypass(node, same_values=False)
     return True
 
 
@@ -64,6 +66,13 @@ def _become_layer(rewriter: Any, node: Node, scale: Array, shift: Array) -> bool
     attributes = {"stride": (1, 1), "padding": (0, 0, 0, 0), "groups": len(b), "dilation": (1, 1)}
     rewriter.substitute(node, conv, {"w": w, "b": b}, attributes)
     return True
+
+
+def _scaled(known: QParams | None, scale: Array) -> QParams | None:
+    """Known scales of rows -> those with which weights times scale[row] keep their |integers|."""
+    if known is None:
+        return None
+    return replace(known, scale=(known.scale * np.abs(scale)).astype(np.float32))
 
 
 batch_norm = OpDef(
