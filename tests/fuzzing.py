@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +86,16 @@ def outcome(content: bytes, watch: Watch) -> str:
 
     Raises:
         EscapeError: it wrote outside its output folder, or started a program.
-        Exception: whatever insitu raises that is not an InsituError of one line.
+        Exception: whatever insitu raises that is not an InsituError of one line; a warning too.
     """
     path, out = watch.folder / "model.onnx", watch.folder / "out"
     path.write_bytes(content)
     watch.seen.clear()
     watch.active = True
     try:
-        said = _read_and_compile(path, out)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            said = _read_and_compile(path, out)
     finally:
         watch.active = False
     if watch.seen:

@@ -56,6 +56,13 @@ def test_what_overflows_is_named() -> None:
         calibrate(simplify(float_graph(case)), samples(case, 20))
 
 
+def test_a_range_that_is_wider_than_float32_is_named() -> None:
+    case = Case((4,), (linear(3), RELU, linear(2)))
+    x = np.asarray([[2e38, -2e38, 1.0, 0.0]], np.float32)
+    with pytest.raises(ModelError, match=r"reaches .* on the calibration data"):
+        calibrate(simplify(float_graph(case)), x)
+
+
 # weights
 
 

@@ -15,7 +15,7 @@ from insitu.graph.model import Array, Graph
 from insitu.quantize.histogram import Histogram
 
 BATCH = 64
-LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max) / 2  # so that the range itself is finite
 SMALLEST_RANGE = 1e-30
 """Below it, products of scales would leave the normal float32 numbers."""
 
