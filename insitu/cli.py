@@ -46,10 +46,7 @@ Calibration = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Instead of the seed given to compile.")]
-Output = Annotated[
-    str | None,
-    typer.Option("--output", metavar="NAME", help="Which of several outputs carries the loss."),
-]
+Output = Annotated[str | None, typer.Option(metavar="NAME", help="That carries the loss.")]
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ UNSIGNED_ZERO = 128
 SMALLEST, LARGEST = 1e-32, 1e36
 """Of a scale: 255 of them, and products with row scales, are normal float32 numbers."""
 
-ENDS = PASSES_ON | {"Softmax", "LogSoftmax"}
+ENDS = PASSES_ON | {"LogSoftmax", "Sigmoid", "Softmax"}
 """Behind the last layer nothing else follows; the scores leave it in float."""
 
 
