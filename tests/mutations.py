@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, helper
 from onnx_cases import CASES
-from onnx_models import digits_cnn
+from onnx_mixing_cases import CASES as MIXING
+from onnx_models import digits_cnn, layer, normal
 from quantized_linear import linear
 from test_onnx_advice import five_unsupported
 
@@ -23,9 +24,23 @@ REAL = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e38, -1e38, float("inf"), float("nan"))
 TEXT = ("", "x", "y", "../../up", "/etc/passwd", "a\nb", '"; /*', "*/", "%s%n", "é∂", "n" * 300)
 
 
+FUNCTIONS = [
+    layer(op, [3, 4, 4], {"s": normal(3, 1, 1)} if op == "PRelu" else {})
+    for op in ("Sigmoid", "HardSwish", "PRelu", "LeakyRelu", "Tanh")
+]
+
+
 def corpus() -> list[onnx.ModelProto]:
-    """The models that are mutated: small ones, of all operators we have and of some not."""
-    return [digits_cnn(), digits_cnn(batch=3), linear(), five_unsupported(), *CASES.values()]
+    """The models that are mutated: small ones, of operators that we have and of some we have not."""
+    return [
+        digits_cnn(),
+        digits_cnn(batch=3),
+        linear(),
+        five_unsupported(),
+        *FUNCTIONS,
+        *CASES.values(),
+        *MIXING.values(),
+    ]
 
 
 def mutated(models: Sequence[onnx.ModelProto], seed: int, index: int) -> bytes:

@@ -12,7 +12,6 @@ from test_onnx import of_insitu, samples
 import insitu
 from insitu import pipeline
 from insitu.frontends.model import Model
-from insitu.frontends.onnx import IMPORTERS
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed, which torch needs")
@@ -37,11 +36,8 @@ def settled(case: str) -> tuple[Any, tuple[int, int, int]]:
 
 
 def read(module: Any, shape: tuple[int, int, int]) -> Model:
-    """The module, all of it; skips where its operators have no importer yet."""
+    """The module, all of it."""
     model = insitu.from_torch(module, torch.zeros(1, *shape))
-    missing = {u.op for u in model.unsupported}
-    if missing and missing.isdisjoint(IMPORTERS):
-        pytest.skip(f"not available yet: {', '.join(sorted(missing))}")
     assert model.unsupported == ()
     return model
 

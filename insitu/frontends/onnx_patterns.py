@@ -64,7 +64,9 @@ def with_functions(
 def _in_place_of(node: NodeProto, op: str, x: str, attributes: dict[str, Any]) -> NodeProto:
     """A node with the name of the one that it replaces, but for the operator in it."""
     name = re.sub(rf"{node.op_type}(_\d+)?$", op, node.name)
-    return helper.make_node(op, [x], list(node.output), name=name, **attributes)
+    result = helper.make_node(op, [x], list(node.output), name=name, **attributes)
+    result.metadata_props.extend(node.metadata_props)
+    return result
 
 
 def _has_its_inputs(node: NodeProto) -> bool:
