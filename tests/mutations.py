@@ -31,7 +31,7 @@ FUNCTIONS = [
 
 
 def corpus() -> list[onnx.ModelProto]:
-    """The models that are mutated: small ones, of operators that we have and of some we have not."""
+    """The models that are mutated: small ones, of operators that we have and some we have not."""
     return [
         digits_cnn(),
         digits_cnn(batch=3),
