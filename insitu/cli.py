@@ -91,6 +91,7 @@ def _require_equal(figures: Mapping[str, Any]) -> None:
 @app.command()
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
+    output: Output = None,
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DATA.npz", help="Say what 8 bits change on x [and y]."),
@@ -169,9 +170,7 @@ def compile_(
         float | None,
         typer.Option(help="Errors all smaller than this, in [0, 1), change nothing. [0]"),
     ] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="Samples an update. [1; with the preset paper 48]")
-    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples an update. [1; paper: 48]")] = None,
     buffer: Annotated[
         str | None, typer.Option(help="Gradient buffer, if there is one: int32 or int16. [int32]")
     ] = None,

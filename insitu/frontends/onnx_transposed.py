@@ -91,6 +91,8 @@ def _pads(
     sizes = tuple(size * stride for size, stride in zip(spatial, strides, strict=True))
     if "output_shape" in op.attributes:
         sizes = tuple(int(d) for d in op.attributes["output_shape"])[-rank:]
+        if len(sizes) != rank:
+            raise op.error(f"output_shape has {len(sizes)} sizes, {rank} belong")
     begins, ends = [], []
     axes = zip(spatial, kernel, strides, extra, sizes, strict=True)
     for size, k, s, more, wanted in axes:
