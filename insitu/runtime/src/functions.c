@@ -61,14 +61,14 @@ float insitu_hard_sigmoid_slope(const insitu_activation_params_t *p, float x) {
 float insitu_hard_swish(const insitu_activation_params_t *p, float x) {
   (void)p;
   const float v = x + 3.0f;
-  return x * ((v < 0.0f ? 0.0f : v > 6.0f ? 6.0f : v) / 6.0f);
+  return x * ((v < 0.0f ? 0.0f : v > 6.0f ? 6.0f : v) * (1.0f / 6.0f));
 }
 
 float insitu_hard_swish_slope(const insitu_activation_params_t *p, float x) {
   (void)p;
   if (!(x > -3.0f))
     return 0.0f;
-  return x < 3.0f ? x / 3.0f + 0.5f : 1.0f;
+  return x < 3.0f ? x * (1.0f / 3.0f) + 0.5f : 1.0f;
 }
 
 float insitu_silu(const insitu_activation_params_t *p, float x) {
