@@ -57,8 +57,7 @@ def _below(x: Array) -> Array:
 
 def _sigmoid(x: Array, _: Mapping[str, Any], of: Elementary) -> Any:
     e = of.exp(_below(x))
-    s = 1 / (1 + e)
-    return np.where(x < 0, e * s, s)
+    return np.where(x < 0, e, np.ones_like(x)) / (1 + e)
 
 
 def _sigmoid_slope(x: Array, _: Mapping[str, Any], of: Elementary) -> Any:

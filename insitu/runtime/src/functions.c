@@ -5,12 +5,6 @@
 /* -|x| */
 static float insitu_below(float x) { return -(x < 0.0f ? -x : x); }
 
-static float insitu_logistic(float x) {
-  const float e = insitu_exp_negative(insitu_below(x));
-  const float s = 1.0f / (1.0f + e);
-  return x < 0.0f ? e * s : s;
-}
-
 /* s (1 - s), s the logistic function of a distance from 0 that is given negative */
 static float insitu_logistic_slope(float below) {
   const float e = insitu_exp_negative(below);
