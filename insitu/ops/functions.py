@@ -57,8 +57,7 @@ def _below(x: Array) -> Array:
 
 def _sigmoid(x: Array, _: Mapping[str, Any], of: Elementary) -> Any:
     e = of.exp(_below(x))
-    s = 1 / (1 + e)
-    return np.where(x < 0, e * s, s)
+    return np.where(x < 0, e, np.ones_like(x)) / (1 + e)
 
 
 def _sigmoid_slope(x: Array, _: Mapping[str, Any], of: Elementary) -> Any:
@@ -89,11 +88,11 @@ def _hard_sigmoid_slope(x: Array, a: Mapping[str, Any], _: Elementary) -> Any:
 
 
 def _hard_swish(x: Array, _: Mapping[str, Any], __: Elementary) -> Any:
-    return x * (held(x + 3, (0.0, 6.0)) / 6)
+    return x * (held(x + 3, (0.0, 6.0)) * (1 / 6))
 
 
 def _hard_swish_slope(x: Array, _: Mapping[str, Any], __: Elementary) -> Any:
-    inside = np.where(x < 3, x / 3 + 0.5, np.ones_like(x))
+    inside = np.where(x < 3, x * (1 / 3) + 0.5, np.ones_like(x))
     return np.where(x > -3, inside, np.zeros_like(x))
 
 

@@ -93,7 +93,7 @@ def _real(q: Array, x_q: QParams) -> Array:
 def _steps(node: Node, q: Array, x_q: QParams, y_q: QParams) -> Array:
     """f of stored values, in steps of the output, int64."""
     value = function_of(node).value(_real(q, x_q), node.attributes, EXACT)
-    return round_clamp(value / F32(y_q.scale), -LARGEST_STEPS, LARGEST_STEPS)
+    return round_clamp(value * (F32(1.0) / F32(y_q.scale)), -LARGEST_STEPS, LARGEST_STEPS)
 
 
 def function_call(

@@ -34,8 +34,8 @@ insitu_function_t insitu_softplus, insitu_softplus_slope;
 
 /* ---- activation.c -------------------------------------------------------------------------- */
 
-/* y = clamp(zero + round(f((x - zero_x) scale_x) / scale)); y may be x. observed (or 0): least and
- * largest of f over the input's range, in steps of the output, held to +-32767. */
+/* y = clamp(zero + round(f((x - zero_x) scale_x) (1 / scale))); y may be x. observed (or 0): least
+ * and largest of f over the input's range, in steps of the output, held to +-32767. */
 void insitu_activation_s8(const insitu_activation_params_t *p, insitu_function_t *f,
                           const insitu_qparams_t *x_q, const insitu_qparams_t *y_q, const int8_t *x,
                           int8_t *y, int32_t *observed);

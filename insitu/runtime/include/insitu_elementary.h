@@ -62,6 +62,12 @@ static inline float insitu_erfc_positive(float x) {
   return t * insitu_exp_negative(p - x * x);
 }
 
+/* 1 / (1 + exp(-x)), by an exponential that cannot overflow. */
+static inline float insitu_logistic(float x) {
+  const float e = insitu_exp_negative(x < 0.0f ? x : -x);
+  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
+}
+
 /* log(x) for x >= 1, error below 3e-7 of max(1, log(x)). */
 static inline float insitu_log_positive(float x) {
   uint32_t bits;

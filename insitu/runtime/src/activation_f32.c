@@ -3,13 +3,15 @@
 
 void insitu_activation_f32(const insitu_activation_params_t *p, insitu_function_t *f,
                            const float *x, float *y) {
-  for (int32_t i = 0; i < p->size; i++)
+  const int32_t size = p->size;
+  for (int32_t i = 0; i < size; i++)
     y[i] = f(p, x[i]);
 }
 
 void insitu_activation_grad_f32(const insitu_activation_params_t *p, insitu_function_t *slope,
                                 const float *dy, const float *x, float *dx) {
-  for (int32_t i = 0; i < p->size; i++)
+  const int32_t size = p->size;
+  for (int32_t i = 0; i < size; i++)
     dx[i] = dy[i] * slope(p, x[i]);
 }
 

@@ -5,12 +5,6 @@
 /* -|x| */
 static float insitu_below(float x) { return -(x < 0.0f ? -x : x); }
 
-static float insitu_logistic(float x) {
-  const float e = insitu_exp_negative(insitu_below(x));
-  const float s = 1.0f / (1.0f + e);
-  return x < 0.0f ? e * s : s;
-}
-
 /* s (1 - s), s the logistic function of a distance from 0 that is given negative */
 static float insitu_logistic_slope(float below) {
   const float e = insitu_exp_negative(below);
@@ -61,14 +55,14 @@ float insitu_hard_sigmoid_slope(const insitu_activation_params_t *p, float x) {
 float insitu_hard_swish(const insitu_activation_params_t *p, float x) {
   (void)p;
   const float v = x + 3.0f;
-  return x * ((v < 0.0f ? 0.0f : v > 6.0f ? 6.0f : v) / 6.0f);
+  return x * ((v < 0.0f ? 0.0f : v > 6.0f ? 6.0f : v) * (1.0f / 6.0f));
 }
 
 float insitu_hard_swish_slope(const insitu_activation_params_t *p, float x) {
   (void)p;
   if (!(x > -3.0f))
     return 0.0f;
-  return x < 3.0f ? x / 3.0f + 0.5f : 1.0f;
+  return x < 3.0f ? x * (1.0f / 3.0f) + 0.5f : 1.0f;
 }
 
 float insitu_silu(const insitu_activation_params_t *p, float x) {

@@ -89,12 +89,6 @@ static float insitu_mean_loss(float total, int32_t size) {
   return mean <= INSITU_NO_BOUND ? mean : INSITU_NO_BOUND;
 }
 
-/* 1 / (1 + exp(-x)), by an exponential that cannot overflow. */
-static float insitu_sigmoid(float x) {
-  const float e = insitu_exp_negative(-insitu_absolute(x));
-  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
-}
-
 /* -target log sigmoid(score) - (1 - target) log(1 - sigmoid(score)) */
 static float insitu_binary_loss(float score, float target) {
   const float rest = insitu_log_positive(1.0f + insitu_exp_negative(-insitu_absolute(score)));
@@ -126,7 +120,7 @@ int32_t insitu_binary_cross_entropy_s8(const insitu_loss_params_t *p, const floa
   float total = 0.0f;
   int32_t nonzero = 0, highest = 0;
   for (int32_t i = 0; i < p->size; i++) {
-    const float error = insitu_sigmoid(scores[i]) - target[i];
+    const float error = insitu_logistic(scores[i]) - target[i];
     total = total + insitu_binary_loss(scores[i], target[i]);
     dy[i] = (int8_t)insitu_round_clamp(error * 127.0f, -127, 127);
     nonzero += dy[i] != 0;
@@ -185,7 +179,7 @@ int32_t insitu_binary_cross_entropy_f32(const insitu_mean_loss_f32_params_t *p, 
   if (!insitu_teaches(p->size, scores, dy, loss))
     return 0;
   for (int32_t i = 0; i < p->size; i++) {
-    dy[i] = insitu_sigmoid(scores[i]) - target[i];
+    dy[i] = insitu_logistic(scores[i]) - target[i];
     total = total + insitu_binary_loss(scores[i], target[i]);
   }
   *loss = insitu_mean_loss(total, p->size);
