@@ -101,7 +101,6 @@ def inspect(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw what --data shows.")
     ] = None,
-    output: Output = None,
     as_json: Json = False,
 ) -> None:
     """Layers, shapes, parameters, MACs; what is not supported; what quantization alone changes."""
