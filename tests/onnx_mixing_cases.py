@@ -72,6 +72,19 @@ ARITHMETIC = {
         node("Mul", "q two", "p"),
         node("Add", "d p"),
     ),
+    "input-normalized": model(
+        ["n", *MAP],
+        [node("Sub", "x d", "s"), node("Div", "s c", "q"), node("Conv", "q w", pads=[1, 1, 1, 1])],
+        {**BY_CHANNEL, "w": normal(2, 3, 3, 3)},
+    ),
+    "shared-map-plus-number": changed(
+        node("Relu", "c1", "r"), node("Add", "r two", "a"), node("Mul", "a r")
+    ),
+    "reshaped-times-constant": model(
+        ["n", 24],
+        [node("Reshape", "x s", "m"), node("Mul", "m c")],
+        {"s": np.array([0, 2, 3, 4]), "c": normal(2, 1, 1)},
+    ),
     "features-times-constant": model(
         ["n", 6],
         [node("MatMul", "x w", "m"), node("Mul", "m c", "p"), node("Add", "p d")],

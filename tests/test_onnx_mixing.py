@@ -14,6 +14,8 @@ from onnx_mixing_cases import CASES, moved, resized, transposed
 from onnx_models import model, node, normal, saved
 from test_onnx_hostile import read_damaged, refusal
 
+import insitu
+
 
 def split(sizes: Any, outputs: str = "y b", **attributes: Any) -> onnx.ModelProto:
     given = {"s": np.asarray(sizes)}
@@ -35,7 +37,7 @@ HOSTILE: dict[str, tuple[onnx.ModelProto, str]] = {
             [node("MatMul", "x w", "m"), node("Div", "m c")],
             {"w": normal(3, 2), "c": np.full(2, 1e-45, np.float32)},
         ),
-        "its constant makes the layer before it infinite",
+        "is infinite in float32",
     ),
     "constant-of-another-shape": (
         model(
@@ -115,3 +117,63 @@ def test_no_damage_raises_anything_but_one_line(
     for place, value in flips:
         content[int(place * (len(content) - 1))] = value
     read_damaged(bytes(content), tmp_path_factory.mktemp("damaged"))
+
+
+GATED = [
+    node("Mul", "x scale", "x1"),
+    node("Sub", "x1 mean", "x2"),
+    node("Conv", "x2 w1", "c1", pads=[1, 1, 1, 1], strides=[2, 2]),
+    node("HardSwish", "c1", "h"),
+    node("GlobalAveragePool", "h", "g"),
+    node("Conv", "g w2", "s1"),
+    node("Relu", "s1", "s2"),
+    node("Conv", "s2 w3", "s3"),
+    node("HardSigmoid", "s3", "s4"),
+    node("Mul", "h s4", "m"),
+    node("Split", "m", "p q", axis=1),
+    node("Concat", "q p h", "j", axis=1),
+    node("Conv", "j w4", "c4"),
+    node("Relu", "c4", "r4"),
+    node("Resize", "r4 - up", "u1"),
+    node("ConvTranspose", "r4 w5", "u2", strides=[2, 2]),
+    node("Add", "u1 u2", "a"),
+    node("Pad", "a pads", "b"),
+    node("Conv", "b w6", "c6", strides=[2, 2]),
+    node("Relu", "c6", "r6"),
+    node("ReduceMean", "r6", "f", axes=[2, 3], keepdims=0),
+    node("Gemm", "f w7", "y", transB=1),
+]
+"""Every operator of these in one network: prepared input, gate, split, join, two ways up."""
+
+
+def gated() -> onnx.ModelProto:
+    """The network of `GATED`."""
+    shapes = {
+        "w1": (8, 3, 3, 3),
+        "w2": (4, 8, 1, 1),
+        "w3": (8, 4, 1, 1),
+        "w4": (6, 16, 1, 1),
+        "w5": (6, 6, 2, 2),
+        "w6": (8, 6, 3, 3),
+        "w7": (5, 8),
+    }
+    weights = {name: normal(*s) / np.sqrt(np.prod(s[1:])) for name, s in shapes.items()}
+    constants = {
+        "scale": np.float32(1 / 64),
+        "mean": np.full((1, 3, 1, 1), 0.5, np.float32),
+        "up": np.asarray([1, 1, 2, 2], np.float32),
+        "pads": np.asarray([0, 0, 0, 0, 0, 0, 1, 1]),
+    }
+    return model(["n", 3, 12, 12], GATED, {**weights, **constants})
+
+
+@pytest.mark.toolchain
+def test_a_gated_network_trains_on_a_board_as_on_the_desk(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 128, (30, 3, 12, 12)).astype(np.float32)
+    y = rng.integers(0, 5, 30)
+    network = insitu.compile(insitu.load(saved(gated(), tmp_path)), calibration=x)
+    assert {"multiply_grad", "concat", "resize_grad", "slice"} <= {
+        n.op.name for n in network.graph.nodes
+    }
+    assert network.run(x, y, steps=10).twin_equal

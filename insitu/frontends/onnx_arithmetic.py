@@ -1,6 +1,7 @@
 """ONNX's Add, Sub, Mul and Div -> add, multiply, or batch_norm where one side is constant.
 
-Invariant: a constant scale and shift follows a layer that it will be folded into.
+Invariant: a constant scale and shift of features follows a layer that it will be folded into; that
+of a map may stand anywhere.
 """
 
 from __future__ import annotations
@@ -89,10 +90,10 @@ def _meet(scope: Scope, op: Operation, **attributes: bool) -> None:
 
 def _by_channel(scope: Scope, op: Operation, index: int) -> Array:
     """The constant there as one number a channel of the other side, float64."""
-    value, shape = scope.value(op, 1 - index)
+    _, shape = scope.value(op, 1 - index)
     c = scope.floats(op, index, "constant")
-    full = broadcast(op, c, shape)
-    by_channel = full.reshape(scope.builder.tensors[value.tensor].shape[-1], -1)
+    channels = scope.builder.tensors[_changed(scope, op, 1 - index)].shape[-1]
+    by_channel = broadcast(op, c, shape).reshape(channels, -1)
     if (by_channel != by_channel[:, :1]).any():
         raise NotSupportedError(
             f"its constant has the shape {list(c.shape)}, only one number a channel is available",
@@ -101,14 +102,20 @@ def _by_channel(scope: Scope, op: Operation, index: int) -> Array:
     return by_channel[:, 0].astype(np.float64)
 
 
+def _changed(scope: Scope, op: Operation, index: int) -> str:
+    """The tensor there: as its layer wrote it, else in the form of its shape."""
+    if op.inputs[index] in scope.layers:
+        return scope.values[op.inputs[index]].tensor
+    return scope.in_form(op, index)
+
+
 def _affine(scope: Scope, op: Operation, index: int, scale: Array, shift: Array) -> None:
-    """The activation there times scale[c] plus shift[c], for the layer that wrote it."""
-    value, shape = scope.value(op, index)
-    name = op.inputs[index]
-    if len(scope.readers[name]) != 1 or name in scope.outputs or name not in scope.layers:
+    """The activation there times scale[c] plus shift[c]."""
+    name, tensor = op.inputs[index], _changed(scope, op, index)
+    alone = name in scope.layers and len(scope.readers[name]) == 1 and name not in scope.outputs
+    if len(scope.builder.tensors[tensor].shape) != 3 and not alone:
         raise NotSupportedError(
-            "it changes by a constant what is not the output of a convolution or linear layer "
-            "alone",
+            "it changes features by a constant, which are not the output of a linear layer alone",
             "put the constant into the layer before it, or prepare the samples so",
         )
     with np.errstate(over="ignore", invalid="ignore"):
@@ -117,8 +124,8 @@ def _affine(scope: Scope, op: Operation, index: int, scale: Array, shift: Array)
             "beta": shift.astype(np.float32),
         }
     if not all(np.isfinite(data).all() for data in parameters.values()):
-        raise op.error("its constant makes the layer before it infinite")
+        raise op.error("its constant, or one divided by it, is infinite in float32")
     parameters |= {"mean": np.zeros(len(scale)), "variance": np.ones(len(scale))}
     inputs = [scope.weight(op, letter, data) for letter, data in parameters.items()]
-    scope.emit(op, "batch_norm", [value.tensor, *inputs], shape, epsilon=0.0)
+    scope.emit(op, "batch_norm", [tensor, *inputs], scope.value(op, index)[1], epsilon=0.0)
     scope.layers.add(op.outputs[0])
