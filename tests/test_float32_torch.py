@@ -72,7 +72,7 @@ class BesidePytorch:
     def torch_step(self, weights: dict[str, Array], i: int, dtype: Any) -> dict[str, Array]:
         """The weights after torch.optim.SGD learnt sample i."""
         import torch
-        from test_ops_gradient import of_torch
+        from autograd import of_torch
 
         kind = {np.float32: torch.float32, np.float64: torch.float64}[dtype]
         tensors = {n: torch.tensor(v, dtype=kind, requires_grad=True) for n, v in weights.items()}

@@ -189,7 +189,7 @@ def test_float32_steps_are_those_of_torchs_sgd(loss: str, rate: float) -> None:
     Up to the order of sums.
     """
     torch = pytest.importorskip("torch")
-    from test_ops_gradient import of_torch, torch_loss
+    from autograd import of_torch, torch_loss
 
     compiled_case = Compiled(LINEARS["linear-of-wide"], Scheme(loss=loss, precision="float32"))
     step, forward = compiled_case.step, compiled_case.forward

@@ -21,7 +21,7 @@ MOMENTUM, WEIGHT_DECAY, RATE, SAMPLES = 0.9, 0.05, 0.01, 12
 
 def torch_run(graph: Graph, x: Array, y: Array, batch: int) -> dict[str, Array]:
     """Weights and biases by the names of our state, after SGD on batches in order."""
-    from test_ops_gradient import of_torch
+    from autograd import of_torch
 
     tensors = {
         name: torch.tensor(t.data.astype(F32))
