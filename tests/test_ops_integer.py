@@ -46,9 +46,8 @@ ELSEWHERE = {
 """Ops of other schemes than the default one, and who judges them."""
 
 
-def executed_steps(case: Case, count: int, scheme: Scheme) -> list[Executed]:
+def executed_steps(compiled: Compiled, count: int) -> list[Executed]:
     """Training steps on samples of the calibration's kind and on noise."""
-    compiled = Compiled(case, scheme)
     step, stream = compiled.step, compiled.stream(count)
     reference = Reference(step, seed=1)
     shape = step.tensors[step.inputs[0]].shape
@@ -66,7 +65,11 @@ def executed_steps(case: Case, count: int, scheme: Scheme) -> list[Executed]:
 
 
 def assert_within_bounds(case: Case, count: int, scheme: Scheme | None = None) -> None:
-    for run in executed_steps(case, count, scheme or Scheme()):
+    assert_nodes_within_bounds(Compiled(case, scheme or Scheme()), count)
+
+
+def assert_nodes_within_bounds(compiled: Compiled, count: int) -> None:
+    for run in executed_steps(compiled, count):
         for node in run.step.nodes:
             if all(name in run.values for name in node.outputs):
                 if node.updates and any(name not in run.values for name in node.inputs):

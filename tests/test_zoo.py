@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import networks
 import numpy as np
 import onnx
 import pytest
-from case_models import trainable
+from case_layers import Case
+from case_models import Compiled, trainable
+from test_ops_integer import assert_nodes_within_bounds
 
 import insitu
 from insitu.config import TrainingConfig
 from insitu.datasets import Dataset, digits
+from insitu.frontends.model import Model
+from insitu.graph.model import Graph
 from insitu.layers import select_layers
 from insitu.simplify import simplify
 
@@ -51,6 +56,25 @@ def test_a_step_of_all_layers_is_that_of_autograd(name: str, path: Path) -> None
     x = data.x.astype(np.float64)
     last = x.transpose(0, 2, 3, 1) if x.ndim == 4 else x.transpose(0, 2, 1)[:, None]
     autograd.assert_same_step_of(graph, last, data.y)
+
+
+class OfTheZoo(Compiled):
+    """One of its networks, all layers trained."""
+
+    model: Model
+
+    @cached_property
+    def simple(self) -> Graph:
+        """The simplified float graph."""
+        return simplify(self.model.graph)
+
+
+@pytest.mark.parametrize("name", ZOO.NETWORKS)
+def test_every_node_is_within_its_bound(name: str, path: Path) -> None:
+    model = insitu.load(path)
+    compiled = OfTheZoo(Case(model.graph.tensors[model.graph.inputs[0]].shape, ()))
+    object.__setattr__(compiled, "model", model)
+    assert_nodes_within_bounds(compiled, 1)
 
 
 @pytest.mark.toolchain
