@@ -172,6 +172,19 @@ HOSTILE: dict[str, tuple[onnx.ModelProto, str]] = {
         layer("Conv", [1, 1, 1], {"w": normal(1, 1, 1, 1)}, pads=[2**14] * 4),
         f"hold {(2**15 + 1) ** 2} numbers together; at most {2**25} can be read",
     ),
+    "complex-axes": (
+        model(
+            [1, 2, 4, 4],
+            [node("ReduceMean", "x a")],
+            {"a": np.asarray([2 + 1j, 3], np.complex64)},
+            opset=18,
+        ),
+        "its axes are complex64[2], not a list of axes",
+    ),
+    "output-shape": (
+        layer("ConvTranspose", [2, 4, 4], {"w": normal(2, 2, 3, 3)}, output_shape=[8]),
+        "output_shape has 1 sizes, 2 belong",
+    ),
     "huge-windows": (
         layer("MaxPool", [3, 64, 64], {}, kernel_shape=[60, 60], pads=[59] * 4),
         f"hold {3 * 123**2 * 60**2} numbers together",

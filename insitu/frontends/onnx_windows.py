@@ -149,7 +149,10 @@ def reduce(kind: str, scope: Scope, op: Operation) -> None:
     """ReduceMean or ReduceMax over axes of the image or the signal."""
     shape = _map_shape(scope, op)
     if op.has(1):
-        axes = tuple(int(a) for a in scope.constant(op, 1, "axes").reshape(-1))
+        given = scope.constant(op, 1, "axes")
+        if given.dtype.kind not in "iu" or given.size > len(shape):
+            raise op.error(f"its axes are {given.dtype}{list(given.shape)}, not a list of axes")
+        axes = tuple(int(a) for a in given.reshape(-1))
     else:
         axes = tuple(int(a) for a in op.attributes.get("axes", ()))
     if not axes and op.flag("noop_with_empty_axes"):
