@@ -37,7 +37,6 @@ def module(name: str) -> ModuleType:
 
 NETWORKS = {
     "bearing": ("bearing_cnn", (1, 512)),
-    "keyword": ("keyword_cnn", (1, 49, 10)),
     "photograph": ("photograph_cnn", (3, 32, 32)),
 }
 

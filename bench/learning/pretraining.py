@@ -34,17 +34,6 @@ def bearing_cnn(classes: int, seed: int) -> nn.Sequential:
     )
 
 
-def keyword_cnn(classes: int, seed: int) -> nn.Sequential:
-    """Features[1, 49, 10] -> scores: 3 convolutions, 2 linear; 50 thousand parameters."""
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        *(nn.Conv2d(1, 24, (10, 4), (2, 2), (4, 1)), nn.BatchNorm2d(24), nn.ReLU()),
-        *(nn.Conv2d(24, 32, 3, (2, 1), 1), nn.BatchNorm2d(32), nn.ReLU()),
-        *(nn.Conv2d(32, 48, 3, (2, 2), 1), nn.BatchNorm2d(48), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(48 * 6 * 3, 32), nn.ReLU(), nn.Linear(32, classes)),
-    )
-
-
 def photograph_cnn(classes: int, seed: int) -> nn.Sequential:
     """Image[3, 32, 32] -> scores: 6 convolutions, 2 linear, like VGG; 170 thousand parameters."""
     torch.manual_seed(seed)

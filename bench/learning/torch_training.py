@@ -97,7 +97,9 @@ def _clipped(attributes: Attributes, y: Tensor) -> Tensor:
 
 def _conv(attributes: Attributes, inputs: Sequence[Tensor]) -> Tensor:
     x, w, b = inputs
-    return _clipped(attributes, F.conv2d(_padded(attributes, x), w, b, attributes["stride"]))
+    dilation, groups = attributes.get("dilation", (1, 1)), attributes.get("groups", 1)
+    y = F.conv2d(_padded(attributes, x), w, b, attributes["stride"], 0, dilation, groups)
+    return _clipped(attributes, y)
 
 
 def _linear(attributes: Attributes, inputs: Sequence[Tensor]) -> Tensor:
