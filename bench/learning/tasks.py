@@ -259,7 +259,7 @@ def _bearing_classes(name: str, work: Path, quick: bool) -> Task:
 
 
 def _keywords(name: str, work: Path, quick: bool) -> Task:
-    network = Path(os.environ["INSITU_DATA"]).parent / "models" / KEYWORD_NETWORK
+    network = Path(os.environ.get("INSITU_DATA", "")).parent / "models" / KEYWORD_NETWORK
     data = kws()
     moved = louder_world(data.x, gain=0.2, noise=0.1, seed=0)
     train, validation, test = (
