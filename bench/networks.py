@@ -1,0 +1,154 @@
+"""Real networks, adapted to ten classes -> whether they fit each board, and train there as here.
+
+    INSITU_DATA=FOLDER python bench/networks.py [--network NAME] [--steps 20] [--markdown FILE]
+
+ResNet-8, DS-CNN and MCUNet-5FPS (FOLDER/../models) are compiled with `--classes 10` for the boards
+of the published method and the others we know; where one fits a board with a Cortex-M4 or M7 it is
+trained for some steps on the emulated board and held to the twin, bit for bit. What is not here is
+left out. Fails where a board differs from the twin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from fidelity import TASKS, Task
+from rich.console import Console
+from rich.table import Table
+
+import insitu
+from insitu.boards import all_boards
+from insitu.config import TrainingConfig
+from insitu.errors import FitError
+
+CLASSES, SAMPLES = 10, 40
+LAYERS = {
+    "resnet8": ("last:2", "all"),
+    "dscnn": ("last:2", "last:4"),
+    "mcunet": ("last:2", "last:7"),
+}
+"""Network -> what is trained: the last two layers, then all, a block, or MCUNet's last two blocks
+with the head."""
+
+TRAINED_ON = ("cortex-m4", "cortex-m7")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network on one board.
+
+    Attributes:
+        equal: whether the board ended as the twin; None where it was not trained there.
+        ram_bytes, flash_bytes: what is needed, also where it does not fit.
+    """
+
+    network: str
+    layers: str
+    board: str
+    fits: bool
+    ram_bytes: int
+    flash_bytes: int
+    instructions: int | None
+    milliseconds: float | None
+    equal: bool | None
+
+
+def measure(name: str, task: Task, layers: str, board: str, steps: int) -> Row:
+    """Compile for a board and, where it fits one with the right core, train there."""
+    training = TrainingConfig(layers=layers, classes=CLASSES)
+    try:
+        network = insitu.compile(
+            insitu.load(task.path), calibration=task.x[:SAMPLES], training=training, board=board
+        )
+    except FitError as error:
+        needs = error.figures
+        return Row(
+            name, layers, board, False, needs["ram_bytes"], needs["flash_bytes"], *[None] * 3
+        )
+    figures = network.figures
+    labels = np.arange(SAMPLES) % CLASSES if task.y is None else task.y[:SAMPLES] % CLASSES
+    equal = None
+    if network.board.core in TRAINED_ON:
+        equal = network.run(task.x[:SAMPLES], labels, steps=steps).twin_equal
+    step = network.measurement
+    return Row(
+        name,
+        layers,
+        board,
+        True,
+        figures["ram_bytes"],
+        figures["flash_bytes"],
+        sum(step.instructions.values()),
+        1e3 * sum(step.cycles.values()) / network.board.clock_hz,
+        equal,
+    )
+
+
+def rows(names: list[str], steps: int) -> Iterator[Row]:
+    """Every network on every board."""
+    for name in names:
+        task = TASKS[name](100)
+        for layers in LAYERS[name]:
+            for board in all_boards():
+                yield measure(name, task, layers, board, steps)
+
+
+def cells(row: Row) -> list[str]:
+    """A row of the table."""
+    cost = ["", ""]
+    if row.instructions is not None and row.milliseconds is not None:
+        cost = [f"{row.instructions / 1e6:.1f} M", f"{row.milliseconds:,.0f}"]
+    said = {None: "", True: "equal", False: "DIFFERS"}[row.equal]
+    sizes = [f"{row.ram_bytes:,}", f"{row.flash_bytes:,}"]
+    fits = "yes" if row.fits else "no"
+    return [row.network, row.layers, row.board, fits, *sizes, *cost, said]
+
+
+HEAD = ["network", "trained", "board", "fits", "RAM", "flash", "instructions", "ms", "twin"]
+
+
+def markdown(found: list[Row], steps: int) -> str:
+    """The page docs/results/networks.md."""
+    lines = [
+        "# Real networks on real boards",
+        "",
+        "Made by `python bench/networks.py --markdown FILE`; do not edit. Public networks with a",
+        f"fresh head of {CLASSES} classes; bytes of RAM and flash; what a training step costs by",
+        f"the emulator's count. Twin: after {steps} steps the emulated board's whole state equals",
+        "the twin's; boards with a Cortex-M4 or M7 were trained.",
+        "",
+        f"| {' | '.join(HEAD)} |",
+        f"| {' | '.join(['---'] * 4 + ['---:'] * 4 + ['---'])} |",
+        *(f"| {' | '.join(cells(row))} |" for row in found),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--network", action="append", choices=LAYERS, help="by default all")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--markdown", type=Path, help="write the page there")
+    options = parser.parse_args()
+    found: list[Row] = []
+    for row in rows(options.network or list(LAYERS), options.steps):
+        print(" ".join(f"{k}={v}" for k, v in asdict(row).items()), flush=True)
+        found.append(row)
+    table = Table(*HEAD)
+    for row in found:
+        table.add_row(*cells(row))
+    Console().print(table)
+    if options.markdown:
+        options.markdown.write_text(markdown(found, options.steps))
+    if any(row.equal is False for row in found):
+        sys.exit("a board differs from the twin")
+
+
+if __name__ == "__main__":
+    main()
