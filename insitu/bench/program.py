@@ -13,10 +13,10 @@ import numpy as np
 
 from insitu.bench.layers import Layer
 from insitu.differentiate import differentiate
+from insitu.fixed_point import symmetric_qparams
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Graph, Kind, Node, Phase, QParams, Tensor
 from insitu.ops import OPS
-from insitu.ops.loss import ERROR_QPARAMS
 from insitu.ops.rows import GENERATOR, LEARNING_RATE
 from insitu.quantize import calibrate, quantize_graph
 from insitu.simplify import simplify
@@ -127,7 +127,7 @@ def _emit(builder: Builder, layer: Layer, name: str) -> Iterator[tuple[str, str,
         dy = builder.constant(
             f"{name}.{errors}",
             _errors(rng, builder.tensors[y].shape, errors),
-            qparams=ERROR_QPARAMS,
+            qparams=symmetric_qparams(1 / 127),
         )
         first = len(builder.nodes)
         assert forward.op.vjp is not None
