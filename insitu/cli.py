@@ -17,6 +17,7 @@ from rich.console import Console
 
 from insitu import config, layers, pipeline
 from insitu.api import TrainableNetwork
+from insitu.bench.command import bench
 from insitu.boards import all_boards
 from insitu.console import print_json, progress, stop
 from insitu.errors import ConfigError, FitError, InsituError, ToolError
@@ -381,6 +382,8 @@ def doctor(as_json: Json = False) -> None:
     else:
         text.print_doctor(Console(), findings)
 
+
+app.command()(bench)
 
 if __name__ == "__main__":
     main()

@@ -8,6 +8,11 @@
 
 EXPORT void round_clamp(int32_t n, const float *v, const int32_t *low, const int32_t *high,
                         int32_t *out);
+EXPORT void round_clamp_bits(int32_t n, const float *v, const int32_t *low, const int32_t *high,
+                             int32_t *out);
+EXPORT void round_high_halves(int32_t n, const int32_t *a, const int32_t *m, int32_t *out);
+EXPORT void multiply_soft(int32_t n, const float *a, const float *b, float *out);
+EXPORT void divide_soft(int32_t n, const float *a, const float *b, float *out);
 EXPORT void rescale(int32_t n, const int32_t *acc, const int32_t *multiplier, const int32_t *shift,
                     int32_t *out);
 EXPORT void expand_error(int32_t n, const int32_t *e, const uint16_t *rel, const int32_t *drop,
@@ -33,6 +38,27 @@ EXPORT void row_parameters(int32_t rows, float largest, float x_scale, float y_s
 void round_clamp(int32_t n, const float *v, const int32_t *low, const int32_t *high, int32_t *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = insitu_round_clamp(v[i], low[i], high[i]);
+}
+
+void round_clamp_bits(int32_t n, const float *v, const int32_t *low, const int32_t *high,
+                      int32_t *out) {
+  for (int32_t i = 0; i < n; i++)
+    out[i] = insitu_round_clamp_bits(v[i], low[i], high[i]);
+}
+
+void round_high_halves(int32_t n, const int32_t *a, const int32_t *m, int32_t *out) {
+  for (int32_t i = 0; i < n; i++)
+    out[i] = insitu_round_high_halves(a[i], m[i]);
+}
+
+void multiply_soft(int32_t n, const float *a, const float *b, float *out) {
+  for (int32_t i = 0; i < n; i++)
+    out[i] = insitu_multiply_soft(a[i], b[i]);
+}
+
+void divide_soft(int32_t n, const float *a, const float *b, float *out) {
+  for (int32_t i = 0; i < n; i++)
+    out[i] = insitu_divide_soft(a[i], b[i]);
 }
 
 void rescale(int32_t n, const int32_t *acc, const int32_t *multiplier, const int32_t *shift,

@@ -39,8 +39,15 @@ from insitu.ops.rows import (
     update_bias,
 )
 
-COLUMNS = 64
-"""Input gradients are summed for so many columns at a time: INSITU_LINEAR_COLUMNS in the C."""
+
+def _input_bytes(w: Tensor) -> int:
+    """The inputs as int16, in fours."""
+    return -(-w.shape[1] // 4) * 8
+
+
+def _list_bytes(w: Tensor) -> int:
+    """Rows and their errors, in fours."""
+    return -(-w.shape[0] // 4) * 32
 
 
 def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
@@ -107,6 +114,10 @@ def _bounds(node: Node, graph: Graph) -> list[Bound]:
     return [accumulator_bound(node, graph.tensors[node.inputs[1]].shape[1])]
 
 
+def _scratch_bytes(node: Node, graph: Graph) -> int:
+    return 0 if is_float(node, graph) else _input_bytes(graph.tensors[node.inputs[1]])
+
+
 def _params(w: Tensor) -> dict[str, int]:
     """Fields of insitu_linear_params_t."""
     return {"out_features": w.shape[0], "in_features": w.shape[1]}
@@ -128,6 +139,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
             f"${bias}",
             f"${multiplier}",
             f"${shift}",
+            "!",
             f"${y}",
             observed,
         ),
@@ -148,6 +160,7 @@ linear = OpDef(
         "permute": _permute,
     },
     c_call=by_type(_c_call, linear_f32.forward_c),
+    scratch_bytes=_scratch_bytes,
     macs=_macs,
     bounds=_bounds,
     weights=(1,),
@@ -181,6 +194,7 @@ def _logits_c(node: Node, graph: Graph) -> CCall:
             f"${w}",
             f"${bias}",
             f"${scale}",
+            "!",
             f"${node.outputs[0]}",
         ),
         source="linear.c",
@@ -193,6 +207,7 @@ logits = OpDef(
     integer_reference=_logits,
     vjp=_vjp,
     c_call=_logits_c,
+    scratch_bytes=_scratch_bytes,
     macs=_macs,
     bounds=lambda node, graph: [
         Bound(f"{node.name}: accumulator", 127 * 255 * graph.tensors[node.inputs[1]].shape[1])
@@ -234,7 +249,9 @@ linear_grad_input = OpDef(
     ],
     integer_reference=exact(_integer_grad_input, linear_f32.grad_input),
     c_call=by_type(_grad_input_c, linear_f32.grad_input_c),
-    scratch_bytes=by_type(lambda node, graph: 4 * COLUMNS, lambda node, graph: 0),
+    scratch_bytes=by_type(
+        lambda node, graph: _list_bytes(graph.tensors[node.inputs[1]]), lambda node, graph: 0
+    ),
     macs=_macs,
     bounds=grad_input_bounds,
 )
@@ -280,6 +297,7 @@ def _update_c(node: Node, graph: Graph) -> CCall:
             f"${x}",
             f"${scale}",
             f"${rate}",
+            "!",
             f"${generator}",
             f"${bias}",
             f"${w}",
@@ -295,6 +313,9 @@ linear_update = OpDef(
     float_reference=_float_update,
     integer_reference=exact(_integer_update, linear_f32.update),
     c_call=by_type(_update_c, linear_f32.update_c),
+    scratch_bytes=by_type(
+        lambda node, graph: _input_bytes(graph.tensors[node.inputs[2]]), lambda node, graph: 0
+    ),
     macs=lambda node, graph: graph.tensors[node.inputs[2]].size,
 )
 """w -= rate dy x, in place. Inputs: dy, x, w, bias [, row scale], rate [, generator].

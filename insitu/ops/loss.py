@@ -227,7 +227,13 @@ def _c_call(node: Node, graph: Graph) -> CCall:
         function=f"insitu_softmax_cross_entropy_{'s8' if integer else 'f32'}",
         params_type="insitu_loss_params_t" if integer else "insitu_loss_f32_params_t",
         params={"size": graph.tensors[scores].size, "least": least},
-        arguments=(f"${scores}", f"${label}", f"${dy}", f"${loss}"),
+        arguments=(
+            f"${scores}",
+            f"${label}",
+            *(("!",) if integer else ()),
+            f"${dy}",
+            f"${loss}",
+        ),
         source="loss.c",
         returns="nonzero_errors",
     )
@@ -239,6 +245,9 @@ softmax_cross_entropy = OpDef(
     float_reference=_float,
     integer_reference=_integer,
     c_call=_c_call,
+    scratch_bytes=lambda node, graph: (
+        4 * graph.tensors[node.inputs[0]].size if node.attributes["integer"] else 0
+    ),
 )
 """Scores, label -> error softmax - onehot (int8: round(127 e)), loss -log softmax[label].
 

@@ -19,16 +19,18 @@ static inline float insitu_float_from_bits(uint32_t bits) {
 static inline float insitu_exp_negative(float x) {
   if (x < -87.0f)
     return 0.0f;
-  const int32_t n = insitu_round_clamp(x * 1.44269504f, -126, 0);
-  const float r = (x - (float)n * 0.693359375f) - (float)n * -2.12194440e-4f;
+  const int32_t n = insitu_round_clamp(insitu_multiply(x, 1.44269504f), -126, 0);
+  const float whole = (float)n;
+  const float r =
+      (x - insitu_multiply(whole, 0.693359375f)) - insitu_multiply(whole, -2.12194440e-4f);
   float p = 1.0f / 720.0f;
-  p = p * r + 1.0f / 120.0f;
-  p = p * r + 1.0f / 24.0f;
-  p = p * r + 1.0f / 6.0f;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  return p * insitu_float_from_bits((uint32_t)(n + 127) << 23);
+  p = insitu_multiply(p, r) + 1.0f / 120.0f;
+  p = insitu_multiply(p, r) + 1.0f / 24.0f;
+  p = insitu_multiply(p, r) + 1.0f / 6.0f;
+  p = insitu_multiply(p, r) + 0.5f;
+  p = insitu_multiply(p, r) + 1.0f;
+  p = insitu_multiply(p, r) + 1.0f;
+  return insitu_multiply(p, insitu_float_from_bits((uint32_t)(n + 127) << 23));
 }
 
 /* exp(x) - 1 for x <= 0, relative error below 3e-7. */

@@ -5,7 +5,10 @@
 #ifndef INSITU_FIXED_POINT_H
 #define INSITU_FIXED_POINT_H
 
+#include <string.h>
+
 #include "insitu.h"
+#include "insitu_soft_float.h"
 
 /* No a * b + c in one rounding, whatever the build's flags: an IDE passes no -ffp-contract=off,
  * and GCC fuses by default. Holds to the end of every file that includes this one. */
@@ -27,15 +30,63 @@ static inline int32_t insitu_clamp(int32_t v, int32_t low, int32_t high) {
   return insitu_min(insitu_max(v, low), high);
 }
 
-/* Nearest integer, halves away from zero, held to [low, high]; NaN gives low. */
-static inline int32_t insitu_round_clamp(float v, int32_t low, int32_t high) {
+/* Nearest integer, halves away from zero, held to [low, high]; NaN gives low. For cores without an
+ * FPU, in integers; |low|, |high| < 2^31. */
+static inline int32_t insitu_round_clamp_bits(float v, int32_t low, int32_t high) {
+  uint32_t bits;
+  memcpy(&bits, &v, sizeof bits);
+  const int32_t exponent = (int32_t)(bits >> 23 & 0xFFu);
+  const uint32_t mantissa = (bits & 0x7FFFFFu) | 0x800000u;
+  uint32_t size = 0;
+  if (exponent >= 127 + 31) { /* 2^31 or more, infinite, NaN */
+    const int32_t is_nan = exponent == 255 && (bits & 0x7FFFFFu) != 0;
+    return bits >> 31 || is_nan ? low : high;
+  }
+  if (exponent >= 127 + 23) {
+    size = mantissa << (exponent - 150);
+  } else if (exponent >= 126) { /* 0.5 or more */
+    size = (mantissa + (1u << (149 - exponent))) >> (150 - exponent);
+  }
+  const int32_t whole = bits >> 31 ? -(int32_t)size : (int32_t)size;
+  return insitu_clamp(whole, low, high);
+}
+
+/* The same with float operations, one rounding each. */
+static inline int32_t insitu_round_clamp_float(float v, int32_t low, int32_t high) {
   if (!(v > (float)low))
     return low;
   if (v >= (float)high)
     return high;
   const int32_t whole = (int32_t)v;
-  const float rest = v - (float)whole; /* exact; v + 0.5f would round a second time */
-  return whole + (rest >= 0.5f) - (rest <= -0.5f);
+  const float rest = v - (float)whole;   /* exact; v + 0.5f would round a second time */
+  return whole + (int32_t)(rest + rest); /* 1 from 0.5 on, -1 up to -0.5 */
+}
+
+static inline int32_t insitu_round_clamp(float v, int32_t low, int32_t high) {
+#if defined(__thumb__) && !defined(__ARM_FP)
+  return insitu_round_clamp_bits(v, low, high);
+#else
+  return insitu_round_clamp_float(v, low, high);
+#endif
+}
+
+/* round(a m / 2^32), halves up; m >= 0. In halves, for cores that have no 64-bit product; no sum
+ * here leaves int32. */
+static inline int32_t insitu_round_high_halves(int32_t a, int32_t m) {
+  const uint32_t low = (uint32_t)a & 0xFFFFu, m_low = (uint32_t)m & 0xFFFFu;
+  const int32_t high = a >> 16, m_high = m >> 16;
+  const int32_t first = high * (int32_t)m_low + (int32_t)(low * m_low >> 16) + (1 << 15);
+  const int32_t second = (int32_t)low * m_high;
+  const int32_t carry = ((first & 0xFFFF) + (second & 0xFFFF)) >> 16;
+  return high * m_high + (first >> 16) + (second >> 16) + carry;
+}
+
+static inline int32_t insitu_round_high(int32_t a, int32_t m) {
+#if defined(__thumb__) && !defined(__thumb2__)
+  return insitu_round_high_halves(a, m);
+#else
+  return (int32_t)(((int64_t)a * m + ((int64_t)1 << 31)) >> 32);
+#endif
 }
 
 /* round(acc multiplier / 2^(32 - shift)), halves up. Where shift > 0 the accumulator is held to
@@ -46,7 +97,7 @@ static inline int32_t insitu_rescale(int32_t acc, int32_t multiplier, int32_t sh
     const int32_t limit = (1 << 30) >> shift;
     acc = insitu_clamp(acc, -limit, limit) * (1 << shift);
   }
-  return (int32_t)(((int64_t)acc * multiplier + ((int64_t)1 << 31)) >> 32);
+  return insitu_round_high(acc, multiplier);
 }
 
 /* e' = round(e rel / 2^(8 + drop)), halves up; |e'| <= 16,256. */
@@ -78,7 +129,19 @@ insitu_qparams_t insitu_range_qparams(const float range[2], float clip_min, floa
 /* A real bound on the int8 grid. */
 int32_t insitu_quantize_bound(float bound, const insitu_qparams_t *q);
 
-/* bias minus the rounded step rate * dy_scale * sum of errors, in units of 2^-20. */
+/* What turns a sum of errors into the step of a bias, in units of 2^-20. */
+static inline float insitu_bias_factor(float rate, float dy_scale) {
+  return rate * dy_scale * 1048576.0f;
+}
+
+/* bias minus the rounded step factor * sum of errors. */
+static inline int32_t insitu_step_bias(int32_t bias, int32_t errors, float factor) {
+  const int32_t step = insitu_round_clamp(insitu_multiply((float)errors, factor), -INSITU_BIAS_STEP,
+                                          INSITU_BIAS_STEP);
+  return insitu_clamp(bias - step, -(1 << 30), 1 << 30);
+}
+
+/* Both at once. */
 int32_t insitu_update_bias(int32_t bias, int32_t errors, float rate, float dy_scale);
 
 #endif

@@ -88,25 +88,24 @@ typedef struct {
   int32_t out_features, in_features;
 } insitu_linear_params_t;
 
-/* y[o] = clamp(zero + rescale(bias[o] + sum of w[o, i] (x[i] - zero))). observed as for conv. */
+/* y[o] = clamp(zero + rescale(bias[o] + sum of w[o, i] (x[i] - zero))). observed as for conv.
+ * scratch, here and below: int16[in_features rounded up to 4]. */
 void insitu_linear_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x_q,
                       const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
                       const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
-                      int8_t *y, int32_t *observed);
+                      void *scratch, int8_t *y, int32_t *observed);
 
 /* y[o] = (sum of w[o, i] (x[i] - zero)) (x_scale row_scale[o]) + bias[o] 2^-20, float. */
 void insitu_logits_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x_q, const int8_t *x,
-                      const int8_t *w, const int32_t *bias, const float *row_scale, float *y);
+                      const int8_t *w, const int32_t *bias, const float *row_scale, void *scratch,
+                      float *y);
 
 typedef struct {
-  insitu_linear_params_t shape; /* of the forward pass */
-  int32_t drop;
-  int32_t multiplier, shift;
+  insitu_linear_params_t shape;    /* of the forward pass */
+  int32_t drop, multiplier, shift; /* as for conv */
 } insitu_linear_grad_input_params_t;
 
-#define INSITU_LINEAR_COLUMNS 64
-
-/* dx[i] = sat(rescale(sum over o of w[o, i] e'[o])). scratch: int32[INSITU_LINEAR_COLUMNS]. */
+/* dx[i] = sat(rescale(sum over o of w[o, i] e'[o])). scratch: 8 bytes a row, in fours of rows. */
 void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *p, const int8_t *dy,
                                  const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx);
 
@@ -115,8 +114,8 @@ void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *p, con
  * Rows without an error draw nothing and stay. Returns how many rows had kappa held. */
 int32_t insitu_linear_update_s8(const insitu_linear_params_t *p, const insitu_qparams_t *dy_q,
                                 const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
-                                const float *row_scale, const float *rate, uint32_t *generator,
-                                int32_t *bias, int8_t *w);
+                                const float *row_scale, const float *rate, void *scratch,
+                                uint32_t *generator, int32_t *bias, int8_t *w);
 
 /* ---- buffer.c: mini-batches and momentum ----------------------------------------------------- */
 

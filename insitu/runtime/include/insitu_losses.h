@@ -18,9 +18,10 @@ typedef struct {
 } insitu_loss_params_t;
 
 /* dy = round(127 (softmax(scores) - onehot(label))), loss = -log softmax(scores)[label].
- * Returns the number of errors that are not zero. */
+ * Returns the number of errors that are not zero. scratch: 4 bytes a class. */
 int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const float *scores,
-                                        const int32_t *label, int8_t *dy, float *loss);
+                                        const int32_t *label, void *scratch, int8_t *dy,
+                                        float *loss);
 
 typedef struct {
   int32_t size;

@@ -1,30 +1,39 @@
 /* Linear layers: forward, input gradient, weight gradient with its update in place.
- * Twin: insitu/ops/linear.py. This portable version is the definition. */
-#include <string.h>
-
-#include "insitu_fixed_point.h"
+ * Twin: insitu/ops/linear.py. */
 #include "insitu_kernels.h"
+#include "insitu_linear_microkernels.h"
 
-/* sum of w[i] (x[i] - zero); |sum| < 2^31 while size <= 66,000. */
-static int32_t insitu_dot_centred(int32_t size, int32_t zero, const int8_t *restrict w,
-                                  const int8_t *restrict x) {
-  int32_t sum = 0;
-  for (int32_t i = 0; i < size; i++)
-    sum += w[i] * (int16_t)(x[i] - zero);
-  return sum;
+enum { CHUNK = 16 }; /* rows that are summed before they are rescaled, as registers are few */
+
+/* sum[k] = sum of w[k, i] x[i] for at most CHUNK rows; returns how many. */
+static int32_t insitu_sum_rows(int32_t rows, int32_t size, const int8_t *w, const int16_t *x,
+                               int32_t *sum) {
+  const int32_t count = insitu_min(rows, CHUNK);
+  int32_t k = 0;
+  for (; k + INSITU_LINEAR_ROWS <= count; k += INSITU_LINEAR_ROWS)
+    insitu_dot_rows(size, w + k * size, x, sum + k);
+  for (; k < count; k++)
+    sum[k] = insitu_dot_row(size, w + k * size, x);
+  return count;
 }
 
 void insitu_linear_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x_q,
                       const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
                       const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
-                      int8_t *y, int32_t *observed) {
-  int32_t lowest = 0, highest = 0;
-  for (int32_t o = 0; o < p->out_features; o++, w += p->in_features) {
-    const int32_t acc = bias[o] + insitu_dot_centred(p->in_features, x_q->zero_point, w, x);
-    const int32_t v = insitu_rescale(acc, multiplier[o], shift[0]);
-    lowest = insitu_min(lowest, v);
-    highest = insitu_max(highest, v);
-    y[o] = (int8_t)insitu_clamp(v + y_q->zero_point, y_q->clamp_min, y_q->clamp_max);
+                      void *scratch, int8_t *y, int32_t *observed) {
+  const int32_t pre_shift = shift[0];
+  const int32_t zero = y_q->zero_point, min = y_q->clamp_min, max = y_q->clamp_max;
+  int32_t sum[CHUNK], lowest = 0, highest = 0;
+  insitu_centre(p->in_features, x_q->zero_point, x, scratch);
+  for (int32_t left = p->out_features; left > 0; left -= CHUNK) {
+    const int32_t rows = insitu_sum_rows(left, p->in_features, w, scratch, sum);
+    w += rows * p->in_features;
+    for (int32_t k = 0; k < rows; k++) {
+      const int32_t v = insitu_rescale_sum(*bias++ + sum[k], *multiplier++, pre_shift);
+      lowest = insitu_min(lowest, v);
+      highest = insitu_max(highest, v);
+      *y++ = (int8_t)insitu_clamp(v + zero, min, max);
+    }
   }
   if (observed) {
     observed[0] = lowest;
@@ -33,81 +42,76 @@ void insitu_linear_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x
 }
 
 void insitu_logits_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x_q, const int8_t *x,
-                      const int8_t *w, const int32_t *bias, const float *row_scale, float *y) {
-  for (int32_t o = 0; o < p->out_features; o++, w += p->in_features) {
-    const int32_t acc = insitu_dot_centred(p->in_features, x_q->zero_point, w, x);
-    const float unit = x_q->scale * row_scale[o];
-    const float real_bias = (float)bias[o] * INSITU_BIAS_SCALE;
-    y[o] = (float)acc * unit + real_bias;
+                      const int8_t *w, const int32_t *bias, const float *row_scale, void *scratch,
+                      float *y) {
+  const float x_scale = x_q->scale;
+  int32_t sum[CHUNK];
+  insitu_centre(p->in_features, x_q->zero_point, x, scratch);
+  for (int32_t left = p->out_features; left > 0; left -= CHUNK) {
+    const int32_t rows = insitu_sum_rows(left, p->in_features, w, scratch, sum);
+    w += rows * p->in_features;
+    for (int32_t k = 0; k < rows; k++) {
+      const float unit = insitu_multiply(x_scale, *row_scale++);
+      const float real_bias = insitu_multiply((float)*bias++, INSITU_BIAS_SCALE);
+      *y++ = insitu_multiply((float)sum[k], unit) + real_bias;
+    }
   }
 }
 
-/* sum[i] += e w[i] */
-static void insitu_add_columns(int32_t size, int32_t e, const int8_t *restrict w,
-                               int32_t *restrict sum) {
-  for (int32_t i = 0; i < size; i++)
-    sum[i] += e * w[i];
+/* The rows whose error is not zero, filled up with errors of 0; returns how many entries. */
+static int32_t insitu_list_rows(const insitu_linear_grad_input_params_t *g, const int8_t *dy,
+                                const uint16_t *rel, void *list) {
+  int32_t count = 0;
+  for (int32_t o = 0; o < g->shape.out_features; o++) {
+    if (dy[o] != 0) {
+      const int32_t error = insitu_expand_error(dy[o], rel[o], g->drop);
+      insitu_list_row(list, count++, o * g->shape.in_features, error);
+    }
+  }
+  while (count % INSITU_LINEAR_LIST != 0)
+    insitu_list_row(list, count++, 0, 0);
+  return count;
 }
 
 void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *g, const int8_t *dy,
                                  const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx) {
+  const int32_t multiplier = g->multiplier, shift = g->shift;
   const int32_t columns = g->shape.in_features;
-  int32_t *sum = scratch;
-  for (int32_t start = 0; start < columns; start += INSITU_LINEAR_COLUMNS) {
-    const int32_t size = insitu_min(columns - start, INSITU_LINEAR_COLUMNS);
-    memset(sum, 0, (size_t)size * sizeof *sum);
-    for (int32_t o = 0; o < g->shape.out_features; o++) {
-      if (dy[o] == 0)
-        continue;
-      const int32_t e = insitu_expand_error(dy[o], rel[o], g->drop);
-      insitu_add_columns(size, e, w + o * columns + start, sum);
-    }
-    for (int32_t i = 0; i < size; i++) {
-      const int32_t v = insitu_rescale(sum[i], g->multiplier, g->shift);
-      dx[start + i] = (int8_t)insitu_clamp(v, -127, 127);
-    }
+  const int32_t rows = insitu_list_rows(g, dy, rel, scratch);
+  int32_t column = 0, sum[4];
+  for (; column + 4 <= columns; column += 4) {
+    insitu_add_columns(scratch, rows, w + column, sum);
+    insitu_store_errors(sum, multiplier, shift, dx + column);
   }
-}
-
-enum { NOISE = 64 }; /* random bytes made at a time, so that compilers vectorise their use */
-
-/* One row: w[i] = sat127(w[i] - ((kappa (x[i] - zero) + r 2^8 + 2^7) >> 16)). */
-static uint32_t insitu_step_row(int32_t size, int32_t kappa, int32_t zero, uint32_t state,
-                                const int8_t *restrict x, int8_t *restrict w) {
-  uint8_t noise[NOISE];
-  for (int32_t start = 0; start < size; start += NOISE) {
-    const int32_t count = insitu_min(size - start, NOISE);
-    for (int32_t i = 0; i < count; i += 4) {
-      state = insitu_draw(state);
-      noise[i] = (uint8_t)(state >> 24);
-      noise[i + 1] = (uint8_t)(state >> 16);
-      noise[i + 2] = (uint8_t)(state >> 8);
-      noise[i + 3] = (uint8_t)state;
-    }
-    for (int32_t i = 0; i < count; i++) {
-      const int32_t random = (noise[i] << 8) + (1 << 7);
-      const int32_t step = (kappa * (x[start + i] - zero) + random) >> 16;
-      w[start + i] = (int8_t)insitu_clamp(w[start + i] - step, -127, 127);
-    }
+  for (; column < columns; column++) {
+    const int32_t v =
+        insitu_rescale_sum(insitu_add_column(scratch, rows, w + column), multiplier, shift);
+    dx[column] = (int8_t)insitu_clamp(v, -127, 127);
   }
-  return state;
 }
 
 int32_t insitu_linear_update_s8(const insitu_linear_params_t *p, const insitu_qparams_t *dy_q,
                                 const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
-                                const float *row_scale, const float *rate, uint32_t *generator,
-                                int32_t *bias, int8_t *w) {
+                                const float *row_scale, const float *rate, void *scratch,
+                                uint32_t *generator, int32_t *bias, int8_t *w) {
   const float factor = rate[0] * dy_q->scale * x_q->scale * 65536.0f;
+  const float bias_factor = insitu_bias_factor(rate[0], dy_q->scale);
+  const int32_t size = p->in_features;
+  int16_t *inputs = 0; /* made for the first row with an error */
   int32_t saturated = 0;
   uint32_t state = *generator;
-  for (int32_t o = 0; o < p->out_features; o++, w += p->in_features) {
+  for (int32_t o = 0; o < p->out_features; o++, w += size) {
     if (dy[o] == 0)
       continue;
-    const int32_t kappa =
-        insitu_round_clamp((float)dy[o] * factor / row_scale[o], -INT16_MAX, INT16_MAX);
+    if (!inputs) {
+      inputs = scratch;
+      insitu_prepare_step(size, x_q->zero_point, x, inputs);
+    }
+    const float ratio = insitu_divide(insitu_multiply((float)dy[o], factor), row_scale[o]);
+    const int32_t kappa = insitu_round_clamp(ratio, -INT16_MAX, INT16_MAX);
     saturated += kappa == INT16_MAX || kappa == -INT16_MAX;
-    state = insitu_step_row(p->in_features, kappa, x_q->zero_point, state, x, w);
-    bias[o] = insitu_update_bias(bias[o], dy[o], rate[0], dy_q->scale);
+    state = insitu_step_weights(size, kappa, inputs, state, w);
+    bias[o] = insitu_step_bias(bias[o], dy[o], bias_factor);
   }
   *generator = state;
   return saturated;

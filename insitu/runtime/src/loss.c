@@ -12,17 +12,20 @@ void insitu_dequantize_s8(const insitu_size_params_t *p, const insitu_qparams_t 
 }
 
 int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const float *scores,
-                                        const int32_t *label, int8_t *dy, float *loss) {
+                                        const int32_t *label, void *scratch, int8_t *dy,
+                                        float *loss) {
   const float largest = scores[insitu_argmax_f32(p->size, scores)];
+  float *const exponentials = scratch;
   float total = 0.0f;
   int32_t nonzero = 0, highest = 0;
   for (int32_t i = 0; i < p->size; i++) {
-    total = total + insitu_exp_negative(scores[i] - largest);
+    exponentials[i] = insitu_exp_negative(scores[i] - largest);
+    total = total + exponentials[i];
   }
   for (int32_t i = 0; i < p->size; i++) {
-    const float share = insitu_exp_negative(scores[i] - largest) / total;
+    const float share = insitu_divide(exponentials[i], total);
     const float error = i == *label ? share - 1.0f : share;
-    dy[i] = (int8_t)insitu_round_clamp(error * 127.0f, -127, 127);
+    dy[i] = (int8_t)insitu_round_clamp(insitu_multiply(error, 127.0f), -127, 127);
     nonzero += dy[i] != 0;
     highest = insitu_max(highest, dy[i] < 0 ? -dy[i] : dy[i]);
   }

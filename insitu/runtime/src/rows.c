@@ -17,8 +17,9 @@ void insitu_row_parameters(const insitu_row_parameters_params_t *p, const insitu
     pre_shift++;
   }
   for (int32_t row = 0; row < p->rows; row++) {
-    const float in_acc_units = (float)bias[row] * unit / row_scale[row];
-    multiplier[row] = insitu_round_clamp(factor * row_scale[row], 0, INT32_MAX);
+    const float scale = row_scale[row];
+    const float in_acc_units = insitu_divide(insitu_multiply((float)bias[row], unit), scale);
+    multiplier[row] = insitu_round_clamp(insitu_multiply(factor, scale), 0, INT32_MAX);
     bias_acc[row] = insitu_round_clamp(in_acc_units, -(1 << 30), 1 << 30);
   }
   shift[0] = pre_shift;
@@ -66,10 +67,7 @@ int32_t insitu_quantize_bound(float bound, const insitu_qparams_t *q) {
 }
 
 int32_t insitu_update_bias(int32_t bias, int32_t errors, float rate, float dy_scale) {
-  const float factor = rate * dy_scale * 1048576.0f;
-  const int32_t step =
-      insitu_round_clamp((float)errors * factor, -INSITU_BIAS_STEP, INSITU_BIAS_STEP);
-  return insitu_clamp(bias - step, -(1 << 30), 1 << 30);
+  return insitu_step_bias(bias, errors, insitu_bias_factor(rate, dy_scale));
 }
 
 float insitu_cosine_rate(float rate, uint32_t step, uint32_t steps) {

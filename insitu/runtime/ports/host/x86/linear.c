@@ -43,10 +43,11 @@ static int32_t insitu_dot_row(int32_t size, int32_t zero, const int8_t *restrict
 void insitu_linear_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x_q,
                       const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
                       const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
-                      int8_t *y, int32_t *observed) {
+                      void *scratch, int8_t *y, int32_t *observed) {
   const int32_t size = p->in_features, zero = y_q->zero_point;
   insitu_extremes_t seen = {_mm256_setzero_si256(), _mm256_setzero_si256()};
   int32_t o = 0;
+  (void)scratch;
   for (; o + INSITU_BLOCK <= p->out_features; o += INSITU_BLOCK) {
     const __m256i sum = insitu_dot_rows(size, x_q->zero_point, w + o * size, x);
     const __m256i acc = _mm256_add_epi32(sum, insitu_load(bias + o));
@@ -65,8 +66,10 @@ void insitu_linear_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x
 }
 
 void insitu_logits_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x_q, const int8_t *x,
-                      const int8_t *w, const int32_t *bias, const float *row_scale, float *y) {
+                      const int8_t *w, const int32_t *bias, const float *row_scale, void *scratch,
+                      float *y) {
   const int32_t size = p->in_features;
+  (void)scratch;
   for (int32_t o = 0; o < p->out_features; o++) {
     const int32_t acc = insitu_dot_row(size, x_q->zero_point, w + o * size, x);
     const float unit = x_q->scale * row_scale[o];
@@ -75,7 +78,8 @@ void insitu_logits_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x
   }
 }
 
-#define INSITU_ROWS 64 /* rows whose expanded errors are held at once */
+#define INSITU_ROWS 64    /* rows whose expanded errors are held at once */
+#define INSITU_COLUMNS 64 /* columns that are summed at a time */
 
 /* sum[i] += sum over o of e'[o] w[o, i] for the rows [first, end) whose error is not zero */
 static void insitu_add_errors(const insitu_linear_grad_input_params_t *g, int32_t first,
@@ -98,9 +102,10 @@ void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *g, con
                                  const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx) {
   const int32_t columns = g->shape.in_features, rows = g->shape.out_features;
   const __m256i multiplier = _mm256_set1_epi32(g->multiplier);
-  int32_t *sum = scratch;
-  for (int32_t start = 0; start < columns; start += INSITU_LINEAR_COLUMNS) {
-    const int32_t size = insitu_min(columns - start, INSITU_LINEAR_COLUMNS);
+  int32_t sum[INSITU_COLUMNS];
+  (void)scratch;
+  for (int32_t start = 0; start < columns; start += INSITU_COLUMNS) {
+    const int32_t size = insitu_min(columns - start, INSITU_COLUMNS);
     memset(sum, 0, (size_t)size * sizeof *sum);
     for (int32_t o = 0; o < rows; o += INSITU_ROWS) {
       insitu_add_errors(g, o, insitu_min(o + INSITU_ROWS, rows), size, dy, w + start, rel, sum);
@@ -180,11 +185,12 @@ static uint32_t insitu_step_row(int32_t size, int32_t kappa, int32_t zero, uint3
 
 int32_t insitu_linear_update_s8(const insitu_linear_params_t *p, const insitu_qparams_t *dy_q,
                                 const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
-                                const float *row_scale, const float *rate, uint32_t *generator,
-                                int32_t *bias, int8_t *w) {
+                                const float *row_scale, const float *rate, void *scratch,
+                                uint32_t *generator, int32_t *bias, int8_t *w) {
   const float factor = rate[0] * dy_q->scale * x_q->scale * 65536.0f;
   int32_t saturated = 0;
   uint32_t state = *generator;
+  (void)scratch;
   for (int32_t o = 0; o < p->out_features; o++, w += p->in_features) {
     if (dy[o] == 0)
       continue;
