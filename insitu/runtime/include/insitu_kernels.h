@@ -45,6 +45,8 @@ typedef struct {
   int32_t kernel_height, kernel_width;
   int32_t stride_height, stride_width;
   int32_t pad_top, pad_left;
+  int32_t tile_height, tile_width; /* positions taken at once; 0: one after the other */
+  int32_t tile_out, tile_in;       /* rows and elements of a block of the weight gradient */
 } insitu_conv_params_t;
 
 /* y[oy, ox, o] = clamp(zero + rescale(bias[o] + sum of w[o, ky, kx, i] (x[iy, ix, i] - zero)));
