@@ -210,7 +210,7 @@ def _grad_input_tile(node: Node, graph: Graph) -> Tile:
 
 
 def _grad_input_scratch(node: Node, graph: Graph) -> int:
-    """Sums over the channels, int32, or a tile; of depthwise layers the weights of some channels."""
+    """Sums over the channels, int32, or a tile; of depthwise layers weights of some channels."""
     w = graph.tensors[node.inputs[1]]
     if is_depthwise(node.attributes, w):
         return 2 * DEPTHWISE_BLOCK * (w.size // w.shape[0])

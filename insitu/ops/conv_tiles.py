@@ -65,7 +65,7 @@ def forward_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) ->
     """Of x[h, w, in], w[out, kernel_h, kernel_w, in], y[h, w, out]."""
     if not is_plain(attributes):
         return ONE_BY_ONE
-    stride = attributes["stride"]
+    stride: Pair = attributes["stride"]
     width = _even(w[2] * w[3])
 
     def operands(rows: int, columns: int) -> int:
@@ -82,7 +82,8 @@ def grad_input_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape)
     """The same for dx[h, w, in]; positions are those that leave the same rest by the stride."""
     if not is_plain(attributes):
         return ONE_BY_ONE
-    stride, padding = attributes["stride"], attributes["padding"]
+    stride: Pair = attributes["stride"]
+    padding: Shape = attributes["padding"]
     out = _even(w[0])
     places = -(-w[1] // stride[0]) * -(-w[2] // stride[1])
     down, across = (_span(padding[a], w[1 + a], stride[a]) for a in range(2))
@@ -102,7 +103,7 @@ def update_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> 
     """For the weight gradient: also how many of its rows and elements make a block."""
     if not is_plain(attributes):
         return ONE_BY_ONE
-    stride = attributes["stride"]
+    stride: Pair = attributes["stride"]
     size, line, rests = _flat(x, w, y, stride, y[:2]), w[2] * w[3], min(stride[0], w[1])
     found = []
     for (height, width), out, elements in itertools.product(
