@@ -54,8 +54,8 @@ int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, c
                                      const int8_t *w, const uint16_t *rel, void *scratch,
                                      int8_t *dx);
 
-/* list[live] = the channels of dy that are not zero; returns how many errors are not. flags:
- * int8[channels] of scratch. */
+/* list[live] = the channels of dy that are not zero; returns whether so many of their errors are
+ * not that it pays to take all of them. flags: int8[channels] of scratch. */
 int32_t insitu_find_live(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags,
                          int16_t *list, int32_t *live);
 

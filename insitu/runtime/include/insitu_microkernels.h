@@ -57,8 +57,11 @@ void insitu_centre_pairs(int32_t size, int32_t zero, const int8_t *x, int16_t *t
  * last of a pair alone. */
 void insitu_pack_rows(int32_t size, int32_t step, const int8_t *w, int16_t *to);
 
-/* flags[o] becomes other than 0 where an error of channel o is; returns how many errors are. */
-int32_t insitu_count_errors(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags);
+/* flags[o] = 0 where all errors of channel o are. */
+void insitu_flag_channels(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags);
+
+/* Whether at least `limit` elements of dy are not zero. */
+int32_t insitu_has_errors(int32_t size, int32_t limit, const int8_t *dy);
 
 /* What insitu_expand_errors is to be given of a channel. */
 int32_t insitu_error_factor(uint16_t rel, int32_t drop);

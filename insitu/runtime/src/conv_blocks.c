@@ -204,8 +204,7 @@ insitu_conv_gradient_t insitu_begin_gradient(const insitu_conv_params_t *shape, 
   walk.errors = walk.inputs + p->tile_in * rests * lines * p->tile_width;
   walk.list = walk.errors + p->tile_out * p->tile_height * p->tile_width;
   /* the flags are used up before the multipliers are written, and stand in their place */
-  const int32_t errors = insitu_find_live(positions, channels, dy, scratch, walk.list, &walk.live);
-  walk.sparse = errors * INSITU_SPARSE < walk.live * positions;
+  walk.sparse = !insitu_find_live(positions, channels, dy, scratch, walk.list, &walk.live);
   walk.row = -p->tile_out;
   walk.element = walk.live > 0 ? 0 : insitu_window_line(p);
   return walk;

@@ -185,8 +185,7 @@ int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, c
                              .factor = factor,
                              .weights = weights};
   /* the flags are used up before the weights are written, and stand in their place */
-  const int32_t errors = insitu_find_live(positions, most, dy, (int8_t *)weights, list, &grad.live);
-  if (errors * INSITU_SPARSE < grad.live * positions)
+  if (!insitu_find_live(positions, most, dy, (int8_t *)weights, list, &grad.live))
     return 0;
   if (grad.live == 0 || p->kernel_height < p->stride_height || p->kernel_width < p->stride_width)
     memset(dx, 0, (size_t)(p->in_height * p->in_width * p->in_channels));

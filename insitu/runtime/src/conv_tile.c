@@ -1,6 +1,4 @@
 /* The blocks of a tile of a convolution, one after the other. */
-#include <string.h>
-
 #include "insitu_conv_tile.h"
 
 enum { ACC = INSITU_POSITIONS * INSITU_CHANNELS };
@@ -40,13 +38,13 @@ void insitu_conv_tile(insitu_conv_tile_t *tile, const int16_t *a, const int16_t 
 
 int32_t insitu_find_live(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags,
                          int16_t *list, int32_t *live) {
-  memset(flags, 0, (size_t)channels);
-  const int32_t errors = insitu_count_errors(positions, channels, dy, flags);
+  insitu_flag_channels(positions, channels, dy, flags);
   int32_t count = 0;
   for (int32_t o = 0; o < channels; o++) {
     if (flags[o] != 0)
       list[count++] = (int16_t)o;
   }
   *live = count;
-  return errors;
+  const int32_t enough = (count * positions + INSITU_SPARSE - 1) / INSITU_SPARSE;
+  return insitu_has_errors(positions * channels, enough, dy);
 }

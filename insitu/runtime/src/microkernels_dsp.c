@@ -178,23 +178,40 @@ void insitu_pack_rows(int32_t size, int32_t step, const int8_t *w, int16_t *to) 
   }
 }
 
-int32_t insitu_count_errors(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags) {
-  int32_t count = 0;
-  for (int32_t n = 0; n < positions; n++) {
-    int32_t o = 0;
-    for (; o + 4 <= channels; o += 4, dy += 4) {
-      const uint32_t word = insitu_load_word(dy);
-      if (word == 0)
-        continue;
-      count += insitu_bytes_that_are(word);
-      insitu_store_word(flags + o, insitu_load_word(flags + o) | word);
-    }
-    for (; o < channels; o++, dy++) {
-      count += *dy != 0;
-      flags[o] = (int8_t)(flags[o] | *dy);
-    }
+/* All errors of four channels, one over the other. */
+static uint32_t insitu_any_of_four(int32_t positions, int32_t channels, const int8_t *dy) {
+  uint32_t a = 0, b = 0;
+  int32_t n = 0;
+  for (; n + 4 <= positions; n += 4, dy += 4 * channels) {
+    a |= insitu_load_word(dy) | insitu_load_word(dy + channels);
+    b |= insitu_load_word(dy + 2 * channels) | insitu_load_word(dy + 3 * channels);
   }
-  return count;
+  for (; n < positions; n++, dy += channels)
+    a |= insitu_load_word(dy);
+  return a | b;
+}
+
+void insitu_flag_channels(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags) {
+  int32_t o = 0;
+  for (; o + 4 <= channels; o += 4)
+    insitu_store_word(flags + o, insitu_any_of_four(positions, channels, dy + o));
+  for (; o < channels; o++) {
+    flags[o] = 0;
+    for (int32_t n = 0; n < positions; n++)
+      flags[o] = (int8_t)(flags[o] | dy[n * channels + o]);
+  }
+}
+
+int32_t insitu_has_errors(int32_t size, int32_t limit, const int8_t *dy) {
+  int32_t k = 0;
+  for (; k + 4 <= size && limit > 0; k += 4) {
+    const uint32_t word = insitu_load_word(dy + k);
+    if (word != 0)
+      limit -= insitu_bytes_that_are(word);
+  }
+  for (; k < size && limit > 0; k++)
+    limit -= dy[k] != 0;
+  return limit <= 0;
 }
 
 /* rel 2^(9 - drop): e' = (e factor / 2^16 + 1) / 2, each rounded down. */

@@ -67,15 +67,19 @@ void insitu_pack_rows(int32_t size, int32_t step, const int8_t *w, int16_t *to) 
   }
 }
 
-int32_t insitu_count_errors(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags) {
-  int32_t count = 0;
+void insitu_flag_channels(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags) {
+  for (int32_t o = 0; o < channels; o++)
+    flags[o] = 0;
   for (int32_t n = 0; n < positions; n++) {
-    for (int32_t o = 0; o < channels; o++, dy++) {
-      count += *dy != 0;
+    for (int32_t o = 0; o < channels; o++, dy++)
       flags[o] = (int8_t)(flags[o] | *dy);
-    }
   }
-  return count;
+}
+
+int32_t insitu_has_errors(int32_t size, int32_t limit, const int8_t *dy) {
+  for (int32_t k = 0; k < size && limit > 0; k++)
+    limit -= dy[k] != 0;
+  return limit <= 0;
 }
 
 int32_t insitu_error_factor(uint16_t rel, int32_t drop) {
