@@ -53,10 +53,10 @@ CONVOLUTIONS = {
     "conv-hard-tanh": after_front(conv(4), clip(-1.0, 1.0)),
     "conv-clip-above-0": after_front(conv(4), clip(0.5, 2.0)),
     "conv-tiles": Case(
-        (23, 19, 5),
+        (15, 13, 9),
         (
-            *(conv(9, padding=ALL_1), RELU, conv(7, (5, 5), (2, 1), (2, 0, 1, 3)), RELU),
-            *(conv(13, (1, 1), weights="large"), clip(-40.0, 40.0), max_pool((4, 4), (4, 4))),
+            *(conv(12, padding=ALL_1), RELU, conv(7, (5, 5), (2, 1), (2, 0, 1, 3)), RELU),
+            *(conv(13, (1, 1), weights="large"), clip(-40.0, 40.0), max_pool((3, 3), (3, 3))),
             *HEAD,
         ),
     ),

@@ -305,10 +305,9 @@ def test_scratch_is_within_its_limit(layer: str) -> None:
         assert (tile is ONE_BY_ONE) == (tile.width == 0)
 
 
-def test_a_large_layer_takes_few_tiles_and_a_small_one_little_scratch() -> None:
-    """A map of 16 x 16 in at most eight parts; 8 x 8 x 8 -> 16 in 4 KB."""
-    large, small = Layer((16, 16, 16), 32), Layer((8, 8, 8), 16)
+def test_a_large_layer_takes_few_tiles() -> None:
+    """A map of 16 x 16 in at most eight."""
+    layer = Layer((16, 16, 16), 32)
     for choose in (forward_tile, grad_input_tile, update_tile):
-        tile = choose(large.attributes, *large.shapes)
+        tile = choose(layer.attributes, *layer.shapes)
         assert tile.height * tile.width >= 32
-        assert choose(small.attributes, *small.shapes).bytes <= 4096

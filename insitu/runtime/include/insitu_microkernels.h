@@ -60,8 +60,8 @@ void insitu_pack_rows(int32_t size, int32_t step, const int8_t *w, int16_t *to);
 /* flags[o] = 0 where all errors of channel o are. */
 void insitu_flag_channels(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags);
 
-/* Whether at least `limit` elements of dy are not zero. */
-int32_t insitu_has_errors(int32_t size, int32_t limit, const int8_t *dy);
+/* How many elements of dy are not zero. */
+int32_t insitu_count_errors(int32_t size, const int8_t *dy);
 
 /* What insitu_expand_errors is to be given of a channel. */
 int32_t insitu_error_factor(uint16_t rel, int32_t drop);

@@ -202,16 +202,16 @@ void insitu_flag_channels(int32_t positions, int32_t channels, const int8_t *dy,
   }
 }
 
-int32_t insitu_has_errors(int32_t size, int32_t limit, const int8_t *dy) {
-  int32_t k = 0;
-  for (; k + 4 <= size && limit > 0; k += 4) {
-    const uint32_t word = insitu_load_word(dy + k);
+int32_t insitu_count_errors(int32_t size, const int8_t *dy) {
+  int32_t count = 0;
+  for (; size >= 4; size -= 4, dy += 4) {
+    const uint32_t word = insitu_load_word(dy);
     if (word != 0)
-      limit -= insitu_bytes_that_are(word);
+      count += insitu_bytes_that_are(word);
   }
-  for (; k < size && limit > 0; k++)
-    limit -= dy[k] != 0;
-  return limit <= 0;
+  for (int32_t k = 0; k < size; k++)
+    count += dy[k] != 0;
+  return count;
 }
 
 /* rel 2^(9 - drop): e' = (e factor / 2^16 + 1) / 2, each rounded down. */

@@ -68,18 +68,20 @@ void insitu_pack_rows(int32_t size, int32_t step, const int8_t *w, int16_t *to) 
 }
 
 void insitu_flag_channels(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags) {
-  for (int32_t o = 0; o < channels; o++)
-    flags[o] = 0;
-  for (int32_t n = 0; n < positions; n++) {
-    for (int32_t o = 0; o < channels; o++, dy++)
-      flags[o] = (int8_t)(flags[o] | *dy);
+  for (int32_t o = 0; o < channels; o++) {
+    const int8_t *e = dy + o;
+    int32_t left = positions;
+    for (; left > 0 && *e == 0; left--)
+      e += channels;
+    flags[o] = left > 0;
   }
 }
 
-int32_t insitu_has_errors(int32_t size, int32_t limit, const int8_t *dy) {
-  for (int32_t k = 0; k < size && limit > 0; k++)
-    limit -= dy[k] != 0;
-  return limit <= 0;
+int32_t insitu_count_errors(int32_t size, const int8_t *dy) {
+  int32_t count = 0;
+  for (int32_t k = 0; k < size; k++)
+    count += dy[k] != 0;
+  return count;
 }
 
 int32_t insitu_error_factor(uint16_t rel, int32_t drop) {
