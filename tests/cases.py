@@ -52,6 +52,14 @@ CONVOLUTIONS = {
     "conv-relu6": Case((6, 6, 2), (conv(4, weights="large"), RELU6, conv(3), RELU6, *HEAD)),
     "conv-hard-tanh": after_front(conv(4), clip(-1.0, 1.0)),
     "conv-clip-above-0": after_front(conv(4), clip(0.5, 2.0)),
+    "conv-tiles": Case(
+        (15, 13, 9),
+        (
+            *(conv(12, padding=ALL_1), RELU, conv(7, (5, 5), (2, 1), (2, 0, 1, 3)), RELU),
+            *(conv(13, (1, 1), weights="large"), clip(-40.0, 40.0), max_pool((3, 3), (3, 3))),
+            *HEAD,
+        ),
+    ),
     "conv-many-channels": Case((4, 4, 9), (conv(17, padding=ALL_1), RELU, conv(19), RELU, *HEAD)),
 }
 

@@ -109,6 +109,7 @@ def run_on_core(
 ON_CORES = [
     *((case, machine, "gcc") for case in ZOO for machine in CORES),
     *((case, machine, "zig") for case in ("zoo-2d", "zoo-groups") for machine in CORES),
+    *(("conv-tiles", machine, name) for machine in CORES[::2] for name in ("gcc", "zig")),
 ]
 
 
@@ -116,7 +117,7 @@ ON_CORES = [
 def test_c_on_a_core_equals_the_reference(
     case: str, machine: str, name: str, tmp_path: Path
 ) -> None:
-    compiled = Compiled(ZOO[case])
+    compiled = Compiled(CASES[case])
     stream = compiled.stream(RECORDS)
     assert_same(compiled.step, stream, run_on_core(compiled, stream, machine, name, tmp_path))
 

@@ -43,6 +43,9 @@ OF_THE_RUNTIME = (
     "kernels_groups",
     "kernels_mixing",
     "losses",
+    *("conv_block", "conv_draws", "conv_grad", "conv_gradient", "conv_layer", "conv_line"),
+    *("conv_output", "conv_part", "conv_phase", "conv_reach", "conv_tile"),
+    *("microkernels", "microkernels_dsp"),
     "fixed_point",
     "linear_microkernels",
     "linear_microkernels_dsp",
@@ -67,6 +70,12 @@ OF_THE_RUNTIME = (
 TAKEN_ENDS = ("_params", "_data")
 """Models with names that end so would have those of the runtime's types, or another's files."""
 
+CONV_HEADERS = (
+    *("insitu_conv_gradient.h", "insitu_conv_tile.h"),
+    *("insitu_microkernels.h", "insitu_microkernels_dsp.h"),
+)
+"""For models with integer convolutions without groups."""
+
 GROUPS_HEADERS = ("insitu_kernels_groups.h", "insitu_lanes.h", "insitu_taps.h")
 """For models with convolutions that have groups or dilation."""
 
@@ -86,7 +95,10 @@ RUNTIME_CALLS = {
     "activation_f32.c": ("functions.c",),
     "buffer.c": ("conv_gradient.c",),
     "buffer_groups.c": ("buffer.c", "conv_gradient.c", "conv_groups_gradient.c"),
-    "conv.c": ("conv_gradient.c",),
+    "conv.c": (
+        *("conv_blocks.c", "conv_gradient.c", "conv_grad_tiles.c", "conv_tile.c", "conv_tiles.c"),
+        *("microkernels_dsp.c", "microkernels_portable.c", "microkernels_thumb.c"),
+    ),
     "buffer_f32.c": ("conv_f32.c", "sums_f32.c"),
     "conv_f32.c": ("sums_f32.c",),
     "linear_f32.c": ("sums_f32.c",),
@@ -124,6 +136,7 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
         runtime=(
             *RUNTIME_HEADERS,
             *([FLOAT_HEADER] if model.has_float_layers else []),
+            *(CONV_HEADERS if "conv.c" in sources else []),
             *(GROUPS_HEADERS if model.has_groups else []),
             *([ACTIVATION_HEADER] if model.has_functions else []),
             *(MIXING_HEADERS if model.has_mixing else []),

@@ -37,6 +37,7 @@ from insitu.ops.conv_groups import (
     kernel_of,
     shape_params,
 )
+from insitu.ops.conv_tiles import Tile, forward_tile, grad_input_tile, tiled, update_tile
 from insitu.ops.geometry import Padding, dilation_of, groups_of, output_size
 from insitu.ops.grouped import products, transposed, weight_gradient
 from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp, window
@@ -109,7 +110,10 @@ def _c_call(node: Node, graph: Graph) -> CCall:
     return CCall(
         function=f"insitu_{kernel}_s8",
         params_type=f"insitu_{kernel}_params_t",
-        params=shape_params(node.attributes, tensors[x], tensors[w], tensors[y]),
+        params=tiled(
+            shape_params(node.attributes, tensors[x], tensors[w], tensors[y]),
+            _forward_tile(node, graph),
+        ),
         arguments=(
             f"?{x}",
             f"?{y}",
@@ -126,11 +130,16 @@ def _c_call(node: Node, graph: Graph) -> CCall:
     )
 
 
+def _forward_tile(node: Node, graph: Graph) -> Tile:
+    x, w, y = (graph.tensors[name].shape for name in (*node.inputs[:2], node.outputs[0]))
+    return forward_tile(node.attributes, x, w, y)
+
+
 def _scratch(node: Node, graph: Graph) -> int:
-    """One patch, int16; of depthwise layers the weights of a block of channels."""
+    """One patch, int16, or a tile; of depthwise layers the weights of a block of channels."""
     w = graph.tensors[node.inputs[1]]
     rows = DEPTHWISE_BLOCK if is_depthwise(node.attributes, w) else 1
-    return 2 * rows * (w.size // w.shape[0])
+    return max(2 * rows * (w.size // w.shape[0]), _forward_tile(node, graph).bytes)
 
 
 def _wider(attributes: Mapping[str, Any], border: Padding) -> dict[str, Any]:
@@ -184,7 +193,10 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
         function=f"insitu_{kernel}_grad_input_s8",
         params_type=f"insitu_{kernel}_grad_input_params_t",
         params={
-            "shape": shape_params(node.attributes, tensors[dx], tensors[w], tensors[dy]),
+            "shape": tiled(
+                shape_params(node.attributes, tensors[dx], tensors[w], tensors[dy]),
+                _grad_input_tile(node, graph),
+            ),
             **{name: node.attributes[name] for name in ("drop", "multiplier", "shift")},
         },
         arguments=(f"${dy}", f"${w}", f"${rel}", "!", f"${dx}"),
@@ -192,12 +204,17 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
     )
 
 
+def _grad_input_tile(node: Node, graph: Graph) -> Tile:
+    dy, w, dx = (graph.tensors[name].shape for name in (*node.inputs[:2], node.outputs[0]))
+    return grad_input_tile(node.attributes, dx, w, dy)
+
+
 def _grad_input_scratch(node: Node, graph: Graph) -> int:
-    """Sums over the channels, int32; of depthwise layers the weights of a block, int16."""
+    """Sums over the channels, int32, or a tile; of depthwise layers weights of some channels."""
     w = graph.tensors[node.inputs[1]]
     if is_depthwise(node.attributes, w):
         return 2 * DEPTHWISE_BLOCK * (w.size // w.shape[0])
-    return 4 * graph.tensors[node.outputs[0]].shape[2]
+    return max(4 * graph.tensors[node.outputs[0]].shape[2], _grad_input_tile(node, graph).bytes)
 
 
 conv_grad_input = OpDef(
@@ -264,7 +281,10 @@ def _update_c(node: Node, graph: Graph) -> CCall:
     return CCall(
         function=f"insitu_{kernel}_update_s8",
         params_type=f"insitu_{kernel}_params_t",
-        params=shape_params(node.attributes, tensors[x], tensors[w], tensors[dy]),
+        params=tiled(
+            shape_params(node.attributes, tensors[x], tensors[w], tensors[dy]),
+            _update_tile(node, graph),
+        ),
         arguments=(
             f"?{dy}",
             f"?{x}",
@@ -282,16 +302,24 @@ def _update_c(node: Node, graph: Graph) -> CCall:
     )
 
 
+def _update_tile(node: Node, graph: Graph) -> Tile:
+    dy, x, w = (graph.tensors[name].shape for name in node.inputs[:3])
+    return update_tile(node.attributes, x, w, dy)
+
+
+def _update_scratch(node: Node, graph: Graph) -> int:
+    """The gradient of a row or of some, or a tile."""
+    rows = gradient_scratch(node.attributes, graph.tensors[node.inputs[2]])
+    return max(rows, _update_tile(node, graph).bytes)
+
+
 conv_update = OpDef(
     name="conv_update",
     infer=lambda attributes, inputs: [],
     float_reference=_float_update,
     integer_reference=exact(_integer_update, conv_f32.update),
     c_call=by_type(_update_c, conv_f32.update_c),
-    scratch_bytes=by_type(
-        lambda node, graph: gradient_scratch(node.attributes, graph.tensors[node.inputs[2]]),
-        conv_f32.update_scratch,
-    ),
+    scratch_bytes=by_type(_update_scratch, conv_f32.update_scratch),
     macs=lambda node, graph: (
         graph.tensors[node.inputs[2]].size
         * graph.tensors[node.inputs[0]].size

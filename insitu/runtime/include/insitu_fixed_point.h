@@ -120,6 +120,18 @@ static inline uint32_t insitu_draw(uint32_t state) {
   return (state >> 1) ^ (0xA3000000u & (0u - (state & 1u)));
 }
 
+/* insitu_draw so many times. While k <= 24, no bit that the polynomial (bits 31, 29, 25, 24) puts
+ * in within k steps comes out again, so those that leave go in at these places at once. */
+static inline uint32_t insitu_draw_ahead(uint32_t state, int32_t draws) {
+  while (draws > 0) {
+    const int32_t k = insitu_min(draws, 24);
+    const uint32_t left = state << (32 - k);
+    state = (state >> k) ^ left ^ (left >> 2) ^ (left >> 6) ^ (left >> 7);
+    draws -= k;
+  }
+  return state;
+}
+
 /* The generator's state for a seed: never 0, and far apart for seeds that are near. */
 uint32_t insitu_seed_generator(uint32_t seed);
 

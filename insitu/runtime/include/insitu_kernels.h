@@ -45,13 +45,15 @@ typedef struct {
   int32_t kernel_height, kernel_width;
   int32_t stride_height, stride_width;
   int32_t pad_top, pad_left;
+  int32_t tile_height, tile_width; /* positions taken at once; 0: one after the other */
+  int32_t tile_out, tile_in;       /* rows and elements of a block of the weight gradient */
 } insitu_conv_params_t;
 
 /* y[oy, ox, o] = clamp(zero + rescale(bias[o] + sum of w[o, ky, kx, i] (x[iy, ix, i] - zero)));
  * iy = oy stride - pad + ky; places outside the map count as the zero point.
- * scratch: int16[kernel_height kernel_width in_channels]. observed (or 0): smallest and largest
- * value before the clamp, relative to the zero point. |sum| < 2^31 while the kernel has fewer
- * than 33,000 weights a row. */
+ * scratch: int16[kernel_height kernel_width in_channels], or for tiles forward_tile(...).bytes of
+ * ops/conv_tiles.py. observed (or 0): smallest and largest value before the clamp, relative to the
+ * zero point. |sum| < 2^31 while the kernel has fewer than 33,000 weights a row. */
 void insitu_conv_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
                     const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
                     const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
@@ -64,14 +66,14 @@ typedef struct {
 } insitu_conv_grad_input_params_t;
 
 /* dx[iy, ix, i] = sat(rescale(sum over o, ky, kx of w[o, ky, kx, i] e'[oy, ox, o])).
- * scratch: int32[in_channels]. */
+ * scratch: int32[in_channels], or for tiles grad_input_tile(...).bytes if that is more. */
 void insitu_conv_grad_input_s8(const insitu_conv_grad_input_params_t *p, const int8_t *dy,
                                const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx);
 
 /* w[o] = sat127(w[o] - d), d = (G M + u) >> 32, G = sum over positions of dy (x - zero),
  * M = round(2^32 rate dy_scale x_scale / row_scale[o]), u = r 2^24 + 2^23, r 8 random bits.
- * Rows without an error draw nothing and stay. scratch: int32[weights in a row].
- * Returns how many rows had M held at 2^31 - 1. */
+ * Rows without an error draw nothing and stay. scratch: int32[weights in a row], or for tiles
+ * update_tile(...).bytes if that is more. Returns how many rows had M held at 2^31 - 1. */
 int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparams_t *dy_q,
                               const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
                               const float *row_scale, const float *rate, void *scratch,

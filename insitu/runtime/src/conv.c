@@ -2,6 +2,7 @@
  * Twin: insitu/ops/conv.py. This portable version is the definition. */
 #include <string.h>
 
+#include "insitu_conv_gradient.h"
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"
 #include "insitu_span.h"
@@ -38,22 +39,21 @@ static int32_t insitu_dot_s16(int32_t size, const int16_t *restrict a, const int
   return sum;
 }
 
-void insitu_conv_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
-                    const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
-                    const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
-                    void *scratch, int8_t *y, int32_t *observed) {
+/* The whole layer, position by position. */
+static void insitu_conv_positions(const insitu_conv_params_t *p, const insitu_conv_layer_t *layer,
+                                  int16_t *patch, int8_t *y, int32_t *observed) {
   const int32_t row = insitu_row_size(p);
-  int16_t *patch = scratch;
+  const insitu_qparams_t *q = layer->y_q;
   int32_t lowest = 0, highest = 0;
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     for (int32_t ox = 0; ox < p->out_width; ox++) {
-      insitu_gather_patch(p, x_q->zero_point, x, oy, ox, patch);
+      insitu_gather_patch(p, layer->zero, layer->x, oy, ox, patch);
       for (int32_t o = 0; o < p->out_channels; o++) {
-        const int32_t acc = bias[o] + insitu_dot_s16(row, patch, w + o * row);
-        const int32_t v = insitu_rescale(acc, multiplier[o], shift[0]);
+        const int32_t acc = layer->bias[o] + insitu_dot_s16(row, patch, layer->w + o * row);
+        const int32_t v = insitu_rescale(acc, layer->multiplier[o], layer->shift[0]);
         lowest = insitu_min(lowest, v);
         highest = insitu_max(highest, v);
-        *y++ = (int8_t)insitu_clamp(v + y_q->zero_point, y_q->clamp_min, y_q->clamp_max);
+        *y++ = (int8_t)insitu_clamp(v + q->zero_point, q->clamp_min, q->clamp_max);
       }
     }
   }
@@ -61,6 +61,15 @@ void insitu_conv_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
     observed[0] = lowest;
     observed[1] = highest;
   }
+}
+
+void insitu_conv_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
+                    const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
+                    const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
+                    void *scratch, int8_t *y, int32_t *observed) {
+  const insitu_conv_layer_t layer = {x_q->zero_point, y_q, x, w, bias, multiplier, shift};
+  if (p->tile_width == 0 || !insitu_conv_tiles(p, &layer, scratch, y, observed))
+    insitu_conv_positions(p, &layer, scratch, y, observed);
 }
 
 /* sum[i] += e w[i] */
@@ -88,6 +97,8 @@ void insitu_conv_grad_input_s8(const insitu_conv_grad_input_params_t *g, const i
   const insitu_conv_params_t *p = &g->shape;
   const int32_t channels = p->in_channels;
   int32_t *sum = scratch;
+  if (p->tile_width > 0 && insitu_conv_grad_input_tiles(g, dy, w, rel, scratch, dx))
+    return;
   for (int32_t iy = 0; iy < p->in_height; iy++) {
     for (int32_t ix = 0; ix < p->in_width; ix++) {
       memset(sum, 0, (size_t)channels * sizeof *sum);
@@ -111,10 +122,66 @@ void insitu_conv_grad_input_s8(const insitu_conv_grad_input_params_t *g, const i
   }
 }
 
-int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparams_t *dy_q,
-                              const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
-                              const float *row_scale, const float *rate, void *scratch,
-                              uint32_t *generator, int32_t *bias, int8_t *w) {
+/* Random bytes of a row: the last draw, and how many they were. */
+typedef struct {
+  uint32_t state;
+  int32_t draws;
+} insitu_conv_draws_t;
+
+/* Goes on to so many draws of the row; never back. */
+static void insitu_draw_until(insitu_conv_draws_t *draws, int32_t wanted) {
+  draws->state = insitu_draw_ahead(draws->state, wanted - draws->draws);
+  draws->draws = wanted;
+}
+
+/* The bytes of the weights k to k + 3 of a row, the first in the high one. */
+static uint32_t insitu_random_bytes(insitu_conv_draws_t *draws, int32_t k) {
+  const int32_t rest = k % 4 * 8;
+  insitu_draw_until(draws, k / 4 + 1);
+  if (rest == 0)
+    return draws->state;
+  return draws->state << rest | insitu_draw(draws->state) >> (32 - rest);
+}
+
+/* Multiplier and generator of each row with an error; returns how many multipliers are held. */
+static int32_t insitu_begin_rows(const insitu_conv_gradient_t *walk, float factor,
+                                 const float *row_scale, uint32_t *generator) {
+  const int32_t draws = (insitu_row_size(&walk->p) + 3) / 4;
+  int32_t saturated = 0;
+  for (int32_t r = 0; r < walk->live; r++) {
+    walk->multiplier[r] = insitu_round_clamp(factor / row_scale[walk->list[r]], 0, INT32_MAX);
+    saturated += walk->multiplier[r] == INT32_MAX;
+    walk->state[r] = *generator;
+    *generator = insitu_draw_ahead(*generator, draws);
+  }
+  return saturated;
+}
+
+/* w[row] -= the step of the block's elements of row r. */
+static void insitu_step_block_row(const insitu_conv_gradient_t *walk, int32_t r, int8_t *w) {
+  const int32_t line = walk->p.kernel_width * walk->p.in_channels;
+  const int32_t multiplier = walk->multiplier[walk->row + r];
+  const int32_t whole = line % 4 == 0 ? walk->groups : 0; /* groups that have a draw of their own */
+  insitu_conv_draws_t draws = {walk->state[walk->row + r], 0};
+  for (int32_t ky = 0; ky < walk->p.kernel_height; ky++, w += line) {
+    const int32_t *sums = insitu_block_sums(walk, r, ky);
+    int32_t element = walk->element;
+    if (whole > 0) {
+      insitu_draw_until(&draws, (ky * line + element) / 4);
+      draws.state = insitu_step_groups(whole, multiplier, sums, draws.state, w + element);
+      draws.draws += whole;
+    }
+    for (int32_t j = whole; j < walk->groups; j++, element += INSITU_CHANNELS, sums += 8) {
+      const uint32_t bits = insitu_random_bytes(&draws, ky * line + element);
+      insitu_step_part(insitu_min(line - element, 4), multiplier, sums, bits, w + element);
+    }
+  }
+}
+
+static int32_t insitu_update_rows(const insitu_conv_params_t *p, const insitu_qparams_t *dy_q,
+                                  const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
+                                  const float *row_scale, const float *rate, void *scratch,
+                                  uint32_t *generator, int32_t *bias, int8_t *w) {
   const float factor = rate[0] * dy_q->scale * x_q->scale * 4294967296.0f;
   const int32_t row = insitu_row_size(p);
   int32_t *gradient = scratch;
@@ -137,5 +204,28 @@ int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparam
     bias[o] = insitu_update_bias(bias[o], errors, rate[0], dy_q->scale);
   }
   *generator = state;
+  return saturated;
+}
+
+int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparams_t *dy_q,
+                              const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
+                              const float *row_scale, const float *rate, void *scratch,
+                              uint32_t *generator, int32_t *bias, int8_t *w) {
+  const int32_t row = insitu_row_size(p);
+  if (p->tile_width == 0)
+    return insitu_update_rows(p, dy_q, x_q, dy, x, row_scale, rate, scratch, generator, bias, w);
+  insitu_conv_gradient_t walk = insitu_begin_gradient(p, x_q->zero_point, dy, x, scratch);
+  if (walk.sparse)
+    return insitu_update_rows(p, dy_q, x_q, dy, x, row_scale, rate, scratch, generator, bias, w);
+  const float factor = rate[0] * dy_q->scale * x_q->scale * 4294967296.0f;
+  const int32_t saturated = insitu_begin_rows(&walk, factor, row_scale, generator);
+  while (insitu_next_block(&walk)) {
+    for (int32_t r = 0; r < walk.rows; r++) {
+      const int32_t o = walk.list[walk.row + r];
+      insitu_step_block_row(&walk, r, w + o * row);
+      if (walk.element == 0)
+        bias[o] = insitu_update_bias(bias[o], walk.total[r], rate[0], dy_q->scale);
+    }
+  }
   return saturated;
 }

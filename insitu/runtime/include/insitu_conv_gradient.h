@@ -1,0 +1,37 @@
+/* The weight gradient of a convolution, block by block, for all who step by it. */
+#ifndef INSITU_CONV_GRADIENT_H
+#define INSITU_CONV_GRADIENT_H
+
+#include "insitu_conv_tile.h"
+
+/* A block is some rows (channels of dy that are not zero) and some elements of the windows' lines.
+ * Its gradient, of row r and elements of line ky, is at insitu_block_sums. */
+typedef struct {
+  insitu_conv_params_t p;
+  int32_t zero;
+  const int8_t *dy, *x;
+  int32_t live, sparse;    /* rows with an error; it pays to take the errors one by one */
+  int32_t row, rows;       /* of the block, in list */
+  int32_t element, groups; /* of the block; a group is four elements */
+  int16_t *list;           /* [live] the rows, ascending */
+  int32_t *multiplier;     /* [out_channels] free for the caller, as is state */
+  uint32_t *state;
+  int32_t *total; /* [rows] sum of a row's errors; in the blocks of element 0 */
+  int32_t *sums;
+  int16_t *inputs, *errors;
+} insitu_conv_gradient_t;
+
+insitu_conv_gradient_t insitu_begin_gradient(const insitu_conv_params_t *shape, int32_t zero,
+                                             const int8_t *dy, const int8_t *x, void *scratch);
+
+/* Goes to the next block; returns 0 behind the last. Rows go round first, then elements. */
+int32_t insitu_next_block(insitu_conv_gradient_t *walk);
+
+/* The sums of row r of the block, line ky: four of each group, 8 apart. */
+static inline const int32_t *insitu_block_sums(const insitu_conv_gradient_t *walk, int32_t r,
+                                               int32_t ky) {
+  const int32_t group = (r / 2 * walk->p.kernel_height + ky) * walk->groups;
+  return walk->sums + group * 8 + r % 2 * INSITU_CHANNELS;
+}
+
+#endif
