@@ -43,6 +43,8 @@ OF_THE_RUNTIME = (
     "over",
     "steps",
     "taps",
+    *("beside", "error_sums", "finish", "four", "making", "parity", "slide", "source"),
+    *("pairs", "planes"),
     "pad",
     "pad_shape",
     "pad_span",
@@ -53,7 +55,10 @@ OF_THE_RUNTIME = (
 TAKEN_ENDS = ("_params", "_data")
 """Models with names that end so would have those of the runtime's types, or another's files."""
 
-GROUPS_HEADERS = ("insitu_kernels_groups.h", "insitu_lanes.h", "insitu_taps.h")
+GROUPS_HEADERS = (
+    *("insitu_kernels_groups.h", "insitu_lanes.h", "insitu_pairs.h", "insitu_planes.h"),
+    *("insitu_slide.h", "insitu_taps.h"),
+)
 """For models with convolutions that have groups or dilation."""
 
 MIXING_HEADERS = ("insitu_kernels_mixing.h", "insitu_pad.h")
@@ -71,8 +76,13 @@ RUNTIME_CALLS = {
     "activation.c": ("functions.c",),
     "activation_f32.c": ("functions.c",),
     "buffer.c": ("conv_gradient.c",),
-    "buffer_groups.c": ("buffer.c", "conv_gradient.c", "conv_groups_gradient.c"),
+    "buffer_groups.c": (
+        *("buffer.c", "conv_gradient.c", "conv_groups_gradient.c"),
+        *("conv_planes_gradient.c", "planes.c"),
+    ),
     "conv.c": ("conv_gradient.c",),
+    "conv_groups.c": ("conv_planes.c", "planes.c"),
+    "conv_groups_gradient.c": ("conv_planes_gradient.c", "planes.c"),
     "buffer_f32.c": ("conv_f32.c", "sums_f32.c"),
     "conv_f32.c": ("sums_f32.c",),
     "linear_f32.c": ("sums_f32.c",),

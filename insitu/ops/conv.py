@@ -32,6 +32,7 @@ from insitu.ops.by_type import by_type, exact, is_float
 from insitu.ops.conv_groups import (
     DEPTHWISE_BLOCK,
     GROUPED,
+    band,
     gradient_scratch,
     is_depthwise,
     kernel_of,
@@ -40,6 +41,7 @@ from insitu.ops.conv_groups import (
 from insitu.ops.geometry import Padding, dilation_of, groups_of, output_size
 from insitu.ops.grouped import products, transposed, weight_gradient
 from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp, window
+from insitu.ops.planes import forward_band, grad_input_band, gradient_band
 from insitu.ops.rows import (
     UNCLIPPED,
     accumulator_bound,
@@ -109,7 +111,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
     return CCall(
         function=f"insitu_{kernel}_s8",
         params_type=f"insitu_{kernel}_params_t",
-        params=shape_params(node.attributes, tensors[x], tensors[w], tensors[y]),
+        params=shape_params(node.attributes, tensors[x], tensors[w], tensors[y], forward_band),
         arguments=(
             f"?{x}",
             f"?{y}",
@@ -127,10 +129,11 @@ def _c_call(node: Node, graph: Graph) -> CCall:
 
 
 def _scratch(node: Node, graph: Graph) -> int:
-    """One patch, int16; of depthwise layers the weights of a block of channels."""
-    w = graph.tensors[node.inputs[1]]
+    """One patch, int16; of depthwise layers the weights of a block of channels, or planes."""
+    x, w, y = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
     rows = DEPTHWISE_BLOCK if is_depthwise(node.attributes, w) else 1
-    return 2 * rows * (w.size // w.shape[0])
+    planes = band(node.attributes, x, w, y, forward_band)
+    return max(2 * rows * (w.size // w.shape[0]), planes.bytes)
 
 
 def _wider(attributes: Mapping[str, Any], border: Padding) -> dict[str, Any]:
@@ -184,7 +187,9 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
         function=f"insitu_{kernel}_grad_input_s8",
         params_type=f"insitu_{kernel}_grad_input_params_t",
         params={
-            "shape": shape_params(node.attributes, tensors[dx], tensors[w], tensors[dy]),
+            "shape": shape_params(
+                node.attributes, tensors[dx], tensors[w], tensors[dy], grad_input_band
+            ),
             **{name: node.attributes[name] for name in ("drop", "multiplier", "shift")},
         },
         arguments=(f"${dy}", f"${w}", f"${rel}", "!", f"${dx}"),
@@ -193,11 +198,12 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
 
 
 def _grad_input_scratch(node: Node, graph: Graph) -> int:
-    """Sums over the channels, int32; of depthwise layers the weights of a block, int16."""
-    w = graph.tensors[node.inputs[1]]
+    """Sums over the channels, int32; of depthwise layers the weights of a block, or planes."""
+    dy, w, dx = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
     if is_depthwise(node.attributes, w):
-        return 2 * DEPTHWISE_BLOCK * (w.size // w.shape[0])
-    return 4 * graph.tensors[node.outputs[0]].shape[2]
+        planes = band(node.attributes, dx, w, dy, grad_input_band)
+        return max(2 * DEPTHWISE_BLOCK * (w.size // w.shape[0]), planes.bytes)
+    return 4 * dx.shape[2]
 
 
 conv_grad_input = OpDef(
@@ -264,7 +270,7 @@ def _update_c(node: Node, graph: Graph) -> CCall:
     return CCall(
         function=f"insitu_{kernel}_update_s8",
         params_type=f"insitu_{kernel}_params_t",
-        params=shape_params(node.attributes, tensors[x], tensors[w], tensors[dy]),
+        params=shape_params(node.attributes, tensors[x], tensors[w], tensors[dy], gradient_band),
         arguments=(
             f"?{dy}",
             f"?{x}",
@@ -289,7 +295,10 @@ conv_update = OpDef(
     integer_reference=exact(_integer_update, conv_f32.update),
     c_call=by_type(_update_c, conv_f32.update_c),
     scratch_bytes=by_type(
-        lambda node, graph: gradient_scratch(node.attributes, graph.tensors[node.inputs[2]]),
+        lambda node, graph: gradient_scratch(
+            node.attributes,
+            *(graph.tensors[node.inputs[index]] for index in (1, 2, 0)),
+        ),
         conv_f32.update_scratch,
     ),
     macs=lambda node, graph: (
