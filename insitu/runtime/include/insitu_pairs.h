@@ -67,6 +67,13 @@ static inline uint32_t insitu_pair_min(uint32_t a, uint32_t b) {
   return r;
 }
 
+/* Both held to int8. */
+static inline uint32_t insitu_pair_to_bytes(uint32_t v) {
+  uint32_t r;
+  __asm__("ssat16 %0, #8, %1" : "=r"(r) : "r"(v));
+  return r;
+}
+
 /* round(v multiplier / 2^32), halves up, held to int16 */
 static inline int32_t insitu_scale_to_half(int32_t v, int32_t multiplier) {
   int32_t r;
@@ -131,6 +138,11 @@ static inline uint32_t insitu_pair_max(uint32_t a, uint32_t b) {
 static inline uint32_t insitu_pair_min(uint32_t a, uint32_t b) {
   return insitu_make_pair(insitu_min(insitu_low(a), insitu_low(b)),
                           insitu_min(insitu_high(a), insitu_high(b)));
+}
+
+static inline uint32_t insitu_pair_to_bytes(uint32_t v) {
+  return insitu_make_pair(insitu_clamp(insitu_low(v), INT8_MIN, INT8_MAX),
+                          insitu_clamp(insitu_high(v), INT8_MIN, INT8_MAX));
 }
 
 static inline int32_t insitu_scale_to_half(int32_t v, int32_t multiplier) {

@@ -77,18 +77,18 @@ void insitu_fill_expanded(const insitu_source_t *from, const int32_t *factor, in
 void insitu_fill_errors(const insitu_source_t *from, int32_t y, int32_t lines, int16_t *planes,
                         insitu_error_sums_t *sums);
 
-/* Depthwise, by bands of p->band lines of y; lowest and highest value before the clamp, held to
- * int16: y is right in any case, they are where insitu_is_exact. */
+/* Depthwise without a shift, by bands of p->band lines of y; lowest and highest value before the
+ * clamp, held to int16: y is right in any case, they are where insitu_is_exact. */
 void insitu_forward_planes(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
                            const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
-                           const int32_t *bias, const int32_t *multiplier, int32_t shift,
-                           int16_t *planes, int8_t *y, int32_t observed[2]);
+                           const int32_t *bias, const int32_t *multiplier, int16_t *planes,
+                           int8_t *y, int32_t observed[2]);
 
 static inline int32_t insitu_is_exact(const int32_t observed[2]) {
   return observed[0] > INT16_MIN && observed[1] < INT16_MAX;
 }
 
-/* By bands of band lines of errors. */
+/* Without a shift, by bands of band lines of errors. */
 void insitu_grad_input_planes(const insitu_conv_groups_grad_input_params_t *g, const int8_t *dy,
                               const int8_t *w, const uint16_t *rel, int16_t *planes, int8_t *dx);
 

@@ -86,4 +86,42 @@ static inline void insitu_slide_two(int32_t taps, int32_t step, const int16_t *x
     insitu_slide_pair(taps, step, 3, x, w, sum);
 }
 
+/* sum = bias + what a 3 x 3 kernel gives, of four outputs; `line` halfwords between lines of x. */
+#ifdef __ARM_FEATURE_DSP
+#define INSITU_SLIDE_LINE(W, X, S0, S1, S2, S3)                                                    \
+  "ldrd %[wa], %[wb], [%[w], #" W "]\n\t"                                                          \
+  "ldr %[t], [" X "]\n\t"                                                                          \
+  "smlad %[a], %[wa], %[t], " S0 "\n\t"                                                            \
+  "smlabt %[b], %[wa], %[t], " S1 "\n\t"                                                           \
+  "ldr %[t], [" X ", #4]\n\t"                                                                      \
+  "smlatb %[a], %[wb], %[t], %[a]\n\t"                                                             \
+  "smlad %[b], %[wb], %[t], %[b]\n\t"                                                              \
+  "smlad %[c], %[wa], %[t], " S2 "\n\t"                                                            \
+  "smlabt %[d], %[wa], %[t], " S3 "\n\t"                                                           \
+  "ldr %[t], [" X ", #8]\n\t"                                                                      \
+  "smlatb %[c], %[wb], %[t], %[c]\n\t"                                                             \
+  "smlad %[d], %[wb], %[t], %[d]\n\t"
+
+static inline void insitu_slide_four_3x3(const int16_t *x, int32_t line, const uint32_t *w,
+                                         int32_t bias, insitu_four_t *sum) {
+  uint32_t t, wa, wb, next;
+  __asm__(INSITU_SLIDE_LINE("0", "%[x]", "%[bias]", "%[bias]", "%[bias]", "%[bias]") /* */
+          "add %[next], %[x], %[line], lsl #1\n\t"                                   /* */
+          INSITU_SLIDE_LINE("8", "%[next]", "%[a]", "%[b]", "%[c]", "%[d]")          /* */
+          "add %[next], %[next], %[line], lsl #1\n\t"                                /* */
+          INSITU_SLIDE_LINE("16", "%[next]", "%[a]", "%[b]", "%[c]", "%[d]")
+          : [a] "=&r"(sum->a), [b] "=&r"(sum->b), [c] "=&r"(sum->c), [d] "=&r"(sum->d),
+            [t] "=&r"(t), [wa] "=&r"(wa), [wb] "=&r"(wb), [next] "=&r"(next)
+          : [x] "r"(x), [w] "r"(w), [line] "r"(line), [bias] "r"(bias)
+          : "memory");
+}
+#else
+static inline void insitu_slide_four_3x3(const int16_t *x, int32_t line, const uint32_t *w,
+                                         int32_t bias, insitu_four_t *sum) {
+  sum->a = sum->b = sum->c = sum->d = bias;
+  for (int32_t row = 0; row < 3; row++, x += line, w += 2)
+    insitu_slide_four(3, 1, x, w, sum);
+}
+#endif
+
 #endif

@@ -6,110 +6,110 @@
 /* The words of a packed kernel: INSITU_PLANES_KERNEL lines of taps - 1. */
 #define INSITU_WORDS (INSITU_PLANES_KERNEL * (INSITU_PLANES_KERNEL - 1))
 
+/* How a kernel's outputs are finished: with any bounds; with those of int8, so that no more than
+ * saturation is needed; as errors, of which nothing is noted. */
+typedef enum { INSITU_BOUNDED, INSITU_FULL, INSITU_ERRORS } insitu_ending_t;
+
 /* Where a kernel is slid over a plane, and where its outputs go. */
 typedef struct {
   int32_t taps, rows, step; /* of the packed kernel; columns between outputs in the plane */
   int32_t height, width;    /* outputs */
   int32_t line, down;       /* halfwords between lines of a window, between outputs' lines */
   int32_t apart, y_line;    /* elements between outputs, between their lines */
+  insitu_ending_t ending;
 } insitu_slide_t;
 
-/* What every sum goes through: bias, multiplier, shift, zero point, bounds, as pairs of the last
- * three; and what is seen before the last two. */
+/* What every sum goes through: bias, multiplier, zero point, bounds, as pairs of the last three;
+ * and what is seen before the last two. */
 typedef struct {
-  int32_t bias, multiplier, shift;
+  int32_t bias, multiplier;
   uint32_t zero, least, most;
   uint32_t lowest, highest;
 } insitu_finish_t;
 
-static inline int32_t insitu_held(int32_t sum, int32_t shift) {
-  const int32_t limit = (1 << 30) >> shift;
-  return insitu_clamp(sum, -limit, limit) * (1 << shift);
-}
-
-/* Two outputs; the second one again the first where it is not wanted. */
-static inline uint32_t insitu_finished(insitu_finish_t *f, int32_t a, int32_t b) {
-  const uint32_t v = insitu_pair_lows((uint32_t)insitu_scale_to_half(a, f->multiplier),
-                                      (uint32_t)insitu_scale_to_half(b, f->multiplier));
+/* Two outputs. */
+static inline uint32_t insitu_finished(insitu_ending_t ending, insitu_finish_t *f, int32_t a,
+                                       int32_t b) {
+  uint32_t v = insitu_pair_lows((uint32_t)insitu_scale_to_half(a, f->multiplier),
+                                (uint32_t)insitu_scale_to_half(b, f->multiplier));
+  if (ending == INSITU_ERRORS)
+    return insitu_pair_max(insitu_pair_to_bytes(v), f->least);
   f->lowest = insitu_pair_min(v, f->lowest);
   f->highest = insitu_pair_max(v, f->highest);
-  return insitu_pair_min(insitu_pair_max(insitu_pair_add(v, f->zero), f->least), f->most);
-}
-
-static inline void insitu_hold_sums(const insitu_finish_t *f, insitu_four_t *sum) {
-  if (f->shift == 0)
-    return;
-  sum->a = insitu_held(sum->a, f->shift), sum->b = insitu_held(sum->b, f->shift);
-  sum->c = insitu_held(sum->c, f->shift), sum->d = insitu_held(sum->d, f->shift);
-}
-
-/* Three or four outputs. */
-static inline void insitu_four_outputs(const insitu_slide_t *s, int32_t taps, int32_t rows,
-                                       int32_t step, const int16_t *x, const uint32_t *w,
-                                       insitu_finish_t *f, int32_t left, int8_t *y) {
-  const int32_t apart = s->apart;
-  insitu_four_t sum = {f->bias, f->bias, f->bias, f->bias};
-  for (int32_t row = 0; row < rows; row++, x += s->line, w += taps - 1)
-    insitu_slide_four(taps, step, x, w, &sum);
-  insitu_hold_sums(f, &sum);
-  if (left == 3)
-    sum.d = sum.c;
-  const uint32_t first = insitu_finished(f, sum.a, sum.b);
-  const uint32_t second = insitu_finished(f, sum.c, sum.d);
-  y[0] = (int8_t)first;
-  y[apart] = (int8_t)(first >> 16);
-  y[2 * apart] = (int8_t)second;
-  if (left > 3)
-    y[3 * apart] = (int8_t)(second >> 16);
+  v = insitu_pair_add(v, f->zero);
+  if (ending == INSITU_FULL)
+    return insitu_pair_to_bytes(v);
+  return insitu_pair_min(insitu_pair_max(v, f->least), f->most);
 }
 
 /* One or two outputs. */
 static inline void insitu_two_outputs(const insitu_slide_t *s, int32_t taps, int32_t rows,
-                                      int32_t step, const int16_t *x, const uint32_t *w,
-                                      insitu_finish_t *f, int32_t left, int8_t *y) {
+                                      int32_t step, insitu_ending_t ending, const int16_t *x,
+                                      const uint32_t *w, insitu_finish_t *f, int32_t left,
+                                      int8_t *y) {
   insitu_four_t sum = {f->bias, f->bias, 0, 0};
   for (int32_t row = 0; row < rows; row++, x += s->line, w += taps - 1)
     insitu_slide_two(taps, step, x, w, &sum);
-  insitu_hold_sums(f, &sum);
-  const uint32_t pair = insitu_finished(f, sum.a, left == 1 ? sum.a : sum.b);
+  const uint32_t pair = insitu_finished(ending, f, sum.a, left == 1 ? sum.a : sum.b);
   y[0] = (int8_t)pair;
   if (left > 1)
     y[s->apart] = (int8_t)(pair >> 16);
 }
 
-static inline void insitu_slide(const insitu_slide_t *s, int32_t taps, int32_t rows, int32_t step,
-                                const int16_t *x, const uint32_t *w, insitu_finish_t *finish,
-                                int8_t *y) {
-  insitu_finish_t f = *finish; /* local: y could be any of what lies in memory */
-  for (int32_t oy = 0; oy < s->height; oy++, x += s->down, y += s->y_line) {
+static inline void insitu_four_outputs(const insitu_slide_t *s, int32_t taps, int32_t rows,
+                                       int32_t step, insitu_ending_t ending, const int16_t *x,
+                                       const uint32_t *w, insitu_finish_t *f, int8_t *y) {
+  insitu_four_t sum = {f->bias, f->bias, f->bias, f->bias};
+  if (rows == 3 && taps == 3 && step == 1)
+    insitu_slide_four_3x3(x, s->line, w, f->bias, &sum);
+  else
+    for (int32_t row = 0; row < rows; row++, x += s->line, w += taps - 1)
+      insitu_slide_four(taps, step, x, w, &sum);
+  const uint32_t first = insitu_finished(ending, f, sum.a, sum.b);
+  y[0] = (int8_t)first;
+  y[s->apart] = (int8_t)(first >> 16);
+  const uint32_t second = insitu_finished(ending, f, sum.c, sum.d);
+  y[2 * s->apart] = (int8_t)second;
+  y[3 * s->apart] = (int8_t)(second >> 16);
+}
+
+static inline void insitu_slide(const insitu_slide_t *slide, int32_t taps, int32_t rows,
+                                int32_t step, insitu_ending_t ending, const int16_t *x,
+                                const uint32_t *w, insitu_finish_t *finish, int8_t *y) {
+  const insitu_slide_t s = *slide; /* local, as f is: y could be any of what lies in memory */
+  insitu_finish_t f = *finish;
+  for (int32_t oy = 0; oy < s.height; oy++, x += s.down, y += s.y_line) {
     const int16_t *from = x;
     int8_t *to = y;
-    int32_t left = s->width;
-    for (; left > 2; left -= 4, from += 4 * step, to += 4 * s->apart)
-      insitu_four_outputs(s, taps, rows, step, from, w, &f, left, to);
-    if (left > 0)
-      insitu_two_outputs(s, taps, rows, step, from, w, &f, left, to);
+    int32_t left = s.width;
+    for (; left > 3; left -= 4, from += 4 * step, to += 4 * s.apart)
+      insitu_four_outputs(&s, taps, rows, step, ending, from, w, &f, to);
+    for (; left > 0; left -= 2, from += 2 * step, to += 2 * s.apart)
+      insitu_two_outputs(&s, taps, rows, step, ending, from, w, &f, left, to);
   }
   *finish = f;
 }
 
 /* All outputs of one channel in a band. */
-__attribute__((noinline)) static void insitu_slide_plane(const insitu_slide_t *s, const int16_t *x, const uint32_t *w,
-                               insitu_finish_t *f, int8_t *y) {
-  if (s->step == 1 && s->taps == 3 && s->rows == 3)
-    insitu_slide(s, 3, 3, 1, x, w, f, y);
+__attribute__((noinline)) static void insitu_slide_plane(const insitu_slide_t *s, const int16_t *x,
+                                                         const uint32_t *w, insitu_finish_t *f,
+                                                         int8_t *y) {
+  if (s->step == 1 && s->taps == 3 && s->rows == 3 && s->ending == INSITU_ERRORS)
+    insitu_slide(s, 3, 3, 1, INSITU_ERRORS, x, w, f, y);
+  else if (s->step == 1 && s->taps == 3 && s->rows == 3 && s->ending == INSITU_FULL)
+    insitu_slide(s, 3, 3, 1, INSITU_FULL, x, w, f, y);
   else if (s->step == 1 && s->taps == 3)
-    insitu_slide(s, 3, s->rows, 1, x, w, f, y);
+    insitu_slide(s, 3, s->rows, 1, INSITU_BOUNDED, x, w, f, y);
   else if (s->step == 1 && s->taps == 5)
-    insitu_slide(s, 5, s->rows, 1, x, w, f, y);
+    insitu_slide(s, 5, s->rows, 1, INSITU_BOUNDED, x, w, f, y);
   else if (s->step == 1)
-    insitu_slide(s, 7, s->rows, 1, x, w, f, y);
+    insitu_slide(s, 7, s->rows, 1, INSITU_BOUNDED, x, w, f, y);
   else if (s->taps == 3)
-    insitu_slide(s, 3, s->rows, 2, x, w, f, y);
+    insitu_slide(s, 3, s->rows, 2, INSITU_BOUNDED, x, w, f, y);
   else if (s->taps == 5)
-    insitu_slide(s, 5, s->rows, 2, x, w, f, y);
+    insitu_slide(s, 5, s->rows, 2, INSITU_BOUNDED, x, w, f, y);
   else
-    insitu_slide(s, 7, s->rows, 2, x, w, f, y);
+    insitu_slide(s, 7, s->rows, 2, INSITU_BOUNDED, x, w, f, y);
 }
 
 /* Weights w[first], w[first + apart], ..., `count` of them, as a line of packed words. */
@@ -142,25 +142,27 @@ static void insitu_forward_band(const insitu_slide_t *s, const insitu_conv_param
 
 void insitu_forward_planes(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
                            const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
-                           const int32_t *bias, const int32_t *multiplier, int32_t shift,
-                           int16_t *planes, int8_t *y, int32_t observed[2]) {
+                           const int32_t *bias, const int32_t *multiplier, int16_t *planes,
+                           int8_t *y, int32_t observed[2]) {
   const insitu_conv_params_t *c = &p->conv;
   insitu_source_t from = {x, c->in_height,    c->in_width, c->in_channels,
                           0, x_q->zero_point, c->pad_left, insitu_forward_columns(c),
                           1};
   const int32_t line = insitu_plane_line(&from), taps = insitu_taps_of(c->kernel_width);
-  insitu_slide_t s = {taps,
-                      c->kernel_height,
-                      c->stride_width,
-                      0,
-                      c->out_width,
-                      line,
-                      c->stride_height * line,
-                      c->out_channels,
-                      c->out_width * c->out_channels};
+  insitu_slide_t s = {
+      .taps = taps,
+      .rows = c->kernel_height,
+      .step = c->stride_width,
+      .width = c->out_width,
+      .line = line,
+      .down = c->stride_height * line,
+      .apart = c->out_channels,
+      .y_line = c->out_width * c->out_channels,
+      .ending =
+          y_q->clamp_min == INT8_MIN && y_q->clamp_max == INT8_MAX ? INSITU_FULL : INSITU_BOUNDED,
+  };
   const insitu_finish_t all = {0,
                                0,
-                               shift,
                                insitu_make_pair(y_q->zero_point, y_q->zero_point),
                                insitu_make_pair(y_q->clamp_min, y_q->clamp_min),
                                insitu_make_pair(y_q->clamp_max, y_q->clamp_max),
@@ -228,10 +230,10 @@ static void insitu_grad_input_lane(const insitu_conv_groups_grad_input_params_t 
           .down = line,
           .apart = right * c->in_channels,
           .y_line = down * c->in_width * c->in_channels,
+          .ending = INSITU_ERRORS,
       };
       insitu_finish_t finish = {
           .multiplier = g->multiplier,
-          .shift = g->shift,
           .least = insitu_make_pair(-127, -127),
           .most = insitu_make_pair(127, 127),
       };

@@ -10,33 +10,40 @@ typedef struct {
   int32_t e_line, x_line;
 } insitu_beside_t;
 
-/* gradient[k apart] += sum over lines and positions of e[position] x[position + k], k < taps <= 7.
- */
+/* The sums of one pair of errors d with x[k], x[k + 1] for every tap k. */
+static inline void insitu_add_pair(int32_t taps, uint32_t d, const int16_t *x, int32_t *s) {
+  s[0] = insitu_pair_dot(d, insitu_load_pair(x), s[0]);
+  if (taps > 1)
+    s[1] = insitu_pair_dot(d, insitu_load_pair(x + 1), s[1]);
+  if (taps > 2)
+    s[2] = insitu_pair_dot(d, insitu_load_pair(x + 2), s[2]);
+  if (taps > 3)
+    s[3] = insitu_pair_dot(d, insitu_load_pair(x + 3), s[3]);
+  if (taps > 4)
+    s[4] = insitu_pair_dot(d, insitu_load_pair(x + 4), s[4]);
+  if (taps > 5)
+    s[5] = insitu_pair_dot(d, insitu_load_pair(x + 5), s[5]);
+  if (taps > 6)
+    s[6] = insitu_pair_dot(d, insitu_load_pair(x + 6), s[6]);
+}
+
+/* gradient[k apart] += sum over lines and positions of e[position] x[position + k], k < taps. */
 static inline void insitu_correlate(const insitu_beside_t *b, int32_t taps, const int16_t *e,
                                     const int16_t *x, int32_t apart, int32_t *gradient) {
-  int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0;
-  for (int32_t line = 0; line < b->lines; line++, e += b->e_line, x += b->x_line) {
-    const int16_t *errors = e, *from = x, *end = e + 2 * b->pairs;
-    for (; errors != end; errors += 2, from += 2) {
-      const uint32_t d = insitu_load_pair(errors);
-      s0 = insitu_pair_dot(d, insitu_load_pair(from), s0);
-      if (taps > 1)
-        s1 = insitu_pair_dot(d, insitu_load_pair(from + 1), s1);
-      if (taps > 2)
-        s2 = insitu_pair_dot(d, insitu_load_pair(from + 2), s2);
-      if (taps > 3)
-        s3 = insitu_pair_dot(d, insitu_load_pair(from + 3), s3);
-      if (taps > 4)
-        s4 = insitu_pair_dot(d, insitu_load_pair(from + 4), s4);
-      if (taps > 5)
-        s5 = insitu_pair_dot(d, insitu_load_pair(from + 5), s5);
-      if (taps > 6)
-        s6 = insitu_pair_dot(d, insitu_load_pair(from + 6), s6);
+  const int32_t pairs = b->pairs, e_line = b->e_line, x_line = b->x_line;
+  int32_t s[INSITU_PLANES_KERNEL] = {0};
+  for (int32_t line = b->lines; line > 0; line--, e += e_line, x += x_line) {
+    const int16_t *errors = e, *from = x, *end = e + 2 * (pairs & ~1);
+    while (errors != end) {
+      insitu_add_pair(taps, insitu_load_pair(errors), from, s);
+      insitu_add_pair(taps, insitu_load_pair(errors + 2), from + 2, s);
+      errors += 4, from += 4;
     }
+    if (pairs & 1)
+      insitu_add_pair(taps, insitu_load_pair(errors), from, s);
   }
-  const int32_t sum[INSITU_PLANES_KERNEL] = {s0, s1, s2, s3, s4, s5, s6};
   for (int32_t k = 0; k < taps; k++)
-    gradient[k * apart] += sum[k];
+    gradient[k * apart] += s[k];
 }
 
 static void insitu_correlate_taps(const insitu_beside_t *b, int32_t taps, const int16_t *e,

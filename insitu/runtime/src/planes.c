@@ -7,33 +7,51 @@ typedef struct {
   insitu_error_sums_t *sums; /* or 0 */
 } insitu_making_t;
 
+typedef struct {
+  uint32_t of[INSITU_LANES];
+} insitu_pairs_t;
+
+/* Two places, one after the other, of four channels; a, b: their bytes. */
+static inline insitu_pairs_t insitu_pairs(uint32_t a, uint32_t b, uint32_t minus,
+                                          const int32_t *factor) {
+  const uint32_t lows = insitu_pair_lows(a, b), highs = insitu_pair_highs(a, b);
+  insitu_pairs_t v = {{insitu_pair_add_even(minus, lows), insitu_pair_add_odd(minus, lows),
+                       insitu_pair_add_even(minus, highs), insitu_pair_add_odd(minus, highs)}};
+  if (factor) {
+    v.of[0] = insitu_pair_scale(factor[0], v.of[0]),
+    v.of[1] = insitu_pair_scale(factor[1], v.of[1]);
+    v.of[2] = insitu_pair_scale(factor[2], v.of[2]),
+    v.of[3] = insitu_pair_scale(factor[3], v.of[3]);
+  }
+  return v;
+}
+
 /* `count` places, `apart` elements from each other, of four channels into their lines. */
-static inline void insitu_spread(const int8_t *from, int32_t apart, int32_t count, int32_t zero,
-                                 insitu_making_t making, int16_t *to, int32_t line) {
+__attribute__((always_inline)) static inline void insitu_spread(const int8_t *from, int32_t apart,
+                                                                int32_t count, int32_t zero,
+                                                                insitu_making_t making, int16_t *to,
+                                                                int32_t line) {
   const uint32_t minus = insitu_make_pair(-zero, -zero);
   uint32_t even = 0, odd = 0, bits = 0;
-  for (; count > 0; count -= 2, from += 2 * apart, to += 2) {
-    const int32_t alone = count == 1;
-    const uint32_t a = insitu_load_pair(from), b = alone ? 0 : insitu_load_pair(from + apart);
-    const uint32_t lows = insitu_pair_lows(a, b), highs = insitu_pair_highs(a, b);
-    uint32_t v0 = insitu_pair_add_even(minus, lows), v1 = insitu_pair_add_odd(minus, lows);
-    uint32_t v2 = insitu_pair_add_even(minus, highs), v3 = insitu_pair_add_odd(minus, highs);
-    if (making.factor) {
-      v0 = insitu_pair_scale(making.factor[0], v0), v1 = insitu_pair_scale(making.factor[1], v1);
-      v2 = insitu_pair_scale(making.factor[2], v2), v3 = insitu_pair_scale(making.factor[3], v3);
-    }
+  int16_t *last = to + 3 * line;
+  for (; count > 1; count -= 2, from += 2 * apart, to += 2, last += 2) {
+    const uint32_t a = insitu_load_pair(from), b = insitu_load_pair(from + apart);
+    const insitu_pairs_t v = insitu_pairs(a, b, minus, making.factor);
+    insitu_store_pair(to, v.of[0]), insitu_store_pair(to + line, v.of[1]);
+    insitu_store_pair(to + 2 * line, v.of[2]), insitu_store_pair(last, v.of[3]);
     if (making.sums) {
       even = insitu_pair_add_even(insitu_pair_add_even(even, a), b);
       odd = insitu_pair_add_odd(insitu_pair_add_odd(odd, a), b);
       bits |= a | b;
     }
-    if (alone) {
-      to[0] = (int16_t)insitu_low(v0), to[line] = (int16_t)insitu_low(v1);
-      to[2 * line] = (int16_t)insitu_low(v2), to[3 * line] = (int16_t)insitu_low(v3);
-      break;
-    }
-    insitu_store_pair(to, v0), insitu_store_pair(to + line, v1);
-    insitu_store_pair(to + 2 * line, v2), insitu_store_pair(to + 3 * line, v3);
+  }
+  if (count > 0) {
+    const uint32_t a = insitu_load_pair(from);
+    const insitu_pairs_t v = insitu_pairs(a, 0, minus, making.factor);
+    to[0] = (int16_t)insitu_low(v.of[0]), to[line] = (int16_t)insitu_low(v.of[1]);
+    to[2 * line] = (int16_t)insitu_low(v.of[2]), last[0] = (int16_t)insitu_low(v.of[3]);
+    even = insitu_pair_add_even(even, a), odd = insitu_pair_add_odd(odd, a);
+    bits |= a;
   }
   if (making.sums) {
     making.sums->sum[0] += insitu_low(even), making.sums->sum[2] += insitu_high(even);
@@ -61,26 +79,27 @@ static void insitu_spread_of(int32_t lanes, const int8_t *from, int32_t apart, i
   }
 }
 
-static inline void insitu_fill(const insitu_source_t *from, insitu_making_t making, int32_t y,
-                               int32_t lines, int16_t *planes) {
-  const int32_t line = from->columns * from->phases, apart = from->phases * from->channels;
-  const int32_t lanes = from->lanes, zero = from->zero;
-  for (int32_t end = y + lines; y < end; y++, planes += line * INSITU_LANES) {
-    if (y < 0 || y >= from->height) {
-      memset(planes, 0, (size_t)(line * INSITU_LANES) * sizeof *planes);
-      continue;
-    }
-    for (int32_t phase = 0; phase < from->phases; phase++) {
-      const int32_t skipped = insitu_max(insitu_div_up(from->left - phase, from->phases), 0);
-      const int32_t ix = skipped * from->phases + phase - from->left;
-      const int32_t count =
-          insitu_min(from->columns - skipped, insitu_div_up(from->width - ix, from->phases));
-      const int8_t *source = from->map + (y * from->width + ix) * from->channels;
-      int16_t *to = planes + phase * from->columns + skipped;
-      if (lanes == INSITU_LANES)
-        insitu_spread(source, apart, count, zero, making, to, line);
+__attribute__((always_inline)) static inline void insitu_fill(const insitu_source_t *from,
+                                                              insitu_making_t making, int32_t y,
+                                                              int32_t lines, int16_t *planes) {
+  const int32_t phases = from->phases, columns = from->columns, width = from->width;
+  const int32_t line = columns * phases, apart = phases * from->channels;
+  const int32_t lanes = from->lanes, zero = from->zero, height = from->height;
+  const int32_t map_line = width * from->channels;
+  for (int32_t phase = 0; phase < phases; phase++, planes += columns) {
+    const int32_t skipped = insitu_max(insitu_div_up(from->left - phase, phases), 0);
+    const int32_t ix = skipped * phases + phase - from->left;
+    const int32_t count = insitu_min(columns - skipped, insitu_div_up(width - ix, phases));
+    const int8_t *source = from->map + ix * from->channels;
+    int16_t *to = planes + skipped;
+    for (int32_t iy = y; iy < y + lines; iy++, to += line * INSITU_LANES) {
+      if (iy < 0 || iy >= height)
+        for (int32_t lane = 0; lane < lanes && count > 0; lane++)
+          memset(to + lane * line, 0, (size_t)count * sizeof *to);
+      else if (lanes == INSITU_LANES)
+        insitu_spread(source + iy * map_line, apart, count, zero, making, to, line);
       else
-        insitu_spread_of(lanes, source, apart, count, zero, making, to, line);
+        insitu_spread_of(lanes, source + iy * map_line, apart, count, zero, making, to, line);
     }
   }
 }
