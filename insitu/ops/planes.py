@@ -83,10 +83,29 @@ def _windows(c: Mapping[str, int], axis: str, pad: str) -> int:
 
 
 def gradient_band(c: Mapping[str, int]) -> Band:
-    """Of insitu_conv_params_t: of the map and of the errors."""
-    if not _fits(c) or c["out_width"] > MOST_ERRORS:
+    """Of insitu_conv_params_t: of the map and of the errors.
+
+    With a stride planes cost more than they save.
+    """
+    strided = c["stride_height"] > 1 or c["stride_width"] > 1
+    if not _fits(c) or strided or c["out_width"] > MOST_ERRORS:
         return BY_POSITIONS
-    errors, stride = _even(c["out_width"]), c["stride_width"]
-    columns = stride * _even(errors + -(-c["kernel_width"] // stride) - 1)
-    once = c["kernel_height"] * columns + errors
-    return _band(c["out_height"], once, c["stride_height"] * columns + errors)
+    columns = _gradient_columns(c)
+
+    def size(lines: int) -> int:
+        plane = _even((lines - 1 + c["kernel_height"]) * columns + c["kernel_width"] + 1)
+        return 2 * LANES * (plane + _even(lines * columns))
+
+    if size(1) > MOST_BYTES:
+        return BY_POSITIONS
+    count = c["out_height"]
+    while count > 1 and size(count) > ENOUGH_BYTES:
+        count -= 1
+    return Band(count, size(count))
+
+
+def _gradient_columns(c: Mapping[str, int]) -> int:
+    """insitu_gradient_columns in the C."""
+    wanted, left = c["out_width"] + c["kernel_width"] - 1, c["pad_left"]
+    end = left + max(min(wanted - left, c["in_width"]), 0)
+    return max(c["out_width"], wanted - left, end)

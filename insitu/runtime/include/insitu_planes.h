@@ -1,8 +1,7 @@
 /* Depthwise convolutions by planes: maps of INSITU_LANES channels as lines of int16, zero point
  * removed, with zeros around them.
  *
- * Line r holds one line of each of the channels, one after the other. A band is as many lines as
- * the scratch has room for; twin of all sizes: insitu/ops/planes.py.
+ * A band is as many lines as the scratch has room for; twin of all sizes: insitu/ops/planes.py.
  */
 #ifndef INSITU_PLANES_H
 #define INSITU_PLANES_H
@@ -39,20 +38,22 @@ static inline int32_t insitu_error_columns(const insitu_conv_params_t *c) {
   return insitu_even(out + insitu_div_up(c->kernel_width, stride) + 4);
 }
 
-/* Columns of x in the weight gradient, of each of stride_width lines: those a stride apart. */
-static inline int32_t insitu_phase_columns(const insitu_conv_params_t *c) {
-  const int32_t taps = insitu_div_up(c->kernel_width, c->stride_width);
-  return insitu_even(insitu_even(c->out_width) + taps - 1);
+/* Halfwords of a line of errors and of x in the weight gradient, where one line follows the other
+ * without a gap: the zeros behind a line are those before the next. */
+static inline int32_t insitu_gradient_columns(const insitu_conv_params_t *c) {
+  const int32_t wanted = c->out_width + c->kernel_width - 1, left = c->pad_left;
+  const int32_t end = left + insitu_max(insitu_min(wanted - left, c->in_width), 0);
+  return insitu_max(c->out_width, insitu_max(wanted - left, end));
 }
 
-/* A map, from the first of the channels on, and where it lies in lines of a band. */
+/* A map, from the first of the channels on, and where it lies in planes. */
 typedef struct {
   const int8_t *map;
   int32_t height, width, channels, lanes;
   int32_t zero;
-  int32_t left;    /* zeros before it */
-  int32_t columns; /* of a line of one channel, and of one phase */
-  int32_t phases;  /* columns phase, phase + phases, ... lie side by side */
+  int32_t left;       /* zeros before it in a line */
+  int32_t columns;    /* of a line, those zeros included */
+  int32_t line, lane; /* halfwords between lines, between channels */
 } insitu_source_t;
 
 /* Sums of errors by lane, and the bits that any of them has set, lane 0 in the low byte. */
@@ -60,11 +61,6 @@ typedef struct {
   int32_t sum[INSITU_LANES];
   uint32_t bits;
 } insitu_error_sums_t;
-
-/* Halfwords of a line of all lanes. */
-static inline int32_t insitu_plane_line(const insitu_source_t *from) {
-  return from->columns * from->phases * INSITU_LANES;
-}
 
 /* Lines y, y + 1, ... of the map, those outside of it 0; what is left and right of it stays. */
 void insitu_fill_planes(const insitu_source_t *from, int32_t y, int32_t lines, int16_t *planes);
@@ -92,7 +88,7 @@ static inline int32_t insitu_is_exact(const int32_t observed[2]) {
 void insitu_grad_input_planes(const insitu_conv_groups_grad_input_params_t *g, const int8_t *dy,
                               const int8_t *w, const uint16_t *rel, int16_t *planes, int8_t *dx);
 
-/* As insitu_conv_groups_gradient, by bands of band lines of errors. */
+/* As insitu_conv_groups_gradient where strides are 1, by bands of band lines of errors. */
 uint32_t insitu_gradient_planes(const insitu_conv_groups_params_t *p, int32_t zero,
                                 const int8_t *dy, const int8_t *x, int32_t o, int16_t *planes,
                                 int32_t *gradient, int32_t *errors);

@@ -145,10 +145,18 @@ void insitu_forward_planes(const insitu_conv_groups_params_t *p, const insitu_qp
                            const int32_t *bias, const int32_t *multiplier, int16_t *planes,
                            int8_t *y, int32_t observed[2]) {
   const insitu_conv_params_t *c = &p->conv;
-  insitu_source_t from = {x, c->in_height,    c->in_width, c->in_channels,
-                          0, x_q->zero_point, c->pad_left, insitu_forward_columns(c),
-                          1};
-  const int32_t line = insitu_plane_line(&from), taps = insitu_taps_of(c->kernel_width);
+  const int32_t columns = insitu_forward_columns(c), line = columns * INSITU_LANES;
+  const int32_t taps = insitu_taps_of(c->kernel_width);
+  insitu_source_t from = {
+      .height = c->in_height,
+      .width = c->in_width,
+      .channels = c->in_channels,
+      .zero = x_q->zero_point,
+      .left = c->pad_left,
+      .columns = columns,
+      .line = line,
+      .lane = columns,
+  };
   insitu_slide_t s = {
       .taps = taps,
       .rows = c->kernel_height,
@@ -255,15 +263,17 @@ void insitu_grad_input_planes(const insitu_conv_groups_grad_input_params_t *g, c
   const insitu_conv_params_t *c = &g->shape.conv;
   const int32_t row = c->kernel_height * c->kernel_width, down = c->stride_height;
   const int32_t before = insitu_div_up(c->kernel_height, down) - 1;
+  const int32_t columns = insitu_error_columns(c), line = columns * INSITU_LANES;
   insitu_source_t from = {
       .height = c->out_height,
       .width = c->out_width,
       .channels = c->out_channels,
       .left = insitu_div_up(c->kernel_width, c->stride_width) - 1 - c->pad_left / c->stride_width,
-      .columns = insitu_error_columns(c),
-      .phases = 1,
+      .columns = columns,
+      .line = line,
+      .lane = columns,
   };
-  const int32_t line = insitu_plane_line(&from), band = g->shape.band;
+  const int32_t band = g->shape.band;
   const int32_t end = (c->in_height - 1 + c->pad_top) / down + 1;
   memset(planes, 0, (size_t)((band + before) * line) * sizeof *planes);
   for (int32_t i = 0; i < c->in_channels; i += INSITU_LANES, w += row * INSITU_LANES) {

@@ -79,28 +79,24 @@ static void insitu_spread_of(int32_t lanes, const int8_t *from, int32_t apart, i
   }
 }
 
-__attribute__((always_inline)) static inline void insitu_fill(const insitu_source_t *from,
+__attribute__((always_inline)) static inline void insitu_fill(const insitu_source_t *source,
                                                               insitu_making_t making, int32_t y,
                                                               int32_t lines, int16_t *planes) {
-  const int32_t phases = from->phases, columns = from->columns, width = from->width;
-  const int32_t line = columns * phases, apart = phases * from->channels;
-  const int32_t lanes = from->lanes, zero = from->zero, height = from->height;
-  const int32_t map_line = width * from->channels;
-  for (int32_t phase = 0; phase < phases; phase++, planes += columns) {
-    const int32_t skipped = insitu_max(insitu_div_up(from->left - phase, phases), 0);
-    const int32_t ix = skipped * phases + phase - from->left;
-    const int32_t count = insitu_min(columns - skipped, insitu_div_up(width - ix, phases));
-    const int8_t *source = from->map + ix * from->channels;
-    int16_t *to = planes + skipped;
-    for (int32_t iy = y; iy < y + lines; iy++, to += line * INSITU_LANES) {
-      if (iy < 0 || iy >= height)
-        for (int32_t lane = 0; lane < lanes && count > 0; lane++)
-          memset(to + lane * line, 0, (size_t)count * sizeof *to);
-      else if (lanes == INSITU_LANES)
-        insitu_spread(source + iy * map_line, apart, count, zero, making, to, line);
-      else
-        insitu_spread_of(lanes, source + iy * map_line, apart, count, zero, making, to, line);
-    }
+  const insitu_source_t s = *source;
+  const int32_t map_line = s.width * s.channels;
+  const int32_t count = insitu_min(s.columns - s.left, s.width);
+  if (count <= 0)
+    return;
+  planes += s.left;
+  for (const int32_t end = y + lines; y < end; y++, planes += s.line) {
+    if (y < 0 || y >= s.height)
+      for (int32_t lane = 0; lane < s.lanes; lane++)
+        memset(planes + lane * s.lane, 0, (size_t)count * sizeof *planes);
+    else if (s.lanes == INSITU_LANES)
+      insitu_spread(s.map + y * map_line, s.channels, count, s.zero, making, planes, s.lane);
+    else
+      insitu_spread_of(s.lanes, s.map + y * map_line, s.channels, count, s.zero, making, planes,
+                       s.lane);
   }
 }
 
