@@ -77,11 +77,11 @@ uint32_t insitu_gradient_planes(const insitu_conv_groups_params_t *p, int32_t ze
   const int32_t line = insitu_gradient_columns(c), e_lane = insitu_even(p->band * line);
   const int32_t x_lane = insitu_even((p->band + down) * line + c->kernel_width + 1);
   const insitu_source_t maps = {
-      x,     c->in_height, c->in_width, c->in_channels,
+      x + o, c->in_height, c->in_width, c->in_channels,
       lanes, zero,         c->pad_left, c->out_width + c->kernel_width - 1,
       line,  x_lane};
-  const insitu_source_t beside = {dy, c->out_height, c->out_width, c->out_channels, lanes, 0,
-                                  0,  c->out_width,  line,         e_lane};
+  const insitu_source_t beside = {dy + o, c->out_height, c->out_width, c->out_channels, lanes, 0,
+                                  0,      c->out_width,  line,         e_lane};
   int16_t *const e = planes + INSITU_LANES * x_lane;
   insitu_error_sums_t sums = {0};
   uint32_t alive = 0;
