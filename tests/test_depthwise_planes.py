@@ -81,7 +81,10 @@ def build(folder: Path) -> Path:
     toolchain_or_skip("host", "gcc").run(
         *("-std=c99", "-O1", "-g", "-DINSITU_PLANES=1", f"-I{RUNTIME / 'include'}"),
         *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off"),
-        *(str(Path(__file__).with_suffix(".c").with_name("depthwise_planes.c")), *map(str, sources)),
+        *(
+            str(Path(__file__).with_suffix(".c").with_name("depthwise_planes.c")),
+            *map(str, sources),
+        ),
         *("-o", str(program)),
     )
     return program

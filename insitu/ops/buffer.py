@@ -28,8 +28,8 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.conv_groups import gradient_scratch, is_plain, kernel_of, shape_params
-from insitu.ops.planes import gradient_band
 from insitu.ops.grouped import weight_gradient
+from insitu.ops.planes import gradient_band
 from insitu.ops.rows import GENERATOR, LEARNING_RATE
 
 BATCH_COUNT = "batch_count"

@@ -66,7 +66,7 @@ def shape_params(
 
 
 def gradient_scratch(
-    attributes: Mapping[str, Any], x: Tensor, w: Tensor, dy: Tensor, lines: int = 0
+    attributes: Mapping[str, Any], x: Tensor, w: Tensor, dy: Tensor, *, lines: int = 0
 ) -> int:
     """Bytes of the gradient of one row, or of so many rows as are made at once; int32.
 

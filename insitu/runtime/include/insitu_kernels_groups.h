@@ -73,7 +73,8 @@ typedef struct {
 } insitu_conv_groups_accumulate_params_t;
 
 /* As insitu_conv_accumulate_s8. scratch: int32[2][weights in a row]; where every channel is a group
- * with one row, int32[INSITU_DEPTHWISE_BLOCK + 1][weights in a row]; with a band as in the update. */
+ * with one row, int32[INSITU_DEPTHWISE_BLOCK + 1][weights in a row]; with a band as in the
+ * update. */
 int32_t insitu_conv_groups_accumulate_s8(const insitu_conv_groups_accumulate_params_t *p,
                                          const insitu_qparams_t *dy_q, const insitu_qparams_t *x_q,
                                          const int8_t *dy, const int8_t *x, const float *row_scale,
