@@ -313,6 +313,16 @@ ZOO = {
             *(RELU, FLATTEN, linear(5)),
         ),
     ),
+    "zoo-depthwise": Case(
+        (11, 9, 6),
+        (
+            *(grouped(6, 6, padding=ALL_1), RELU, grouped(6, 6, (5, 5), padding=(2, 2, 2, 2))),
+            *(RELU6, grouped(6, 6, (7, 7), padding=(3, 3, 3, 3)), RELU),
+            *(grouped(6, 6, (3, 3), stride=(2, 2), padding=(1, 0, 0, 1)), RELU),
+            *(grouped(6, 6, (5, 5), stride=(2, 2), padding=(2, 2, 2, 2)), RELU),
+            *(grouped(6, 6, padding=ALL_1), RELU, FLATTEN, linear(5)),
+        ),
+    ),
     "zoo-functions": ZOO_OF_FUNCTIONS,
     "zoo-mixing": ZOO_MIXING,
     "zoo-frozen": Case(

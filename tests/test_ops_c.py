@@ -108,7 +108,11 @@ def run_on_core(
 
 ON_CORES = [
     *((case, machine, "gcc") for case in ZOO for machine in CORES),
-    *((case, machine, "zig") for case in ("zoo-2d", "zoo-groups") for machine in CORES),
+    *(
+        (case, machine, "zig")
+        for case in ("zoo-2d", "zoo-groups", "zoo-depthwise")
+        for machine in CORES
+    ),
     *(("conv-tiles", machine, name) for machine in CORES[::2] for name in ("gcc", "zig")),
 ]
 

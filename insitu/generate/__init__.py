@@ -60,6 +60,8 @@ OF_THE_RUNTIME = (
     "over",
     "steps",
     "taps",
+    *("beside", "error_sums", "finish", "four", "making", "parity", "slide", "source"),
+    *("pairs", "planes"),
     "pad",
     "pad_shape",
     "pad_span",
@@ -76,7 +78,10 @@ CONV_HEADERS = (
 )
 """For models with integer convolutions without groups."""
 
-GROUPS_HEADERS = ("insitu_kernels_groups.h", "insitu_lanes.h", "insitu_taps.h")
+GROUPS_HEADERS = (
+    *("insitu_kernels_groups.h", "insitu_lanes.h", "insitu_pairs.h", "insitu_planes.h"),
+    *("insitu_slide.h", "insitu_taps.h"),
+)
 """For models with convolutions that have groups or dilation."""
 
 MIXING_HEADERS = ("insitu_kernels_mixing.h", "insitu_pad.h")
@@ -94,11 +99,16 @@ RUNTIME_CALLS = {
     "activation.c": ("functions.c",),
     "activation_f32.c": ("functions.c",),
     "buffer.c": ("conv_gradient.c",),
-    "buffer_groups.c": ("buffer.c", "conv_gradient.c", "conv_groups_gradient.c"),
+    "buffer_groups.c": (
+        *("buffer.c", "conv_gradient.c", "conv_groups_gradient.c"),
+        *("conv_planes_gradient.c", "planes.c"),
+    ),
     "conv.c": (
         *("conv_blocks.c", "conv_gradient.c", "conv_grad_tiles.c", "conv_tile.c", "conv_tiles.c"),
         *("microkernels_dsp.c", "microkernels_portable.c", "microkernels_thumb.c"),
     ),
+    "conv_groups.c": ("conv_planes.c", "planes.c"),
+    "conv_groups_gradient.c": ("conv_planes_gradient.c", "planes.c"),
     "buffer_f32.c": ("conv_f32.c", "sums_f32.c"),
     "conv_f32.c": ("sums_f32.c",),
     "linear_f32.c": ("sums_f32.c",),

@@ -29,6 +29,7 @@ from insitu.graph.model import (
 )
 from insitu.ops.conv_groups import gradient_scratch, is_plain, kernel_of, shape_params
 from insitu.ops.grouped import weight_gradient
+from insitu.ops.planes import gradient_band
 from insitu.ops.rows import GENERATOR, LEARNING_RATE
 
 BATCH_COUNT = "batch_count"
@@ -198,7 +199,9 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
     is_conv = len(tensor.shape) == 4
     kind = kernel_of(node.attributes) if is_conv else "linear"
     linear = {"out_features": tensor.shape[0], "in_features": tensor.size // tensor.shape[0]}
-    shape = shape_params(node.attributes, graph.tensors[x], tensor, graph.tensors[dy])
+    shape = shape_params(
+        node.attributes, graph.tensors[x], tensor, graph.tensors[dy], gradient_band
+    )
     return CCall(
         function=f"insitu_{kind}_accumulate_s8",
         params_type=f"insitu_{kind}_accumulate_params_t",
@@ -220,8 +223,10 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
 def _accumulate_scratch(node: Node, graph: Graph) -> int:
     """The gradient of one row of a convolution; with groups or dilation, see `gradient_scratch`."""
     buffer = graph.tensors[node.inputs[-1]]
-    row = 4 * buffer.size // buffer.shape[0] if len(buffer.shape) == 4 else 0
-    return row if is_plain(node.attributes) else gradient_scratch(node.attributes, buffer) + row
+    if is_plain(node.attributes):
+        return 4 * buffer.size // buffer.shape[0] if len(buffer.shape) == 4 else 0
+    dy, x = (graph.tensors[name] for name in node.inputs[:2])
+    return gradient_scratch(node.attributes, x, buffer, dy, lines=1)
 
 
 def _accumulate_macs(node: Node, graph: Graph) -> int:

@@ -32,6 +32,7 @@ from insitu.ops.by_type import by_type, exact, is_float
 from insitu.ops.conv_groups import (
     DEPTHWISE_BLOCK,
     GROUPED,
+    band,
     gradient_scratch,
     is_depthwise,
     kernel_of,
@@ -41,6 +42,7 @@ from insitu.ops.conv_tiles import Tile, forward_tile, grad_input_tile, tiled, up
 from insitu.ops.geometry import Padding, dilation_of, groups_of, output_size
 from insitu.ops.grouped import products, transposed, weight_gradient
 from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp, window
+from insitu.ops.planes import forward_band, grad_input_band, gradient_band
 from insitu.ops.rows import (
     UNCLIPPED,
     accumulator_bound,
@@ -111,7 +113,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
         function=f"insitu_{kernel}_s8",
         params_type=f"insitu_{kernel}_params_t",
         params=tiled(
-            shape_params(node.attributes, tensors[x], tensors[w], tensors[y]),
+            shape_params(node.attributes, tensors[x], tensors[w], tensors[y], forward_band),
             _forward_tile(node, graph),
         ),
         arguments=(
@@ -136,10 +138,11 @@ def _forward_tile(node: Node, graph: Graph) -> Tile:
 
 
 def _scratch(node: Node, graph: Graph) -> int:
-    """One patch, int16, or a tile; of depthwise layers the weights of a block of channels."""
-    w = graph.tensors[node.inputs[1]]
+    """One patch, int16, or a tile; of depthwise layers the weights of a block, or planes."""
+    x, w, y = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
     rows = DEPTHWISE_BLOCK if is_depthwise(node.attributes, w) else 1
-    return max(2 * rows * (w.size // w.shape[0]), _forward_tile(node, graph).bytes)
+    planes = band(node.attributes, x, w, y, forward_band)
+    return max(2 * rows * (w.size // w.shape[0]), planes.bytes, _forward_tile(node, graph).bytes)
 
 
 def _wider(attributes: Mapping[str, Any], border: Padding) -> dict[str, Any]:
@@ -194,7 +197,9 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
         params_type=f"insitu_{kernel}_grad_input_params_t",
         params={
             "shape": tiled(
-                shape_params(node.attributes, tensors[dx], tensors[w], tensors[dy]),
+                shape_params(
+                    node.attributes, tensors[dx], tensors[w], tensors[dy], grad_input_band
+                ),
                 _grad_input_tile(node, graph),
             ),
             **{name: node.attributes[name] for name in ("drop", "multiplier", "shift")},
@@ -210,11 +215,12 @@ def _grad_input_tile(node: Node, graph: Graph) -> Tile:
 
 
 def _grad_input_scratch(node: Node, graph: Graph) -> int:
-    """Sums over the channels, int32, or a tile; of depthwise layers weights of some channels."""
-    w = graph.tensors[node.inputs[1]]
+    """Sums over the channels, int32, or a tile; of depthwise layers the weights, or planes."""
+    dy, w, dx = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
     if is_depthwise(node.attributes, w):
-        return 2 * DEPTHWISE_BLOCK * (w.size // w.shape[0])
-    return max(4 * graph.tensors[node.outputs[0]].shape[2], _grad_input_tile(node, graph).bytes)
+        planes = band(node.attributes, dx, w, dy, grad_input_band)
+        return max(2 * DEPTHWISE_BLOCK * (w.size // w.shape[0]), planes.bytes)
+    return max(4 * dx.shape[2], _grad_input_tile(node, graph).bytes)
 
 
 conv_grad_input = OpDef(
@@ -282,7 +288,7 @@ def _update_c(node: Node, graph: Graph) -> CCall:
         function=f"insitu_{kernel}_update_s8",
         params_type=f"insitu_{kernel}_params_t",
         params=tiled(
-            shape_params(node.attributes, tensors[x], tensors[w], tensors[dy]),
+            shape_params(node.attributes, tensors[x], tensors[w], tensors[dy], gradient_band),
             _update_tile(node, graph),
         ),
         arguments=(
@@ -309,7 +315,8 @@ def _update_tile(node: Node, graph: Graph) -> Tile:
 
 def _update_scratch(node: Node, graph: Graph) -> int:
     """The gradient of a row or of some, or a tile."""
-    rows = gradient_scratch(node.attributes, graph.tensors[node.inputs[2]])
+    x, w, dy = (graph.tensors[node.inputs[index]] for index in (1, 2, 0))
+    rows = gradient_scratch(node.attributes, x, w, dy)
     return max(rows, _update_tile(node, graph).bytes)
 
 

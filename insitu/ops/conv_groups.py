@@ -5,11 +5,15 @@ Those without groups and dilation have kernels of their own. Twin: runtime/src/c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from insitu.graph.model import Tensor
 from insitu.ops.geometry import DENSE, conv_params, dilation_of, groups_of
+from insitu.ops.planes import BY_POSITIONS, LANES, Band, gradient_band
+
+BandOf = Callable[[Mapping[str, int]], Band]
+"""Of insitu_conv_params_t."""
 
 PLAIN, GROUPED = "conv", "conv_groups"
 """What the names of kernels, their parameters and their sources begin with."""
@@ -34,8 +38,20 @@ def is_depthwise(attributes: Mapping[str, Any], w: Tensor) -> bool:
     return not is_plain(attributes) and groups == w.shape[0] and w.shape[3] == 1
 
 
-def shape_params(attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor) -> dict[str, Any]:
-    """Fields of insitu_conv_params_t, or of insitu_conv_groups_params_t."""
+def band(
+    attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor, band_of: BandOf | None
+) -> Band:
+    """Lines that a depthwise layer's kernel takes at once; `band_of`: for a kernel with planes."""
+    dense = dilation_of(attributes) == DENSE
+    if band_of is None or not dense or not is_depthwise(attributes, w):
+        return BY_POSITIONS
+    return band_of(conv_params(attributes, x, w, y))
+
+
+def shape_params(
+    attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor, band_of: BandOf | None = None
+) -> dict[str, Any]:
+    """Fields of insitu_conv_params_t, or of insitu_conv_groups_params_t, see `band`."""
     conv = conv_params(attributes, x, w, y)
     if is_plain(attributes):
         return dict(conv)
@@ -45,9 +61,20 @@ def shape_params(attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor)
         "groups": groups_of(attributes),
         "dilation_height": height,
         "dilation_width": width,
+        "band": band(attributes, x, w, y, band_of).lines,
     }
 
 
-def gradient_scratch(attributes: Mapping[str, Any], w: Tensor) -> int:
-    """Bytes of the gradient of one row, or of so many rows as are made at once; int32 or float."""
-    return 4 * (w.size // w.shape[0]) * (DEPTHWISE_BLOCK if is_depthwise(attributes, w) else 1)
+def gradient_scratch(
+    attributes: Mapping[str, Any], x: Tensor, w: Tensor, dy: Tensor, *, lines: int = 0
+) -> int:
+    """Bytes of the gradient of one row, or of so many rows as are made at once; int32.
+
+    Args:
+        lines: as many more rows are asked for beside them.
+    """
+    row = 4 * (w.size // w.shape[0])
+    if not is_depthwise(attributes, w):
+        return row * (1 + lines)
+    planes = band(attributes, x, w, dy, gradient_band).bytes
+    return max(row * (DEPTHWISE_BLOCK + lines), row * (LANES + lines) + planes)

@@ -18,12 +18,14 @@ typedef struct {
   insitu_conv_params_t conv; /* channels of all groups together */
   int32_t groups;            /* in_channels and out_channels are multiples of it */
   int32_t dilation_height, dilation_width;
+  int32_t band; /* depthwise by planes, see insitu_planes.h: lines at once; 0: by positions */
 } insitu_conv_groups_params_t;
 
 #define INSITU_DEPTHWISE_BLOCK 16 /* most channels of a depthwise layer worked on side by side */
 
 /* As insitu_conv_s8. scratch: int16[weights in a row]; where every
- * channel is a group with one row, int16[INSITU_DEPTHWISE_BLOCK][weights in a row]. */
+ * channel is a group with one row, int16[INSITU_DEPTHWISE_BLOCK][weights in a row], and where
+ * there is a band at least its planes. */
 void insitu_conv_groups_s8(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
                            const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
                            const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
@@ -36,13 +38,15 @@ typedef struct {
 } insitu_conv_groups_grad_input_params_t;
 
 /* As insitu_conv_grad_input_s8, o over the rows of i's group. scratch: int32[in_channels]; where
- * every channel is a group with one row, int16[INSITU_DEPTHWISE_BLOCK][weights in a row]. */
+ * every channel is a group with one row, int16[INSITU_DEPTHWISE_BLOCK][weights in a row], and
+ * where there is a band at least its planes. */
 void insitu_conv_groups_grad_input_s8(const insitu_conv_groups_grad_input_params_t *p,
                                       const int8_t *dy, const int8_t *w, const uint16_t *rel,
                                       void *scratch, int8_t *dx);
 
 /* As insitu_conv_update_s8. scratch: int32[weights in a row]; where every channel is a group with
- * one row, INSITU_DEPTHWISE_BLOCK times as much. */
+ * one row, INSITU_DEPTHWISE_BLOCK times as much; where there is a band, at least those of
+ * insitu_rows_at_once and its planes. */
 int32_t insitu_conv_groups_update_s8(const insitu_conv_groups_params_t *p,
                                      const insitu_qparams_t *dy_q, const insitu_qparams_t *x_q,
                                      const int8_t *dy, const int8_t *x, const float *row_scale,
@@ -54,9 +58,10 @@ int32_t insitu_rows_at_once(const insitu_conv_groups_params_t *p);
 
 /* The gradients of rows o, o + 1, ..., o being a multiple of insitu_rows_at_once:
  * gradient[k][row], errors[row] as insitu_conv_row_gradient makes them. Returns in bit r whether
- * row o + r has an error that is not zero; only gradients of such rows count. */
+ * row o + r has an error that is not zero; only gradients of such rows count. planes: where there
+ * is a band, the same ones from row 0 to the last. */
 uint32_t insitu_conv_groups_gradient(const insitu_conv_groups_params_t *p, int32_t zero,
-                                     const int8_t *dy, const int8_t *x, int32_t o,
+                                     const int8_t *dy, const int8_t *x, int32_t o, void *planes,
                                      int32_t *gradient, int32_t *errors);
 
 /* ---- buffer_groups.c ------------------------------------------------------------------------- */
@@ -68,7 +73,8 @@ typedef struct {
 } insitu_conv_groups_accumulate_params_t;
 
 /* As insitu_conv_accumulate_s8. scratch: int32[2][weights in a row]; where every channel is a group
- * with one row, int32[INSITU_DEPTHWISE_BLOCK + 1][weights in a row]. */
+ * with one row, int32[INSITU_DEPTHWISE_BLOCK + 1][weights in a row]; with a band as in the
+ * update. */
 int32_t insitu_conv_groups_accumulate_s8(const insitu_conv_groups_accumulate_params_t *p,
                                          const insitu_qparams_t *dy_q, const insitu_qparams_t *x_q,
                                          const int8_t *dy, const int8_t *x, const float *row_scale,

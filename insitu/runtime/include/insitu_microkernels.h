@@ -26,10 +26,10 @@ typedef struct {
 insitu_conv_block_t insitu_block(int32_t pairs, int32_t lines, int32_t skip_a, int32_t skip_b,
                                  const int32_t *start);
 
-/* acc[n][j] = start[n][j] + sum over lines, pairs k and h < 2 of a[k][n][h] b[k][j][h];
- * start may be acc. */
+/* acc[positions][channels]: acc[n][j] = start[n][j] + sum over lines, pairs k and h < 2 of
+ * a[k][n][h] b[k][j][h]; start may be acc. */
 void insitu_multiply_block(const insitu_conv_block_t *block, const int16_t *a, const int16_t *b,
-                           int32_t acc[INSITU_POSITIONS * INSITU_CHANNELS]);
+                           int32_t *acc);
 
 /* What becomes of the sums of a block, y = clamp(zero + rescale(acc)), and the smallest and largest
  * value before the clamp, 0 among them. Fields but the multipliers and the shift are as the core

@@ -20,7 +20,8 @@ int32_t insitu_conv_groups_accumulate_s8(const insitu_conv_groups_accumulate_par
   for (int32_t o = 0; o < shape->conv.out_channels; o++) {
     const int32_t lane = o % at_once;
     if (lane == 0)
-      alive = insitu_conv_groups_gradient(shape, x_q->zero_point, dy, x, o, gradient, errors);
+      alive = insitu_conv_groups_gradient(shape, x_q->zero_point, dy, x, o, line + row, gradient,
+                                          errors);
     if (!(alive >> lane & 1))
       continue;
     const int32_t m = insitu_round_clamp(factor / row_scale[o], -INT32_MAX, INT32_MAX);

@@ -5,6 +5,7 @@
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_groups.h"
 #include "insitu_lanes.h"
+#include "insitu_planes.h"
 #include "insitu_taps.h"
 
 typedef struct {
@@ -153,6 +154,15 @@ void insitu_conv_groups_s8(const insitu_conv_groups_params_t *p, const insitu_qp
                            const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
                            const int32_t *bias, const int32_t *multiplier, const int32_t *shift,
                            void *scratch, int8_t *y, int32_t *observed) {
+  if (INSITU_PLANES && p->band > 0 && shift[0] == 0) {
+    int32_t seen[2];
+    insitu_forward_planes(p, x_q, y_q, x, w, bias, multiplier, scratch, y, seen);
+    if (insitu_is_exact(seen)) {
+      if (observed)
+        memcpy(observed, seen, sizeof seen);
+      return;
+    }
+  }
   const insitu_requantize_t requantize = {*y_q, bias, multiplier, shift[0]};
   const insitu_seen_t seen =
       insitu_is_depthwise(p) ? insitu_depthwise(p, x_q->zero_point, &requantize, x, w, scratch, y)
@@ -260,7 +270,9 @@ static void insitu_grouped_grad_input(const insitu_conv_groups_grad_input_params
 void insitu_conv_groups_grad_input_s8(const insitu_conv_groups_grad_input_params_t *g,
                                       const int8_t *dy, const int8_t *w, const uint16_t *rel,
                                       void *scratch, int8_t *dx) {
-  if (insitu_is_depthwise(&g->shape))
+  if (INSITU_PLANES && g->shape.band > 0 && g->shift == 0 && g->drop <= INSITU_PLANES_DROP)
+    insitu_grad_input_planes(g, dy, w, rel, scratch, dx);
+  else if (insitu_is_depthwise(&g->shape))
     insitu_depthwise_grad_input(g, dy, w, rel, scratch, dx);
   else
     insitu_grouped_grad_input(g, dy, w, rel, scratch, dx);

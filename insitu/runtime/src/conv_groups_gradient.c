@@ -5,6 +5,7 @@
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_groups.h"
 #include "insitu_lanes.h"
+#include "insitu_planes.h"
 #include "insitu_taps.h"
 
 /* gradient[ky, kx, lane] = sum over positions of dy[.., lane] (x[.., lane] - zero). */
@@ -99,8 +100,10 @@ static uint32_t insitu_grouped_gradient(const insitu_conv_groups_params_t *p, in
 }
 
 uint32_t insitu_conv_groups_gradient(const insitu_conv_groups_params_t *p, int32_t zero,
-                                     const int8_t *dy, const int8_t *x, int32_t o,
+                                     const int8_t *dy, const int8_t *x, int32_t o, void *planes,
                                      int32_t *gradient, int32_t *errors) {
+  if (INSITU_PLANES && p->band > 0)
+    return insitu_gradient_planes(p, zero, dy, x, o, planes, gradient, errors);
   const int32_t size = p->conv.in_channels / p->groups;
   const int32_t rows = p->conv.out_channels / p->groups;
   dy += o;
@@ -147,7 +150,8 @@ int32_t insitu_conv_groups_update_s8(const insitu_conv_groups_params_t *p,
   for (int32_t o = 0; o < p->conv.out_channels; o++, w += row) {
     const int32_t lane = o % at_once;
     if (lane == 0)
-      alive = insitu_conv_groups_gradient(p, x_q->zero_point, dy, x, o, gradient, errors);
+      alive = insitu_conv_groups_gradient(p, x_q->zero_point, dy, x, o, gradient + row * at_once,
+                                          gradient, errors);
     if (!(alive >> lane & 1))
       continue;
     const int32_t multiplier = insitu_round_clamp(factor / row_scale[o], 0, INT32_MAX);

@@ -291,7 +291,8 @@ void insitu_sum_pairs(int32_t pairs, const int16_t *a, int32_t total[2]) {
 }
 
 /* sat128(w - ((gradient multiplier + u) >> 32)), u of the high byte of `bits` */
-uint32_t insitu_stepped(int32_t w, int32_t gradient, int32_t multiplier, uint32_t bits) {
+static inline uint32_t insitu_stepped(int32_t w, int32_t gradient, int32_t multiplier,
+                                      uint32_t bits) {
   uint32_t low = (bits & 0xFF000000u) | 0x00800000u;
   int32_t step = 0, r;
   __asm__("smlal %0, %1, %2, %3" : "+r"(low), "+r"(step) : "r"(gradient), "r"(multiplier));

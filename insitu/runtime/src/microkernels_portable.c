@@ -11,7 +11,7 @@ insitu_conv_block_t insitu_block(int32_t pairs, int32_t lines, int32_t skip_a, i
 
 #if !defined(__ARM_ARCH_6M__)
 void insitu_multiply_block(const insitu_conv_block_t *block, const int16_t *a, const int16_t *b,
-                           int32_t acc[INSITU_POSITIONS * INSITU_CHANNELS]) {
+                           int32_t *acc) {
   int32_t sum[INSITU_POSITIONS * INSITU_CHANNELS];
   for (int32_t j = 0; j < INSITU_POSITIONS * INSITU_CHANNELS; j++)
     sum[j] = block->start[j];
