@@ -26,8 +26,8 @@ typedef struct {
 insitu_conv_block_t insitu_block(int32_t pairs, int32_t lines, int32_t skip_a, int32_t skip_b,
                                  const int32_t *start);
 
-/* acc[positions][channels]: acc[n][j] = start[n][j] + sum over lines, pairs k and h < 2 of
- * a[k][n][h] b[k][j][h]; start may be acc. */
+/* acc[n][j] = start[n][j] + sum over lines, pairs k and h < 2 of a[k][n][h] b[k][j][h], positions n
+ * and channels j; start may be acc. */
 void insitu_multiply_block(const insitu_conv_block_t *block, const int16_t *a, const int16_t *b,
                            int32_t *acc);
 
