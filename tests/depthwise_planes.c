@@ -117,9 +117,10 @@ static int32_t update(const trial_t *t, const int8_t *dy, const int8_t *x, const
 
 int main(void) {
   trial_t t;
-  int32_t values[19], trials = 0;
+  int32_t values[sizeof t / sizeof t.seed], trials = 0;
+  const int32_t count = (int32_t)(sizeof t / sizeof t.seed);
   while (1) {
-    for (int32_t k = 0; k < 19; k++)
+    for (int32_t k = 0; k < count; k++)
       if (scanf("%d", &values[k]) != 1)
         return printf("%d trials\n", trials) < 0;
     memcpy(&t, values, sizeof t);
@@ -136,7 +137,7 @@ int main(void) {
         dy[k] = 0;
     const int32_t wrong = forward(&t, x, w) + grad_input(&t, dy, w) + update(&t, dy, x, w);
     free(x), free(w), free(dy);
-    for (int32_t k = 0; wrong > 0 && k < 19; k++)
+    for (int32_t k = 0; wrong > 0 && k < count; k++)
       printf("%d ", values[k]);
     if (wrong > 0)
       return 1;
