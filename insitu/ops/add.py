@@ -28,7 +28,7 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.by_type import by_type, exact, held
-from insitu.ops.clip import clip_error
+from insitu.ops.clip import bounds_of, clip_error
 from insitu.ops.rows import UNCLIPPED, quantize_rescaled
 
 BITS = 14
@@ -52,13 +52,8 @@ def _sign(attributes: Mapping[str, Any]) -> int:
     return -1 if attributes.get("subtract") else 1
 
 
-def _bounds_of(attributes: Mapping[str, Any]) -> tuple[float, float]:
-    low, high = attributes.get("clip", UNCLIPPED)
-    return float(low), float(high)
-
-
 def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
-    return [np.clip(inputs[0] + _sign(attributes) * inputs[1], *_bounds_of(attributes))]
+    return [np.clip(inputs[0] + _sign(attributes) * inputs[1], *bounds_of(attributes))]
 
 
 def _exact_float(
@@ -66,7 +61,7 @@ def _exact_float(
 ) -> list[Array]:
     a, b = inputs[0].array, inputs[1].array
     y = a - b if node.attributes.get("subtract") else a + b
-    return [held(y, _bounds_of(node.attributes))]
+    return [held(y, bounds_of(node.attributes))]
 
 
 def meeting_multiplier(q: QParams, y_q: QParams) -> int:
@@ -119,7 +114,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
 
 
 def _float_c(node: Node, graph: Graph) -> CCall:
-    low, high = _bounds_of(node.attributes)
+    low, high = bounds_of(node.attributes)
     return CCall(
         function="insitu_subtract_f32" if node.attributes.get("subtract") else "insitu_add_f32",
         params_type="insitu_clip_params_t",

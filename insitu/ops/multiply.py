@@ -30,8 +30,8 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.by_type import by_type, exact, held, is_float, suffix
-from insitu.ops.clip import clip_error
-from insitu.ops.rows import UNCLIPPED, quantize_rescaled
+from insitu.ops.clip import bounds_of, clip_error
+from insitu.ops.rows import quantize_rescaled
 from insitu.ops.sums import sum_of
 
 
@@ -47,11 +47,6 @@ def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[Tens
     return [output, TensorType((2,), "int32")] if attributes.get("observe") else [output]
 
 
-def _bounds_of(attributes: Mapping[str, Any]) -> tuple[float, float]:
-    low, high = attributes.get("clip", UNCLIPPED)
-    return float(low), float(high)
-
-
 def _aligned(a: Array, b: Array) -> Array:
     """b[batch, c] as b[batch, 1, 1, c] beside a map."""
     return b.reshape(b.shape[0], *[1] * (a.ndim - b.ndim), *b.shape[1:])
@@ -59,13 +54,13 @@ def _aligned(a: Array, b: Array) -> Array:
 
 def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
     a, b = inputs
-    return [np.clip(a * _aligned(a, b), *_bounds_of(attributes))]
+    return [np.clip(a * _aligned(a, b), *bounds_of(attributes))]
 
 
 def _exact_float(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
-    return [held(inputs[0].array * inputs[1].array, _bounds_of(node.attributes))]
+    return [held(inputs[0].array * inputs[1].array, bounds_of(node.attributes))]
 
 
 def _centred(value: Value) -> Array:
@@ -122,7 +117,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
 
 def _float_c(node: Node, graph: Graph) -> CCall:
     a, b = node.inputs
-    low, high = _bounds_of(node.attributes)
+    low, high = bounds_of(node.attributes)
     sizes = _sizes(graph.tensors[a], graph.tensors[b])
     return CCall(
         function="insitu_multiply_f32",
