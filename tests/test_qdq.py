@@ -164,7 +164,8 @@ def test_a_scale_behind_a_pool_that_is_not_kept_is_noted(
         node("GlobalAveragePool", "xd", "g", "gap"),
         *pair("g", "gd", scale="t"),
         node("Flatten", "gd", "f"),
-        node("MatMul", "f w", "y", "fc"),
+        *pair("f", "fd", scale="t"),
+        node("MatMul", "fd w", "y", "fc"),
     ]
     path = saved(model([1, 2, 4, 4], nodes, data), tmp_path)
     read = insitu.load(path)
