@@ -29,7 +29,7 @@ from insitu.graph.model import (
 )
 from insitu.ops.by_type import by_type, exact, held
 from insitu.ops.clip import bounds_of, clip_error
-from insitu.ops.rows import UNCLIPPED, quantize_rescaled
+from insitu.ops.rows import UNCLIPPED, quantize_rescaled, reached
 
 BITS = 14
 """Of a multiplier's fraction: both products are exact to 1/128 of a step."""
@@ -81,8 +81,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
         total += sign * (value.array.astype(np.int64) - q.zero_point) * multiplier
     v = (total + (1 << (BITS - 1))) >> BITS
     y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
-    observed = np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
-    return [y, observed][: len(node.outputs)]
+    return [y, reached(v)][: len(node.outputs)]
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:

@@ -30,7 +30,7 @@ from insitu.ops.add import BITS, meeting_multiplier
 from insitu.ops.by_type import by_type, exact, held
 from insitu.ops.clip import bounds_of, clip_error
 from insitu.ops.pad import emit_slice
-from insitu.ops.rows import quantize_rescaled
+from insitu.ops.rows import quantize_rescaled, reached
 
 
 def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
@@ -73,8 +73,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
         parts.append((total + (1 << (BITS - 1))) >> BITS)
     v = np.concatenate(parts, axis=node.attributes["axis"])
     y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
-    observed = np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
-    return [y, observed][: len(node.outputs)]
+    return [y, reached(v)][: len(node.outputs)]
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:

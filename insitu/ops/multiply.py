@@ -31,7 +31,7 @@ from insitu.graph.model import (
 )
 from insitu.ops.by_type import by_type, exact, held, is_float, suffix
 from insitu.ops.clip import bounds_of, clip_error
-from insitu.ops.rows import quantize_rescaled
+from insitu.ops.rows import quantize_rescaled, reached
 from insitu.ops.sums import sum_of
 
 
@@ -74,8 +74,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
     ratio = F32(F32(a_q.scale) / F32(y_q.scale)) * F32(b_q.scale)
     v = rescale(_centred(inputs[0]) * _centred(inputs[1]), *split_ratio(float(ratio)))
     y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
-    observed = np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
-    return [y, observed][: len(node.outputs)]
+    return [y, reached(v)][: len(node.outputs)]
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
