@@ -303,7 +303,7 @@ def test_wrong_usage_has_status_2(command: str, says: Says) -> None:
 def test_what_happens_to_the_machine_ends_in_one_line(
     error: BaseException, status: int, line: str, says: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path) -> None:
+    def fail(path: Path, **_: Any) -> None:
         raise error
 
     monkeypatch.setattr(pipeline, "load", fail)
