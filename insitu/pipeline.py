@@ -5,6 +5,7 @@ Only this module knows the order of the stages.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -184,7 +185,7 @@ def compare(
     shape = graph.tensors[graph.inputs[0]].shape
     labels_of = label_type(graph, "cross_entropy")
     labelled = given.y is not None and given.y.dtype.kind in "iu" and given.y.ndim < 2
-    classifies = labelled and labels_of.outputs > 1
+    classifies = labelled and max(labels_of.shape) == labels_of.outputs > 1
     chosen = checked(given, model.input_shape, labels_of if classifies else None)
     chosen = evenly_spaced(chosen, samples)
     ranges = calibrate(graph, channels_last(x, shape), quantization.calibration)
@@ -216,7 +217,14 @@ def _with_end(graph: Graph, training: TrainingConfig) -> Graph:
                 f'{graph.name}: ends in {node.op.name} "{node.name}", which belongs to the loss '
                 f"{node.op.of_loss}, not {loss}; train with --loss {node.op.of_loss} or remove it"
             )
-    scores = graph.tensors[graph.outputs[0]].size
+    shape = graph.tensors[graph.outputs[0]].shape
+    scores = math.prod(shape)
+    if scores > max(shape) and loss == "cross_entropy":
+        raise ModelError(
+            f"{graph.name}: puts out a map {list(label_type(graph, loss).first)}, channels first, "
+            "but cross-entropy takes one score for each class; end the network with a pool over "
+            "the map and a flatten, or train it against targets with --loss mse or bce"
+        )
     if scores < 2 and loss == "cross_entropy":
         raise ModelError(
             f"{graph.name}: {scores} score; cross-entropy needs 2 classes or more; end the network "

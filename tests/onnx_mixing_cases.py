@@ -193,6 +193,9 @@ TRANSPOSED = {
     "transposed-4x4": transposed(MAP, 2, 4, 4, strides=[2, 2], pads=[1, 1, 1, 1]),
     "transposed-stride-over-kernel": transposed(MAP, 2, 1, 2, strides=[3, 3]),
     "transposed-cropped": transposed(MAP, 2, 1, 2, strides=[2, 3], pads=[1, 3, 2, 2]),
+    "transposed-cropped-to-its-size": transposed(
+        (2, 1, 2), 3, 1, 3, strides=[1, 3], pads=[0, 0, 0, 4]
+    ),
     "transposed-1d": transposed((3, 6), 2, 4, strides=[2], pads=[1, 0]),
     "transposed-1d-output-padding": transposed((3, 6), 2, 3, strides=[3], output_padding=[2]),
     "transposed-same": transposed(MAP, 2, 3, 4, strides=[2, 2], auto_pad="SAME_UPPER"),

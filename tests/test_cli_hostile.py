@@ -52,6 +52,7 @@ def networks() -> dict[str, onnx.ModelProto]:
     return {
         "good": network(),
         "one-score": network(1),
+        "map": model(["n", *SHAPE], [node("Conv", "x w", "y", "conv1")], {"w": normal(3, 1, 1, 1)}),
         "no-layer": model(["n", 4], [node("Relu", "x")]),
         "unsupported": model(["n", 4], [node("Erf", "x", "e", "erf1"), node("Relu", "e")]),
         "nan": network(w=np.full((4, CLASSES), np.nan, np.float32)),
@@ -190,6 +191,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "cyclic": (compile_line("cyclic"), "cyclic.onnx: "),
     "nan-weights": (compile_line("nan"), "nan.onnx: "),
     "one-score": (compile_line("one-score"), "1 score; cross-entropy needs 2 classes or more"),
+    "map": (compile_line("map"), "puts out a map [3, 2, 2], channels first, but cross-entropy"),
     "no-layer": (compile_line("no-layer", "flat.npz"), "0 layers with weights, so nothing"),
     "wrong-shape": (compile_line(data="wrong-shape.npz"), "x[6, 1, 3, 2] but the network takes"),
     "nan": (compile_line(data="nan.npz"), "NaN or infinite values in 1 of 6 samples, first in"),
@@ -301,7 +303,7 @@ def test_wrong_usage_has_status_2(command: str, says: Says) -> None:
 def test_what_happens_to_the_machine_ends_in_one_line(
     error: BaseException, status: int, line: str, says: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: Path) -> None:
+    def fail(path: Path, **_: Any) -> None:
         raise error
 
     monkeypatch.setattr(pipeline, "load", fail)

@@ -296,6 +296,14 @@ def test_targets_of_other_losses_are_no_classes(outputs: int, labels: Array) -> 
     assert found.score_cosine > 0.99 and found.float_accuracy is None
 
 
+def test_whole_numbers_are_no_classes_of_a_map() -> None:
+    case = Case((4, 5, 2), (conv(3),))
+    graph, x = float_graph(case), samples(case, 20)
+    x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    found = pipeline.compare(Model("case", graph, (2, 4, 5)), data=x, labels=np.ones(20, int))
+    assert found.score_cosine > 0.99 and found.float_accuracy is None
+
+
 # the measurement
 
 

@@ -288,3 +288,17 @@ def test_real_networks_are_read_whole(case: str) -> None:
         if len(height_width_channels) == 3:
             height, width, channels = height_width_channels
             assert (1, channels, height, width) in maps
+
+
+def test_layers_that_share_a_weight_are_told_apart(tmp_path: Path) -> None:
+    """Also where one of them reads it through a Transpose."""
+    nodes = [
+        node("Gemm", "x w b", "l1", "fc1", transB=1),
+        node("Transpose", "w", "wt", perm=[1, 0]),
+        node("MatMul", "l1 wt", "l2", "fc2"),
+        node("Gemm", "l2 v", "y", "fc3"),
+    ]
+    weights = {"w": normal(5, 5), "b": normal(5), "v": normal(5, 3)}
+    found = read(saved(model(["n", 5], nodes, weights), tmp_path))
+    note = '"fc1" and "fc2" share the weight "w"; here each has its own, and training changes them'
+    assert found.notes == (f"{note} apart",)

@@ -164,7 +164,8 @@ def test_a_scale_behind_a_pool_that_is_not_kept_is_noted(
         node("GlobalAveragePool", "xd", "g", "gap"),
         *pair("g", "gd", scale="t"),
         node("Flatten", "gd", "f"),
-        node("MatMul", "f w", "y", "fc"),
+        *pair("f", "fd", scale="t"),
+        node("MatMul", "fd w", "y", "fc"),
     ]
     path = saved(model([1, 2, 4, 4], nodes, data), tmp_path)
     read = insitu.load(path)
@@ -227,6 +228,28 @@ def test_a_normalization_behind_a_quantized_layer_keeps_its_integers(tmp_path: P
     y_q = graph.tensors["fc1.y"].qparams
     assert y_q is not None
     assert y_q.scale == np.float32(0.25)
+
+
+def test_a_function_with_bounds_keeps_the_scale_of_the_file(tmp_path: Path) -> None:
+    """Behind a trained layer it keeps the function's own bounds."""
+    nodes = [
+        *pair("x", "xd"),
+        node("Gemm", "xd w b", "l", "fc1"),
+        *pair("l", "ld"),
+        node("Tanh", "ld", "t", "tanh1"),
+        *pair("t", "td", scale="small"),
+        node("MatMul", "td v", "y", "fc2"),
+    ]
+    data = {**DATA, "w": normal(4, 3) / 9, "small": np.float32(0.002)}
+    read = insitu.load(saved(model([1, 4], nodes, data), tmp_path))
+    scales = []
+    for trained in (frozenset[str](), frozenset({"fc1"})):
+        graph = integers(read, normal(8, 4), trained)
+        y_q = graph.tensors[next(n for n in graph.nodes if n.name == "tanh1").outputs[0]].qparams
+        assert y_q is not None
+        scales.append((float(y_q.scale), y_q.zero_point))
+    own = range_qparams(-1.0, 1.0, -np.inf, np.inf)
+    assert scales == [(float(np.float32(0.002)), -10), (float(own.scale), own.zero_point)]
 
 
 NOT_KEPT: dict[str, tuple[onnx.ModelProto, str]] = {

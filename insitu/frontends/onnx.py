@@ -284,6 +284,7 @@ def _import_node(scope: Scope, op: Operation, folder: Folder) -> None:
             (name, result) for name, result in zip(op.outputs, results, strict=False) if name
         )
         onnx_quantized.keep_known(scope, op)
+        onnx_layers.keep_origin(scope, op)
         return
     if op.op not in IMPORTERS and op.op not in ("Shape", "Size"):
         raise NotSupportedError(f"the operator {op.op} is not available")

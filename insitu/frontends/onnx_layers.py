@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from insitu.frontends.onnx_layout import PASSES_ON
 from insitu.frontends.onnx_quantized import row_scales
 from insitu.frontends.onnx_scope import NotSupportedError, Operation, Scope, Shape
 from insitu.frontends.onnx_windows import check_cost, window_of
@@ -55,8 +56,21 @@ def conv(scope: Scope, op: Operation) -> None:
     )
 
 
+def keep_origin(scope: Scope, op: Operation) -> None:
+    """Remember which constant a folded node gives another form."""
+    if op.op in PASSES_ON and op.has(0):
+        scope.origins[op.outputs[0]] = scope.origins.get(op.inputs[0], op.inputs[0])
+
+
 def layer_weight(scope: Scope, op: Operation, w: Array) -> str:
     """Add the weight w[out, ...] of a layer, with the scales that the file gives its rows."""
+    origin = scope.origins.get(op.inputs[1], op.inputs[1])
+    first = scope.weighted.setdefault(origin, op.name)
+    if first != op.name:
+        scope.notes.append(
+            f'"{first}" and "{op.name}" share the weight "{origin}"; here each has its own, and '
+            "training changes them apart"
+        )
     known = scope.quantized.get(op.inputs[1])
     scale = None if known is None else row_scales(op, known, w)
     return scope.weight(op, "w", w, scale=scale)

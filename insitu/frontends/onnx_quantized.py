@@ -152,11 +152,13 @@ def _remember(scope: Scope, op: Operation, name: str, q: QParams) -> None:
         return
     kept = scope.builder.tensors[writer.inputs[0]].qparams
     if kept is not None and (kept.scale, kept.zero_point) != (q.scale, q.zero_point):
-        scope.notes.append(
+        note = (
             f'{writer.op.name} "{writer.name}": its output keeps the scale {kept.scale:g} and the '
             f"zero point {kept.zero_point} of its input, not {q.scale:g} and {q.zero_point} as the "
             "file has it"
         )
+        if note not in scope.notes:  # a file quantizes again behind a change of shape
+            scope.notes.append(note)
 
 
 def row_scales(op: Operation, known: QuantizedData, data: Array) -> Array | None:

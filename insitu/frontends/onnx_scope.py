@@ -158,6 +158,8 @@ class Scope:
         self.values: dict[str, Value] = {}
         self.layers: set[str] = set()  # outputs of convolutions and linear layers
         self.quantized: dict[str, QuantizedData] = {}  # constants behind a DequantizeLinear
+        self.origins: dict[str, str] = {}  # constants -> those that they are other forms of
+        self.weighted: dict[str, str] = {}  # such a constant -> the first layer that reads it
         self.integers: dict[str, QParams] = {}  # outputs of QuantizeLinear
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         self.outputs: frozenset[str] = frozenset()

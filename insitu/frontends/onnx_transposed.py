@@ -118,7 +118,8 @@ def _apart(scope: Scope, op: Operation, strides: Shape, border: list[int]) -> st
     low = (0,) * missing + tuple(min(b, 0) for b in border[:rank])
     high = (0,) * missing + tuple(min(b, 0) for b in border[rank:])
     sizes = [(n - 1) * s + 1 + a + b for n, s, a, b in zip(shape, step, low, high, strict=False)]
-    if (*sizes, shape[2]) == shape and not any(low):
+    together = all(n == 1 or s == 1 for n, s in zip(shape, step, strict=False))
+    if together and not any((*low, *high)):
         return x
     attributes = {"low": (*low, 0), "step": (*step, 1), "shape": (*sizes, shape[2])}
     name = scope.builder.unique(f"{op.name}.apart")

@@ -98,15 +98,17 @@ def _lookup(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | Non
 def _quantize(quantizer: Any, node: Node) -> None:
     """Emit the function itself or a lookup, after what moves and how large the map is.
 
-    The output's range is that of the function where it has bounds; else the calibrated one, which
-    follows what the function makes of its input's range where that moves.
+    The output's range is that of the function where it has bounds, and the network none of its own;
+    else the calibrated one, which follows what the function makes of its input's range where that
+    moves.
     """
     builder: Builder = quantizer.builder
     x = quantizer.quantized(node.inputs[0])
     x_q, bounds = builder.tensors[x].qparams, function_of(node).bounds
     assert x_q is not None
     moving = x_q.range is not None
-    if bounds is None:
+    own = not moving and quantizer.known(node.outputs[0]) is not None
+    if bounds is None or own:
         y_q = activation_qparams(quantizer, node, UNCLIPPED, followed=moving)
     else:
         y_q = range_qparams(*bounds, *UNCLIPPED)

@@ -28,8 +28,8 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.by_type import by_type, exact, held
-from insitu.ops.clip import clip_error
-from insitu.ops.rows import UNCLIPPED, quantize_rescaled
+from insitu.ops.clip import bounds_of, clip_error
+from insitu.ops.rows import UNCLIPPED, quantize_rescaled, reached
 
 BITS = 14
 """Of a multiplier's fraction: both products are exact to 1/128 of a step."""
@@ -52,13 +52,8 @@ def _sign(attributes: Mapping[str, Any]) -> int:
     return -1 if attributes.get("subtract") else 1
 
 
-def _bounds_of(attributes: Mapping[str, Any]) -> tuple[float, float]:
-    low, high = attributes.get("clip", UNCLIPPED)
-    return float(low), float(high)
-
-
 def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
-    return [np.clip(inputs[0] + _sign(attributes) * inputs[1], *_bounds_of(attributes))]
+    return [np.clip(inputs[0] + _sign(attributes) * inputs[1], *bounds_of(attributes))]
 
 
 def _exact_float(
@@ -66,7 +61,7 @@ def _exact_float(
 ) -> list[Array]:
     a, b = inputs[0].array, inputs[1].array
     y = a - b if node.attributes.get("subtract") else a + b
-    return [held(y, _bounds_of(node.attributes))]
+    return [held(y, bounds_of(node.attributes))]
 
 
 def meeting_multiplier(q: QParams, y_q: QParams) -> int:
@@ -86,8 +81,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
         total += sign * (value.array.astype(np.int64) - q.zero_point) * multiplier
     v = (total + (1 << (BITS - 1))) >> BITS
     y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
-    observed = np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
-    return [y, observed][: len(node.outputs)]
+    return [y, reached(v)][: len(node.outputs)]
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
@@ -119,7 +113,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
 
 
 def _float_c(node: Node, graph: Graph) -> CCall:
-    low, high = _bounds_of(node.attributes)
+    low, high = bounds_of(node.attributes)
     return CCall(
         function="insitu_subtract_f32" if node.attributes.get("subtract") else "insitu_add_f32",
         params_type="insitu_clip_params_t",

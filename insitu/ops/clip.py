@@ -29,13 +29,17 @@ from insitu.ops.by_type import by_type, exact, finite, held
 from insitu.ops.quantization import keeps_quantization
 
 
+def bounds_of(attributes: Mapping[str, Any]) -> tuple[float, float]:
+    """The clip that a layer has taken into itself; infinite where it has none."""
+    low, high = attributes.get("clip", (-math.inf, math.inf))
+    return float(low), float(high)
+
+
 def clip_error(builder: Builder, node: Node, dy: str) -> str:
     """dy where the layer's own clip let the value pass, 0 elsewhere; dy itself if it has none."""
     y = node.outputs[0]
     y_q = builder.tensors[y].qparams
-    bounds = node.attributes.get("clip", (-math.inf, math.inf))
-    if y_q is not None:
-        bounds = (y_q.clip_min, y_q.clip_max)
+    bounds = bounds_of(node.attributes) if y_q is None else (y_q.clip_min, y_q.clip_max)
     if bounds == (-math.inf, math.inf):
         return dy
     (masked,) = builder.node(

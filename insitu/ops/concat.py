@@ -28,9 +28,9 @@ from insitu.graph.model import (
 )
 from insitu.ops.add import BITS, meeting_multiplier
 from insitu.ops.by_type import by_type, exact, held
-from insitu.ops.clip import clip_error
+from insitu.ops.clip import bounds_of, clip_error
 from insitu.ops.pad import emit_slice
-from insitu.ops.rows import UNCLIPPED, quantize_rescaled
+from insitu.ops.rows import quantize_rescaled, reached
 
 
 def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
@@ -50,21 +50,16 @@ def _others(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return shape[:axis] + shape[axis + 1 :]
 
 
-def _bounds_of(attributes: Mapping[str, Any]) -> tuple[float, float]:
-    low, high = attributes.get("clip", UNCLIPPED)
-    return float(low), float(high)
-
-
 def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
     y = np.concatenate(inputs, axis=attributes["axis"] + 1)
-    return [np.clip(y, *_bounds_of(attributes))]
+    return [np.clip(y, *bounds_of(attributes))]
 
 
 def _exact_float(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
     y = np.concatenate([value.array for value in inputs], axis=node.attributes["axis"])
-    return [held(y, _bounds_of(node.attributes))]
+    return [held(y, bounds_of(node.attributes))]
 
 
 def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
@@ -78,8 +73,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
         parts.append((total + (1 << (BITS - 1))) >> BITS)
     v = np.concatenate(parts, axis=node.attributes["axis"])
     y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
-    observed = np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
-    return [y, observed][: len(node.outputs)]
+    return [y, reached(v)][: len(node.outputs)]
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
@@ -124,7 +118,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
 
 def _float_c(node: Node, graph: Graph) -> CCall:
     repeats, sizes = _parts(node, graph)
-    low, high = _bounds_of(node.attributes)
+    low, high = bounds_of(node.attributes)
     return CCall(
         function="insitu_concat_f32",
         params_type="insitu_concat_f32_params_t",

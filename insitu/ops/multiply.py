@@ -30,8 +30,8 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.by_type import by_type, exact, held, is_float, suffix
-from insitu.ops.clip import clip_error
-from insitu.ops.rows import UNCLIPPED, quantize_rescaled
+from insitu.ops.clip import bounds_of, clip_error
+from insitu.ops.rows import quantize_rescaled, reached
 from insitu.ops.sums import sum_of
 
 
@@ -47,11 +47,6 @@ def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[Tens
     return [output, TensorType((2,), "int32")] if attributes.get("observe") else [output]
 
 
-def _bounds_of(attributes: Mapping[str, Any]) -> tuple[float, float]:
-    low, high = attributes.get("clip", UNCLIPPED)
-    return float(low), float(high)
-
-
 def _aligned(a: Array, b: Array) -> Array:
     """b[batch, c] as b[batch, 1, 1, c] beside a map."""
     return b.reshape(b.shape[0], *[1] * (a.ndim - b.ndim), *b.shape[1:])
@@ -59,13 +54,13 @@ def _aligned(a: Array, b: Array) -> Array:
 
 def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
     a, b = inputs
-    return [np.clip(a * _aligned(a, b), *_bounds_of(attributes))]
+    return [np.clip(a * _aligned(a, b), *bounds_of(attributes))]
 
 
 def _exact_float(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
-    return [held(inputs[0].array * inputs[1].array, _bounds_of(node.attributes))]
+    return [held(inputs[0].array * inputs[1].array, bounds_of(node.attributes))]
 
 
 def _centred(value: Value) -> Array:
@@ -79,8 +74,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
     ratio = F32(F32(a_q.scale) / F32(y_q.scale)) * F32(b_q.scale)
     v = rescale(_centred(inputs[0]) * _centred(inputs[1]), *split_ratio(float(ratio)))
     y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
-    observed = np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
-    return [y, observed][: len(node.outputs)]
+    return [y, reached(v)][: len(node.outputs)]
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
@@ -122,7 +116,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
 
 def _float_c(node: Node, graph: Graph) -> CCall:
     a, b = node.inputs
-    low, high = _bounds_of(node.attributes)
+    low, high = bounds_of(node.attributes)
     sizes = _sizes(graph.tensors[a], graph.tensors[b])
     return CCall(
         function="insitu_multiply_f32",

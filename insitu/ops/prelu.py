@@ -28,7 +28,7 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.by_type import exact, is_float
-from insitu.ops.rows import quantize_rescaled
+from insitu.ops.rows import quantize_rescaled, reached
 from insitu.ops.tables import SLOPE_BITS, observed, times_slope
 
 LARGEST_MULTIPLIER = 1 << 22
@@ -67,8 +67,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
     whole = round_clamp(ratio * F32(ONE), 0, LARGEST_MULTIPLIER)
     v = (x * np.where(x > 0, whole, m) + ONE // 2) >> SLOPE_BITS
     y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
-    seen = np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
-    return [y, seen][: len(node.outputs)]
+    return [y, reached(v)][: len(node.outputs)]
 
 
 def _integer_grad(

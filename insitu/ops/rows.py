@@ -242,14 +242,18 @@ def activation_qparams(
     return replace(q, range=quantizer.builder.constant(f"{node.name}.range", data, kind=Kind.STATE))
 
 
+def reached(v: Array) -> Array:
+    """observed[2] of an output, in steps from its zero point: the least and the largest, or 0."""
+    return np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
+
+
 def requantize(
     accumulator: Array, bias: Array, multiplier: Array, shift: Array, y_q: QParams
 ) -> tuple[Array, Array]:
     """acc[..., out] int64 -> (y[..., out] int8, observed[2] int32): see `fixed_point.rescale`."""
     v = rescale(accumulator + bias.astype(np.int64), multiplier, int(shift[0]))
     y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
-    observed = np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
-    return y, observed
+    return y, reached(v)
 
 
 @dataclass(frozen=True)

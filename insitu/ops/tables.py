@@ -25,6 +25,7 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.functions import EXACT, FUNCTIONS, Function, steepest
+from insitu.ops.rows import reached
 
 SLOPE_BITS = 14
 """Of a slope's fraction: int16 holds slopes in [-2, 2)."""
@@ -76,7 +77,7 @@ def reach(node: Node, x_q: QParams, y_q: QParams) -> Array:
     lowest = F32(function_of(node).lowest) / F32(x_q.scale)
     place = zero + int(round_clamp(lowest, -128 - zero, 127 - zero))
     v = _steps(node, np.clip([-128, place, 127], x_q.clamp_min, x_q.clamp_max), x_q, y_q)
-    return np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
+    return reached(v)
 
 
 def times_slope(dy: Array, slope: Array) -> Array:
