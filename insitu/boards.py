@@ -124,7 +124,8 @@ def read_board(path: Path) -> Board:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BoardError(f"{path}: {error}; give a TOML file as in boards/nrf52840.toml") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise BoardError(f"{path}: {why}; give a TOML file as in boards/nrf52840.toml") from None
     return _parse(path.stem, text, where=str(path))
 
 

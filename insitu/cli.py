@@ -1,11 +1,13 @@
 """The command line: parse, call, print; no logic.
 
-Exit status 0 on success, 1 on a user's error (one line on stderr), 2 on wrong usage.
+Exit status 0 on success, 1 on a user's error (one line on stderr), 2 on wrong usage, 130 and 143
+where the user or the system ended it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -25,7 +27,7 @@ from insitu.network import check_replaceable
 from insitu.options import Calibration, Data, Folder, Json, Output, Seed, Test
 from insitu.samples import Samples, checked, read_samples
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 app = typer.Typer(
     name="insitu",
@@ -39,6 +41,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the command `insitu`."""
+    # as an exception, so that what was begun is cleared away
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         app()
     except InsituError as error:
@@ -46,6 +50,8 @@ def main() -> None:
     except SystemExit as end:
         if end.code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt, without a word
             stop("interrupted", INTERRUPTED)
+        if end.code == TERMINATED:
+            stop("terminated", TERMINATED)
         raise
     except KeyboardInterrupt:
         stop("interrupted", INTERRUPTED)
@@ -137,7 +143,7 @@ def compile_(
         Path | None, typer.Option("--config", metavar="FILE.toml", help="Options as a file.")
     ] = None,
     train: Annotated[
-        str | None, typer.Option(metavar="last:N|all|NAMES", help="Layers to train. [all]")
+        str | None, typer.Option(metavar="last:N|all|NAMES", help="Layers; NAMES may hold *. [all]")
     ] = None,
     loss: Annotated[
         str | None,
@@ -185,7 +191,7 @@ def compile_(
         str | None, typer.Option(help="Of the preset paper: fixed or moving. [fixed]")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate. [0.01]")] = None,
-    schedule: Annotated[str | None, typer.Option(help="cosine or constant. [cosine]")] = None,
+    schedule: Annotated[str | None, typer.Option(help="cosine, step or constant. [cosine]")] = None,
     seed: Annotated[int | None, typer.Option(help="[0]")] = None,
     name: Annotated[str, typer.Option(help="Of the C symbols, insitu_NAME.")] = "model",
     as_json: Json = False,

@@ -287,7 +287,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}; give a TOML file such as: lr = 0.01") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: {why}; give a TOML file such as: lr = 0.01") from None
     sections = {"training": "lr = 0.01", "quantization": 'calibration = "mse"'}
     options = {key: value for key, value in table.items() if key not in sections}
     for section, example in sections.items():

@@ -58,7 +58,8 @@ class Fidelity:
         input: of the quantized samples themselves.
         layers: by name, in order of execution; layers that were folded into others are absent.
         score_cosine: mean over the samples of the cosine similarity of the scores.
-        same_class: share of samples with the same class in float and in integers.
+        same_class: share of samples with the same class in float and in integers; None where the
+            output is no row of scores but a map or one number.
         float_accuracy, quantized_accuracy: share predicted as labelled; None without labels.
     """
 
@@ -66,7 +67,7 @@ class Fidelity:
     input: Distortion
     layers: Mapping[str, Distortion]
     score_cosine: float
-    same_class: float
+    same_class: float | None
     float_accuracy: float | None
     quantized_accuracy: float | None
 
@@ -124,13 +125,14 @@ def measure_fidelity(
         scores.append((floats[output].reshape(-1), values[names[output]].reshape(-1)))
     both = [np.stack(side).astype(np.float64) for side in zip(*scores, strict=True)]
     classes = [side.argmax(axis=1) for side in both]
+    scored = len(graph.tensors[output].shape) == 1 < both[0].shape[1]
     accuracy = [None if samples.y is None else float((c == samples.y).mean()) for c in classes]
     return Fidelity(
         samples=len(samples),
         input=sums.input.distortion,
         layers={name: found.distortion for name, found in sums.layers.items() if found.count},
         score_cosine=float(np.mean(cosines(*both))),
-        same_class=float((classes[0] == classes[1]).mean()),
+        same_class=float((classes[0] == classes[1]).mean()) if scored else None,
         float_accuracy=accuracy[0],
         quantized_accuracy=accuracy[1],
     )

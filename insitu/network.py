@@ -172,7 +172,7 @@ class Network:
 
     # ---- to and from a folder ---------------------------------------------------------------
 
-    def save(self, folder: Path) -> Self:
+    def save(self, folder: str | Path) -> Self:
         """Write everything into `folder`, which must be new, empty or an earlier result.
 
         Returns:
@@ -181,6 +181,7 @@ class Network:
         Raises:
             OutputError: the folder holds something else or cannot be written; it is as before.
         """
+        folder = Path(folder)
         check_replaceable(folder)
         place = folder.resolve()
         try:
@@ -221,12 +222,13 @@ class Network:
         }
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: str | Path) -> Self:
         """The network that `insitu compile` left in a folder.
 
         Raises:
             OutputError: there is none, or it is damaged or of another version.
         """
+        folder = Path(folder)
         manifest = _read_manifest(folder)
         try:
             with np.load(folder / ARRAYS, allow_pickle=False) as archive:
@@ -301,6 +303,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise OutputError(f"{folder}: has no {MANIFEST}; run insitu compile first") from None
+    except NotADirectoryError:
+        raise OutputError(f"{folder}: is a file; give the folder that compile wrote") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise OutputError(f"{path}: {error}; compile it again") from None
     found = value.get("format") if isinstance(value, dict) else None

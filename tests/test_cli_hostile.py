@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -211,6 +215,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "name": (compile_with("--name host"), "insitu_host is a name of the runtime"),
     "name-data": (compile_with("--name a_data"), "insitu_a_data is a name of the runtime"),
     "name-capital": (compile_with("--name Big"), "use lower-case letters, digits and _"),
+    "board-file": (compile_with("--board gone.toml"), "gone.toml: No such file or directory;"),
+    "config-file": (compile_with("--config gone.toml"), "gone.toml: No such file or directory;"),
     "config": (compile_with("--config five.toml"), "training = 5 should be a table"),
     "rate": (compile_with("--lr 7"), "lr 7.0 is outside (0, 1]"),
     "out-in-file": (compile_line(more="--out good.npz/new"), "good.npz cannot be written"),
@@ -221,6 +227,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     "out-root": (compile_line(more="--out /"), "replaced as a whole"),
     "out-circle": (compile_line(more="--out circle"), "is a link to itself"),
     "out-others": (compile_line(more="--out thesis"), "is not replaced; name a new folder"),
+    "file-as-folder": ("report good.npz", "good.npz: is a file; give the folder"),
     "no-folder": ("report thesis", "run insitu compile first"),
 }
 """Command line and words of the line that it ends with."""
@@ -312,6 +319,19 @@ def test_what_happens_to_the_machine_ends_in_one_line(
     assert err.startswith(f"insitu: {line}") and err.count("\n") == 1
 
 
+def test_whoever_is_told_to_end_clears_away_and_says_so(
+    says: Says, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def linger(path: Path, *, output: str | None) -> None:
+        with TemporaryDirectory(dir=tmp_path):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    monkeypatch.setattr(pipeline, "load", linger)
+    assert says("inspect good.onnx") == (143, "", "insitu: terminated\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.toolchain
 def test_a_source_that_is_not_text_is_damaged(says: Says, world: Path, compiled: Path) -> None:
     network = TrainableNetwork.load(compiled).save(world / "spoiled")
@@ -374,4 +394,4 @@ def test_a_link_as_out_stays_a_link(compiled: Path, tmp_path: Path) -> None:
     again = network.save(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert again.folder == tmp_path / "link" and again.board == find_board("nrf52840")
-    assert TrainableNetwork.load(tmp_path / "real").figures == again.figures
+    assert TrainableNetwork.load(str(tmp_path / "real")).figures == again.figures

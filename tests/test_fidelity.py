@@ -155,6 +155,13 @@ def test_a_network_of_zeros_loses_nothing() -> None:
 # the scores
 
 
+@pytest.mark.parametrize(("case", "has"), [("ends-in-map", False), ("linear", True)])
+def test_a_class_is_the_largest_of_a_row_of_scores(case: str, has: bool) -> None:
+    chosen = CASES[case]
+    found = measured(simplify(float_graph(chosen)), samples(chosen, COUNT))
+    assert (found.same_class is not None) is has
+
+
 def test_accuracies_are_those_of_both_networks() -> None:
     case = Case((6, 6, 2), (conv(3), RELU, *HEAD))
     graph, x = simplify(float_graph(case)), samples(case, 30)
@@ -163,7 +170,7 @@ def test_accuracies_are_those_of_both_networks() -> None:
     y[::3] = (y[::3] + 1) % scores.shape[1]
     found = measured(graph, x, y)
     assert found.float_accuracy == pytest.approx(2 / 3)
-    assert found.quantized_accuracy is not None
+    assert found.quantized_accuracy is not None and found.same_class is not None
     assert abs(found.quantized_accuracy - 2 / 3) <= 1.001 - found.same_class
     assert measured(graph, x).quantized_accuracy is None
 

@@ -6,7 +6,7 @@ stage; else it serves `insitu inspect` only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from insitu.graph.model import Graph
 
@@ -40,7 +40,7 @@ class Model:
     """
 
     name: str
-    graph: Graph
+    graph: Graph = field(repr=False)
     input_shape: tuple[int, ...]
     unsupported: tuple[Unsupported, ...] = ()
     notes: tuple[str, ...] = ()

@@ -78,7 +78,8 @@ def print_fidelity(console: Console, fidelity: Fidelity) -> None:
         _say(console, f"{fidelity.worst}: {fidelity.advice}")
     facts = _facts()
     _fact(facts, "scores", f"cosine similarity {fidelity.score_cosine:.5f}")
-    _fact(facts, "class", f"the same in {percent(fidelity.same_class)} of the samples")
+    if fidelity.same_class is not None:
+        _fact(facts, "class", f"the same in {percent(fidelity.same_class)} of the samples")
     if fidelity.float_accuracy is not None and fidelity.quantized_accuracy is not None:
         both = f"{percent(fidelity.float_accuracy)} float, {percent(fidelity.quantized_accuracy)}"
         _fact(facts, "accuracy", f"{both} quantized")
