@@ -5,8 +5,11 @@ Invariant: a function of its arguments; what is in the work folder only saves ti
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -64,14 +67,24 @@ def compiled(task: Task, scheme: str, seed: int, work: Path) -> TrainableNetwork
     config = TrainingConfig(layers=task.layers, classes=task.classes, **options)
     key = _digest(f"{_digest(path.read_bytes())}{task.digest}{config}{_sources()}".encode())
     folder = work / "compiled" / f"{task.name}-{scheme}-{key}"
-    if folder.exists():
-        return TrainableNetwork.load(folder)
-    network = insitu.compile(
-        insitu.load(path), calibration=task.calibration, training=config, board=_roomy_board()
-    )
-    if network.classes <= int(task.train.y.max()):
-        raise SkippedError(f"classes = {task.classes} is not available")
-    return network.save(folder)
+    with _alone(folder):
+        if folder.exists():
+            return TrainableNetwork.load(folder)
+        network = insitu.compile(
+            insitu.load(path), calibration=task.calibration, training=config, board=_roomy_board()
+        )
+        if network.classes <= int(task.train.y.max()):
+            raise SkippedError(f"classes = {task.classes} is not available")
+        return network.save(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process of the study makes this folder meanwhile."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @lru_cache
