@@ -1,8 +1,8 @@
 """name -> Task: a network, the samples it was made with and those it is to learn, all parts apart.
 
 Invariant: no test sample stands in any other part; the same name gives the same arrays on every
-machine. Networks that start pretrained are trained once, in float, with fixed seeds, and kept in
-the work folder.
+machine. Networks that start pretrained were trained once, in float, with fixed seeds; they lie in
+networks/ and are made anew where they are taken away.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch import nn
 from insitu.datasets import Array, Dataset, cifar10, cwru, kws, split, turned_digits
 
 DEMO = Path(__file__).parents[2] / "insitu" / "demo_data" / "digits_cnn.onnx"
+NETWORKS = Path(__file__).parent / "networks"
 QUICK_SAMPLES = 40
 KEYWORD_NETWORK = "mlperf-tiny-kws-dscnn.onnx"
 
@@ -129,7 +130,12 @@ def _pretrained(
     shift: tuple[int, ...],
     quick: bool,
 ) -> Path:
-    """The network trained on `part`, from the work folder where it is there already."""
+    """The network trained on `part`: the committed one, or from the work folder, or made anew.
+
+    Committed, because torch does not train to the same bits on every machine.
+    """
+    if not quick and (NETWORKS / path.name).exists():
+        return NETWORKS / path.name
     path = path.with_name(f"quick-{path.name}") if quick else path
     if not path.exists():
         part = part.take(slice(None, 64)) if quick else part
