@@ -97,7 +97,8 @@ def softmax(scope: Scope, op: Operation) -> None:
         )
     if not _trailing(scope, op.outputs[0]):
         raise NotSupportedError(f"a {op.op} within the network, only one at its end is available")
-    scope.emit(op, "softmax", [scope.as_vector(value)], shape)
+    attributes = {"log": True} if op.op == "LogSoftmax" else {}
+    scope.emit(op, "softmax", [scope.as_vector(value)], shape, **attributes)
 
 
 def _trailing(scope: Scope, name: str) -> bool:
