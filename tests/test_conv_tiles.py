@@ -128,7 +128,8 @@ class Kernels:
             path
             for path in sorted((runtime / "src").glob("*.c"))
             if path.stem in ("conv", "rows") or path.stem.startswith(("conv_", "microkernels"))
-            if "groups" not in path.stem and not path.stem.endswith("f32")
+            if not path.stem.endswith("f32")
+            and not any(other in path.stem for other in ("groups", "planes"))
         ]
         flags = (*toolchain.compile_flags(), *toolchain.link_flags(), "-fvisibility=default")
         toolchain.run(*flags, "-O1", f"-I{runtime / 'include'}", *sources, "-o", library)
