@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import resource
@@ -16,6 +17,8 @@ import numpy as np
 
 import insitu
 from insitu import layers, pipeline
+from insitu.config import TrainingConfig
+from insitu.frontends.model import Model
 
 MEMORY_BYTES = 3 * 2**30
 """Address space of the process; the libraries alone take a part of it."""
@@ -120,11 +123,18 @@ def _read_and_compile(path: Path, out: Path) -> str:
     x = np.random.default_rng(0).normal(size=(3, *model.input_shape)).astype(np.float32)
     try:
         with mock.patch.object(pipeline, "measure_network", return_value=pipeline.NOT_MEASURED):
-            insitu.compile(model, calibration=x).save(out)
+            insitu.compile(model, calibration=x, training=_training(model)).save(out)
     except insitu.InsituError as error:
         _check_line(error)
         return "not compiled"
     return "compiled"
+
+
+def _training(model: Model) -> TrainingConfig:
+    """Cross-entropy where there is one score for each class, else mean squared error."""
+    shape = model.graph.tensors[model.graph.outputs[0]].shape
+    scores = math.prod(shape)
+    return TrainingConfig(loss="cross_entropy" if scores == max(shape) > 1 else "mse")
 
 
 def _check_line(error: insitu.InsituError) -> None:

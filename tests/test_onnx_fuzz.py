@@ -42,7 +42,7 @@ def test_two_hundred_mutations_end_as_they_should(tmp_path: Path) -> None:
     found = json.loads(figures.read_text())
     assert found["findings"] == {}
     assert sum(found["outcomes"].values()) == 200
-    assert found["outcomes"]["compiled"] > 2
+    assert found["outcomes"]["compiled"] > 5
     assert found["outcomes"]["refused"] > 50
 
 
