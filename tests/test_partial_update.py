@@ -29,12 +29,13 @@ from networks import DEMO_ONNX
 
 import insitu
 from insitu.artifacts import RunResult
+from insitu.board_run import step_figures
 from insitu.build import build_firmware, ports
 from insitu.config import TrainingConfig
 from insitu.datasets import turned_digits
 from insitu.differentiate import differentiate
 from insitu.graph.evaluate import evaluate_float
-from insitu.graph.model import Array, Graph, Kind, Node, Phase, Value
+from insitu.graph.model import Array, Graph, Kind, Node, Value
 from insitu.graph.scheme import fixed_fraction
 from insitu.ops import OPS
 from insitu.ops.structures import largest_rows, rows_to_keep
@@ -366,16 +367,15 @@ def test_a_float_step_selects_as_an_integer_one() -> None:
 @pytest.mark.toolchain
 def test_fewer_rows_are_fewer_instructions_and_bytes() -> None:
     x = turned_digits().train.x
-    counts, state = {}, {}
+    counts, updates, state = {}, {}, {}
     for update in ("full", "dynamic:0.1:0.1", "sampled:0.1:0.1", "static:fc1=0.25", "bias"):
         config = TrainingConfig(update=update)
         net = insitu.compile(insitu.load(DEMO_ONNX), calibration=x, training=config)
-        counts[update] = sum(
-            net.measurement.instructions.get(i, 0)
-            for i, node in enumerate(net.graph.nodes)
-            if node.phase in (Phase.BACKWARD, Phase.UPDATE)
-        )
+        phases = step_figures(net, net.measurement, net.board)
+        updates[update] = phases["instructions_update"]
+        counts[update] = phases["instructions_backward"] + updates[update]
         state[update] = net.figures["state_bytes"]
+    assert max(updates["dynamic:0.1:0.1"], updates["sampled:0.1:0.1"]) < updates["full"] / 3
     assert counts["dynamic:0.1:0.1"] < counts["full"] * 0.6
     assert counts["sampled:0.1:0.1"] < counts["full"] * 0.6
     assert state["bias"] < state["static:fc1=0.25"] < state["full"]

@@ -114,10 +114,13 @@ def _max_pool(attributes: Attributes, inputs: Sequence[Tensor]) -> Tensor:
 
 
 def _average_pool(attributes: Attributes, inputs: Sequence[Tensor]) -> Tensor:
-    if any(attributes["padding"]) and not attributes["count_include_pad"]:
-        raise NotImplementedError("an average pool that does not count its padding")
-    x = _padded(attributes, inputs[0])
-    return F.avg_pool2d(x, attributes["kernel"], attributes["stride"])
+    def sums(v: Tensor) -> Tensor:
+        window = (attributes["kernel"], attributes["stride"])
+        return F.avg_pool2d(_padded(attributes, v), *window, divisor_override=1)
+
+    counted = not any(attributes["padding"]) or attributes["count_include_pad"]
+    size = attributes["kernel"][0] * attributes["kernel"][1]
+    return sums(inputs[0]) / (size if counted else sums(torch.ones_like(inputs[0])))
 
 
 OPERATIONS: dict[str, Callable[[Attributes, Sequence[Tensor]], Tensor]] = {
