@@ -7,11 +7,7 @@ model is in runtime/ports/.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -22,6 +18,7 @@ from insitu.boards import Board
 from insitu.elf import Image, read_elf
 from insitu.errors import BoardError, FitError, OutputError, ToolError
 from insitu.machines import LARGEST_BYTES, MACHINES, MIB
+from insitu.objects import Job, compile_objects, digest_of, produce, read_source, write_text
 from insitu.toolchains import GCC_MACHINE_FLAGS, Toolchain, find_toolchain
 
 STACK_BYTES = 2048
@@ -82,15 +79,14 @@ def build_host(
     flags = (*chosen.compile_flags(sanitize=sanitize), *_model_flags(source_dir, name))
     sources = [*_sources(source_dir), ports() / "host/host.c"]
     fast = {} if portable else _host_kernels(source_dir)
-    headers = _headers(source_dir)
-    if fast:  # a fast source may include what it replaces
-        headers = (*headers, *fast, *(ports() / "host/x86").glob("*.h"))
-    jobs = [(fast.get(path, path), (*flags, "-O3")) for path in sources]
-    objects = _compile(chosen, jobs, headers, out_dir)
-    digest = _digest(*(path.name for path in objects))
+    # a fast source may include what it replaces
+    included = (*fast, *(ports() / "host/x86").glob("*.h")) if fast else ()
+    jobs = [Job(fast.get(path, path), (*flags, "-O3"), _of_runtime(path)) for path in sources]
+    objects = compile_objects(chosen, jobs, _headers(source_dir), out_dir, included=included)
+    digest = digest_of(*(path.name for path in objects))
     library = out_dir / f"lib{name}-{digest}.so"
     if not library.exists():
-        _produce(chosen, library, *chosen.link_flags(sanitize=sanitize), *objects)
+        produce(chosen, library, *chosen.link_flags(sanitize=sanitize), *objects)
     return library
 
 
@@ -99,7 +95,9 @@ def _host_kernels(source_dir: Path) -> dict[Path, Path]:
     package = ports().parent
     written = {p.name: p for d in ("include", "src") for p in (package / d).glob("*.[ch]")}
     found = sorted((source_dir / "runtime").glob("*.[ch]"))
-    same = {p for p in found if p.name in written and _read(p) == _read(written[p.name])}
+    same = {
+        p for p in found if p.name in written and read_source(p) == read_source(written[p.name])
+    }
     if not all(path in same for path in found if path.suffix == ".h"):
         return {}
     fast = {path.name: path for path in (ports() / "host/x86").glob("*.c")}
@@ -115,10 +113,12 @@ def build_hook(out_dir: Path, *, toolchain: Toolchain | None = None) -> Path:
     out_dir = out_dir.resolve()
     chosen = toolchain or find_toolchain("host")
     source = ports() / "emulator/block_profile.c"
-    (compiled,) = _compile(chosen, [(source, (*chosen.compile_flags(), "-O2"))], (), out_dir)
+    (compiled,) = compile_objects(
+        chosen, [Job(source, (*chosen.compile_flags(), "-O2"))], (), out_dir
+    )
     library = out_dir / f"block_profile-{compiled.stem}.so"
     if not library.exists():
-        _produce(chosen, library, *chosen.link_flags(), compiled)
+        produce(chosen, library, *chosen.link_flags(), compiled)
     return library
 
 
@@ -158,9 +158,9 @@ def build_firmware(
     def link(layout: _Layout, suffix: str) -> tuple[Path, Image]:
         elf = out_dir / f"{stem}{suffix}.elf"
         script = elf.with_suffix(".ld")
-        _write(script, _script(layout))
+        write_text(script, _script(layout))
         flags = (*chosen.link_flags(fpu=board.fpu), f"-Wl,-T,{script}", "-Wl,--print-map")
-        _write(elf.with_suffix(".map"), _produce(chosen, elf, *objects, *flags))
+        write_text(elf.with_suffix(".map"), produce(chosen, elf, *objects, *flags))
         return elf, read_elf(elf)
 
     elf, image = link(_roomy(board, LARGEST_BYTES, stack_bytes), "-unlimited")
@@ -190,13 +190,13 @@ def _firmware_objects(
         *(("-DINSITU_PROFILE_HOOK",) if profile else ()),
     )
     jobs = [
-        (path, (*flags, "-O3" if path.parent.name == "runtime" else "-O2"))
+        Job(path, (*flags, "-O3" if _of_runtime(path) else "-O2"), _of_runtime(path))
         for path in _sources(source_dir)
     ]
-    jobs += [(port / file, (*flags, "-O2")) for file in ("startup.c", "firmware.c")]
-    jobs += [(port / "memory.c", (*flags, "-O2", "-fno-builtin"))]
-    jobs += [(port / "profile.c", (*flags, "-O2"))] if profile else []
-    return _compile(toolchain, jobs, (*_headers(source_dir), *port.rglob("*.h")), out_dir)
+    jobs += [Job(port / file, (*flags, "-O2")) for file in ("startup.c", "firmware.c")]
+    jobs += [Job(port / "memory.c", (*flags, "-O2", "-fno-builtin"))]
+    jobs += [Job(port / "profile.c", (*flags, "-O2"))] if profile else []
+    return compile_objects(toolchain, jobs, (*_headers(source_dir), *port.rglob("*.h")), out_dir)
 
 
 def _roomy(board: Board, length_bytes: int, stack_bytes: int) -> _Layout:
@@ -302,6 +302,10 @@ def _sources(source_dir: Path) -> list[Path]:
     return found
 
 
+def _of_runtime(path: Path) -> bool:
+    return path.parent.name == "runtime"
+
+
 def _headers(source_dir: Path) -> tuple[Path, ...]:
     return (*source_dir.glob("*.h"), *(source_dir / "runtime").glob("*.h"), ports() / "harness.h")
 
@@ -314,63 +318,3 @@ def _model_flags(source_dir: Path, name: str) -> tuple[str, ...]:
         f"-I{source_dir / 'runtime'}",
         f"-I{ports()}",
     )
-
-
-def _compile(
-    toolchain: Toolchain,
-    jobs: Sequence[tuple[Path, tuple[str, ...]]],
-    headers: Sequence[Path],
-    out_dir: Path,
-) -> list[Path]:
-    """One object a (source, flags); an object with the same inputs is not compiled again."""
-    folder = out_dir / "objects"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: {error.strerror}; choose a folder you can write") from None
-    texts = (_read(path) for path in sorted(headers))
-    shared = _digest(toolchain.title, toolchain.processor(), *texts)
-
-    def build(job: tuple[Path, tuple[str, ...]]) -> Path:
-        source, flags = job
-        digest = _digest(shared, source.name, _read(source), *flags)
-        compiled = folder / f"{source.stem}-{digest}.o"
-        if not compiled.exists():
-            _produce(toolchain, compiled, *flags, "-c", source)
-        return compiled
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return list(pool.map(build, jobs))
-
-
-def _produce(toolchain: Toolchain, output: Path, *arguments: str | Path) -> str:
-    """What the compiler printed; `output` appears whole or not at all."""
-    partial = output.with_name(f"{output.stem}.{os.getpid()}.partial{output.suffix}")
-    try:
-        printed = toolchain.run(*arguments, "-o", partial)
-        partial.replace(output)
-        return printed
-    except OSError as error:
-        raise OutputError(f"{output}: {error.strerror}; choose a folder you can write") from None
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}; compile it again") from None
-    except UnicodeDecodeError as error:
-        raise OutputError(f"{path}: is damaged ({error}); compile it again") from None
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}; choose a folder you can write") from None
-
-
-def _digest(*texts: str) -> str:
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]

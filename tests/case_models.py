@@ -20,6 +20,7 @@ from insitu.graph.scheme import Scheme
 from insitu.graph.verify import verify
 from insitu.layers import select_layers
 from insitu.network import write_sources
+from insitu.objects import Job, compile_objects
 from insitu.ops import OPS
 from insitu.ops.loss import first_largest
 from insitu.plan import plan_memory
@@ -239,13 +240,10 @@ class HostBuilder:
 
     def _runtime(self) -> list[Path]:
         runtime = ports().parent
-        objects = []
-        for source in sorted((runtime / "src").glob("*.c")):
-            compiled = self.folder / f"{source.stem}.o"
-            flags = (*self.toolchain.compile_flags(), "-O3", f"-I{runtime / 'include'}")
-            self.toolchain.run(*flags, "-c", source, "-o", compiled)
-            objects.append(compiled)
-        return objects
+        flags = (*self.toolchain.compile_flags(), "-O3", f"-I{runtime / 'include'}")
+        jobs = [Job(path, flags, of_runtime=True) for path in sorted((runtime / "src").glob("*.c"))]
+        headers = tuple((runtime / "include").glob("*.h"))
+        return compile_objects(self.toolchain, jobs, headers, self.folder)
 
     def library(self, compiled: Compiled) -> TwinLibrary:
         """The case's model, loaded."""

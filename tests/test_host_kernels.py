@@ -278,10 +278,24 @@ def test_native_objects_belong_to_the_processor(
     assert build_host(model_dir, "model", out_dir) != here
 
 
+def test_objects_of_the_runtime_are_shared_and_no_others(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSITU_CACHE", str(tmp_path / "shared"))
+    build_host(model_dir, "model", tmp_path / "one")
+    kept = {path.name for path in (tmp_path / "shared/objects").iterdir()}
+    build_host(model_dir, "model", tmp_path / "two")
+    own = {path.name.partition("-")[0] for path in (tmp_path / "two/objects").iterdir()}
+    assert {path.name for path in (tmp_path / "shared/objects").iterdir()} == kept
+    assert own == {"insitu_model", "insitu_model_data", "host"}
+    assert {name.partition("-")[0] for name in kept} >= {"conv", "linear", "rows"}
+
+
 @pytest.mark.parametrize("file", ["conv.c", "insitu_kernels.h"])
 def test_what_was_changed_by_hand_is_built_as_it_stands(
-    file: str, model_dir: Path, tmp_path: Path
+    file: str, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("INSITU_CACHE")
     folder = tmp_path / "changed"
     shutil.copytree(model_dir, folder)
     source = folder / "runtime" / file

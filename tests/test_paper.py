@@ -20,8 +20,9 @@ from insitu.errors import ConfigError, ModelError
 from insitu.fixed_point import F32, range_qparams, square_root
 from insitu.graph.model import Array, Kind, Node, OpDef, QParams, Value
 from insitu.graph.scheme import PartialUpdate, Scheme
+from insitu.ops import OPS
 from insitu.ops.paper import affine, affine_grad_input
-from insitu.ops.paper_update import affine_apply, standardize
+from insitu.ops.paper_update import affine_accumulate, affine_apply, standardize
 from insitu.run.reference import Reference
 
 SCHEMES = {
@@ -35,7 +36,7 @@ SCHEMES = {
 NAMES = (
     *("conv-odd", "conv-7x7-stride-2", "conv-windows-of-padding", "conv-relu6", "max-overlap"),
     *("linear-wide", "linear-of-map", "last-3", "zero-head", "zero-layer", "ends-in-conv"),
-    "input-1e3",
+    *("input-1e3", "depthwise-asymmetric", "depthwise-dilated", "depthwise-first", "zoo-groups"),
 )
 
 
@@ -128,6 +129,48 @@ def test_errors_go_back_through_what_the_weights_mean() -> None:
         wanted = real(dy) @ real(w)
         assert np.abs(np.clip(wanted, -1, 1) - dx / 127).max() <= 0.501 / 127
         assert largest[0] == pytest.approx(np.abs(wanted).max(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("groups", "dilation"), [(1, (2, 1)), (2, (1, 1)), (6, (1, 2))])
+def test_windows_with_groups_are_those_of_the_float_layer(
+    groups: int, dilation: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(groups)
+    x = affine_value(rng, (9, 8, 6), -0.7)
+    w = affine_value(rng, (12, 3, 3, 6 // groups), -0.2)
+    window = {
+        "stride": (2, 1), "padding": (2, 0, 1, 1), "groups": groups, "dilation": dilation
+    }  # fmt: skip
+    bias = rng.integers(-(2**18), 2**18, 12, np.int32)
+    (scores,) = affine.integer_reference(  # type: ignore[misc]
+        node(affine, scores=True, **window), [x, w, Value(bias)], [None]
+    )
+    inputs = [real(x)[None], real(w), bias / 2.0**20]
+    (wanted,) = OPS["conv"].float_reference(window, inputs)  # type: ignore[misc]
+    np.testing.assert_allclose(scores, wanted[0], rtol=1e-5, atol=1e-5)
+
+    dy = rng.integers(-127, 128, scores.shape, np.int8)
+    error_q = QParams(np.asarray(F32(1 / 64)))
+    (dx,) = affine_grad_input.integer_reference(  # type: ignore[misc]
+        Node("n", affine_grad_input, (), ("dx",), {**window, "shape": x.array.shape}),
+        [Value(dy, QParams(np.asarray(F32(1 / 512)))), w],
+        [error_q],
+    )
+    nudge = rng.normal(0, 1, x.array.shape)
+    (moved,) = OPS["conv"].float_reference(window, [nudge[None], real(w), np.zeros(12)])  # type: ignore[misc]
+    exact = float((moved[0] * dy / 512).sum())
+    assert (dx / 64 * nudge).sum() == pytest.approx(exact, abs=0.2 * np.abs(nudge).sum() / 64)
+
+    zeros = [Value(np.zeros(12, np.int32)), Value(np.zeros(w.array.shape, np.int32))]
+    bias_gradient, gradient = affine_accumulate.integer_reference(  # type: ignore[misc]
+        node(affine_accumulate, **window), [Value(dy), x, *zeros], []
+    )
+    centred = x.array.astype(np.float64) - x.qparams.zero_point  # type: ignore[union-attr]
+    (y,) = OPS["conv"].float_reference(  # type: ignore[misc]
+        window, [centred[None], w.array.astype(np.float64), np.zeros(12)]
+    )
+    assert (gradient * w.array.astype(np.int64)).sum() == (y[0] * dy).sum()
+    np.testing.assert_array_equal(bias_gradient, dy.astype(np.int64).sum(axis=(0, 1)))
 
 
 def float64_step(w: Array, gradient: Array, rate: float) -> Array:

@@ -15,13 +15,6 @@ from insitu.ops.losses import loss_node
 SCALARS = (SEED, "learning_rate", "generator", "batch_count")
 """State that is one number and no array."""
 
-OF_FUNCTIONS = ("activation.c", "activation_f32.c", "prelu.c")
-"""Sources of activation functions that are no clips."""
-
-
-MIXING = ("concat", "multiply", "pad", "resize")
-"""Sources whose kernels insitu_kernels_mixing.h declares, beside their f32 twins."""
-
 
 @dataclass(frozen=True, eq=False)
 class ModelText:
@@ -66,33 +59,6 @@ class ModelText:
     def input_type(self) -> str:
         """C type of the sample's elements."""
         return C_TYPES[self.input.dtype]
-
-    @property
-    def has_float_layers(self) -> bool:
-        """Whether insitu_kernels_f32.h is wanted."""
-        return self.input.dtype == "float32" or any(s.endswith("_f32.c") for s in self.sources)
-
-    @property
-    def has_groups(self) -> bool:
-        """Whether insitu_kernels_groups.h is wanted."""
-        return any("_groups" in source for source in self.sources)
-
-    @property
-    def has_mixing(self) -> bool:
-        """Whether insitu_kernels_mixing.h is wanted."""
-        return any(
-            source.removesuffix(".c").removesuffix("_f32") in MIXING for source in self.sources
-        )
-
-    @property
-    def sources(self) -> set[str]:
-        """The runtime's files that define the nodes' kernels."""
-        return {self.call(node).source for node in self.graph.nodes}
-
-    @property
-    def has_functions(self) -> bool:
-        """Whether insitu_activation.h is wanted."""
-        return not self.sources.isdisjoint(OF_FUNCTIONS)
 
     @cached_property
     def _calls(self) -> dict[str, CCall]:

@@ -248,6 +248,7 @@ class OpDef:
             `wanted` are the indices of inputs whose gradient is needed; a trained weight among
             them gets its update node emitted and is left out of the answer. None: no gradient.
         quantize: float node -> integer nodes: (quantizer, node) -> None; see `quantize.assign`.
+        quantize_in: name of a preset -> its rule instead of `quantize`.
         simplify: (rewriter, node) -> True where it changed the graph; see `simplify`.
         absorb: what a producer can take into itself: {"affine": f, "clip": f, "permute": f}.
         c_call: how the generated C calls it; None for ops that never reach C.
@@ -267,6 +268,7 @@ class OpDef:
     integer_reference: IntegerReference | None = None
     vjp: Callable[[Builder, Node, str, frozenset[int]], dict[int, str]] | None = None
     quantize: Callable[[Any, Node], None] | None = None
+    quantize_in: Mapping[str, Callable[[Any, Node], None]] = field(default_factory=dict)
     simplify: Callable[[Any, Node], bool] | None = None
     absorb: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     c_call: Callable[[Node, Graph], CCall] | None = None

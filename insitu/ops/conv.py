@@ -42,6 +42,7 @@ from insitu.ops.conv_tiles import Tile, forward_tile, grad_input_tile, tiled, up
 from insitu.ops.geometry import Padding, dilation_of, groups_of, output_size
 from insitu.ops.grouped import products, transposed, weight_gradient
 from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp, window
+from insitu.ops.paper import quantize_affine
 from insitu.ops.planes import forward_band, grad_input_band, gradient_band
 from insitu.ops.rows import (
     UNCLIPPED,
@@ -158,6 +159,7 @@ conv: OpDef = OpDef(
     integer_reference=exact(_integer, conv_f32.forward),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_layer(quantizer, node, conv, window(node.attributes)),
+    quantize_in={"paper": quantize_affine},
     absorb={
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1, 1, 1), b * scale + shift),

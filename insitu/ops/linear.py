@@ -29,6 +29,7 @@ from insitu.graph.model import (
 from insitu.ops import linear_f32
 from insitu.ops.by_type import by_type, exact, is_float
 from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp
+from insitu.ops.paper import quantize_affine
 from insitu.ops.rows import (
     UNCLIPPED,
     accumulator_bound,
@@ -154,6 +155,7 @@ linear = OpDef(
     integer_reference=exact(_integer, linear_f32.forward),
     vjp=_vjp,
     quantize=_quantize,
+    quantize_in={"paper": quantize_affine},
     absorb={
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1), b * scale + shift),

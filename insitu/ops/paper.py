@@ -31,17 +31,19 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.clip import clip_error
-from insitu.ops.conv_groups import is_plain
-from insitu.ops.geometry import (
-    conv_params,
-    dilation_of,
-    groups_of,
-    output_size,
-    scatter,
-    windows,
-)
+from insitu.ops.geometry import dilation_of, groups_of, output_size
+from insitu.ops.grouped import products, transposed
 from insitu.ops.layer_gradient import window
-from insitu.ops.paper_update import emit_update, follow_error
+from insitu.ops.paper_update import (
+    PARAMS,
+    affine_params,
+    as_map,
+    as_window,
+    centred_map,
+    emit_update,
+    follow_error,
+    window_of,
+)
 from insitu.ops.rows import FRESH_RANGE, UNCLIPPED
 from insitu.ops.structures import keep_error, select_error
 
@@ -56,14 +58,8 @@ def quantize_affine(quantizer: Any, node: Node) -> None:
     """Put a convolution or a linear layer in integers: ranges of activations stay as calibrated.
 
     Raises:
-        ModelError: a convolution with groups or dilation, or a bias beyond what can be held.
+        ModelError: a bias beyond what can be held.
     """
-    if not is_plain(node.attributes):
-        raise ModelError(
-            f'{node.op.name} "{node.name}" has {groups_of(node.attributes)} groups and dilation '
-            f"{list(dilation_of(node.attributes))}, the preset paper has 1 and [1, 1] alone; use "
-            "the preset default"
-        )
     builder: Builder = quantizer.builder
     x = quantizer.quantized(node.inputs[0])
     clip = node.attributes.get("clip", UNCLIPPED)
@@ -114,10 +110,6 @@ def _weights(quantizer: Any, node: Node) -> tuple[str, str]:
     )
 
 
-QUANTIZE = {"conv": quantize_affine, "linear": quantize_affine}
-"""Float op -> its rule in this preset; the others have the same as everywhere."""
-
-
 def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
     x, w = inputs[0], inputs[1]
     dtype = "float32" if attributes["scores"] else "int8"
@@ -129,27 +121,17 @@ def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[Tens
             )
         return [TensorType((w.shape[0],), dtype)]
     kernel, size = (w.shape[1], w.shape[2]), (x.shape[0], x.shape[1])
-    out = output_size(size, kernel, attributes["stride"], attributes["padding"])
+    stride, padding = attributes["stride"], attributes["padding"]
+    out = output_size(size, kernel, stride, padding, dilation_of(attributes))
     return [TensorType((*out, w.shape[0]), dtype)]
-
-
-def centred_patches(attributes: Mapping[str, Any], x: Value, shape: tuple[int, ...]) -> Array:
-    """x - zero point as [positions, weights of a row] int64; shape: of the weights."""
-    assert x.qparams is not None
-    centred = x.array.astype(np.int64) - x.qparams.zero_point
-    if len(shape) == 2:
-        return centred.reshape(1, -1)
-    kernel = (shape[1], shape[2])
-    patches = windows(centred[None], kernel, attributes["stride"], attributes["padding"])
-    return np.reshape(patches, (patches.shape[1] * patches.shape[2], -1))
 
 
 def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
     x, w, bias = inputs
     x_q, w_q, y_q = x.qparams, w.qparams, outputs[0]
     assert x_q is not None and w_q is not None
-    rows = w.array.reshape(len(w.array), -1).astype(np.int64) - w_q.zero_point
-    acc = centred_patches(node.attributes, x, w.array.shape) @ rows.T
+    rows = as_window(w.array.astype(np.int64) - w_q.zero_point)
+    acc = products(window_of(node.attributes), centred_map(x, w.array), rows)[0]
     unit = F32(F32(x_q.scale) * F32(w_q.scale))
     shape = _infer(node.attributes, [_of_shape(x.array), _of_shape(w.array)])[0].shape
     if y_q is None:
@@ -221,8 +203,8 @@ def _c_call(node: Node, graph: Graph) -> CCall:
     quantization = (f"?{x}", f"?{w}") if scores else (f"?{x}", f"?{w}", f"?{y}")
     return CCall(
         function="insitu_affine_logits_s8" if scores else "insitu_affine_s8",
-        params_type="insitu_conv_params_t",
-        params=conv_params(node.attributes, tensors[x], tensors[w], tensors[y]),
+        params_type=PARAMS,
+        params=affine_params(node.attributes, tensors[x], tensors[w], tensors[y]),
         arguments=(*quantization, f"${x}", f"${w}", f"${bias}", "!", f"${y}"),
         source="paper.c",
     )
@@ -257,18 +239,16 @@ def _grad_input(
     dy, w = inputs
     dy_q, w_q, dx_q = dy.qparams, w.qparams, outputs[0]
     assert dy_q is not None and w_q is not None and dx_q is not None
-    attributes, shape = node.attributes, w.array.shape
-    rows = w.array.reshape(len(w.array), -1).astype(np.int64) - w_q.zero_point
-    acc = dy.array.astype(np.int64) @ rows
-    if len(shape) == 4:
-        patches = acc.reshape(1, *dy.array.shape[:2], *shape[1:])
-        size = attributes["shape"][:2]
-        acc = scatter(patches, size, attributes["stride"], attributes["padding"])[0]
+    shape = node.attributes["shape"]
+    size = shape[:2] if len(w.array.shape) == 4 else (1, 1)
+    rows = as_window(w.array.astype(np.int64) - w_q.zero_point)
+    errors = as_map(dy.array.astype(np.int64), w.array)
+    acc = transposed({**window_of(node.attributes), "size": size}, errors, rows)
     unit = F32(F32(dy_q.scale) * F32(w_q.scale))
     ratio = F32(unit / F32(dx_q.scale))
     dx = round_clamp(acc.astype(F32) * ratio, -127, 127).astype(np.int8)
     largest = np.asarray([F32(np.abs(acc).max().astype(F32) * unit)], F32)
-    return [dx.reshape(attributes["shape"]), largest][: len(node.outputs)]
+    return [dx.reshape(shape), largest][: len(node.outputs)]
 
 
 def _infer_grad_input(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
@@ -282,8 +262,8 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
     tensors = graph.tensors
     return CCall(
         function="insitu_affine_grad_input_s8",
-        params_type="insitu_conv_params_t",
-        params=conv_params(node.attributes, tensors[dx], tensors[w], tensors[dy]),
+        params_type=PARAMS,
+        params=affine_params(node.attributes, tensors[dx], tensors[w], tensors[dy]),
         arguments=(
             *(f"?{dy}", f"?{w}", f"?{dx}", f"${dy}", f"${w}", f"${dx}"),
             f"${observed[0]}" if observed else "0",
@@ -294,7 +274,7 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
 
 def _grad_input_bounds(node: Node, graph: Graph) -> list[Bound]:
     w = graph.tensors[node.inputs[1]]
-    terms = w.size // w.shape[-1] if len(w.shape) == 4 else w.shape[0]
+    terms = w.size // w.shape[-1] // groups_of(node.attributes)
     return [Bound(f"{node.name}: error of {terms} products", 255 * 127 * terms)]
 
 

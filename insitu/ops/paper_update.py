@@ -24,9 +24,11 @@ from insitu.graph.model import (
     OpDef,
     Phase,
     QParams,
+    Tensor,
     Value,
 )
-from insitu.ops.geometry import conv_params, windows
+from insitu.ops.geometry import conv_params, dilation_of, groups_of
+from insitu.ops.grouped import weight_gradient
 from insitu.ops.rows import LEARNING_RATE
 
 MOVING_AVERAGE = F32(0.01)
@@ -34,6 +36,42 @@ MOVING_AVERAGE = F32(0.01)
 
 SMALLEST_ERROR = F32(2.0**-20)
 """The range of errors never becomes narrower."""
+
+
+PARAMS = "insitu_conv_groups_params_t"
+
+
+def affine_params(attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor) -> dict[str, Any]:
+    """Fields of insitu_conv_groups_params_t, without planes."""
+    height, width = dilation_of(attributes)
+    return {
+        "conv": conv_params(attributes, x, w, y),
+        "groups": groups_of(attributes),
+        "dilation_height": height,
+        "dilation_width": width,
+        "band": 0,
+    }
+
+
+def window_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of the convolution that a layer is."""
+    return {"stride": (1, 1), "padding": (0, 0, 0, 0), **attributes}
+
+
+def as_window(w: Array) -> Array:
+    """Weights as [row, kernel_h, kernel_w, channel of the group]."""
+    return w if w.ndim == 4 else w.reshape(len(w), 1, 1, -1)
+
+
+def as_map(x: Array, w: Array) -> Array:
+    """A layer's input, output or error as [1, h, w, channel]; w: its weights."""
+    return x[None] if w.ndim == 4 else x.reshape(1, 1, 1, -1)
+
+
+def centred_map(x: Value, w: Array) -> Array:
+    """x - zero point, int64, as `as_map`."""
+    assert x.qparams is not None
+    return as_map(x.array.astype(np.int64) - x.qparams.zero_point, w)
 
 
 def emit_update(builder: Builder, node: Node, dy: str, window: Mapping[str, Any]) -> None:
@@ -96,20 +134,12 @@ def _accumulate(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
     dy, x, bias_buffer, buffer = inputs
-    assert x.qparams is not None
-    errors = dy.array.reshape(-1, dy.array.shape[-1]).astype(np.int64)
-    centred = x.array.astype(np.int64) - x.qparams.zero_point
-    shape = buffer.array.shape
-    if len(shape) == 2:
-        patches = centred.reshape(1, -1)
-    else:
-        stride, padding = node.attributes["stride"], node.attributes["padding"]
-        patches = windows(centred[None], (shape[1], shape[2]), stride, padding)
-        patches = patches.reshape(len(errors), -1)
-    gradient = (errors.T @ patches).reshape(shape)
+    errors = as_map(dy.array.astype(np.int64), buffer.array)
+    shape = as_window(buffer.array).shape
+    dw = weight_gradient(window_of(node.attributes), errors, centred_map(x, buffer.array), shape)
     return [
-        (bias_buffer.array + errors.sum(axis=0)).astype(np.int32),
-        (buffer.array + gradient).astype(np.int32),
+        (bias_buffer.array + errors.sum(axis=(0, 1, 2))).astype(np.int32),
+        (buffer.array + dw.reshape(buffer.array.shape)).astype(np.int32),
     ]
 
 
@@ -118,8 +148,8 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
     tensors = graph.tensors
     return CCall(
         function="insitu_affine_accumulate_s8",
-        params_type="insitu_conv_params_t",
-        params=conv_params(node.attributes, tensors[x], tensors[buffer], tensors[dy]),
+        params_type=PARAMS,
+        params=affine_params(node.attributes, tensors[x], tensors[buffer], tensors[dy]),
         arguments=(f"?{x}", f"${dy}", f"${x}", "!", f"${bias_buffer}", f"${buffer}"),
         source="paper.c",
     )

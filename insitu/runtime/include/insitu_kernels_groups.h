@@ -1,4 +1,4 @@
-/* Every kernel of convolutions with groups or dilation, integer and float.
+/* Every kernel of convolutions with groups or dilation, and the layers of the preset paper.
  *
  * Layouts and ranges as in insitu_kernels.h; iy = oy stride - pad + ky dilation, and i runs over
  * the channels of o's group: weights w[out, kernel_h, kernel_w, in / groups].
@@ -115,6 +115,32 @@ typedef struct {
 void insitu_conv_groups_accumulate_f32(const insitu_conv_groups_accumulate_f32_params_t *p,
                                        const float *dy, const float *x, void *scratch,
                                        float *bias_buffer, float *buffer);
+
+/* ---- paper.c: the preset paper, affine weights in [-128, 127] -------------------------------- */
+
+/* y = clamp(zero + round((sum of (w - w_zero)(x - zero) + b) x_scale w_scale / y_scale)), b the
+ * bias in the accumulator's unit; a linear layer is a convolution of one position, of one group.
+ * scratch: int16[weights in a row]. |sum| < 2^31 while a row has fewer than 16,500 weights. */
+void insitu_affine_s8(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
+                      const insitu_qparams_t *w_q, const insitu_qparams_t *y_q, const int8_t *x,
+                      const int8_t *w, const int32_t *bias, void *scratch, int8_t *y);
+
+/* y = (sum of (w - w_zero)(x - zero)) x_scale w_scale + bias 2^-20, float. */
+void insitu_affine_logits_s8(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
+                             const insitu_qparams_t *w_q, const int8_t *x, const int8_t *w,
+                             const int32_t *bias, void *scratch, float *y);
+
+/* dx = sat127(round((sum of (w - w_zero) dy) dy_scale w_scale / dx_scale)); largest (or 0): the
+ * largest real |dx| before it saturates. */
+void insitu_affine_grad_input_s8(const insitu_conv_groups_params_t *p, const insitu_qparams_t *dy_q,
+                                 const insitu_qparams_t *w_q, const insitu_qparams_t *dx_q,
+                                 const int8_t *dy, const int8_t *w, int8_t *dx, float *largest);
+
+/* buffer += sum over positions of dy (x - zero), bias_buffer += sum of dy, exactly. scratch:
+ * int16[weights in a row]. */
+void insitu_affine_accumulate_s8(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
+                                 const int8_t *dy, const int8_t *x, void *scratch,
+                                 int32_t *bias_buffer, int32_t *buffer);
 
 #ifdef __cplusplus
 }
