@@ -102,7 +102,7 @@ def ran(network: Network, *, twin_equal: bool = True) -> BoardRun:
         seed=0,
         emulator="qemu 7.2.0",
         twin_equal=twin_equal,
-        state=b"state",
+        state=network.state.pack({t.name: np.asarray(t.data) for t in network.state.tensors}),
         accuracy_before=0.1,
         accuracy_after=0.9,
         loss_before=2.3,
@@ -254,13 +254,13 @@ def said(show: object, *arguments: object, encoding: str = "utf-8") -> str:
 
 
 TWIN = {
-    "accuracy_before": 0.1,
-    "accuracy_after": 0.9,
+    **{"accuracy_before": 0.1, "accuracy_after": 0.9},
     "loss_before": 2.3,
     "loss_after": 0.4,
     "steps": 300,
     "samples_per_second": 12345.6,
     "weights_sha256": "ab" * 32,
+    "weights_at_bound": {"fc1": 0.0123, "fc2": 0.004},
 }
 
 
