@@ -227,7 +227,7 @@ def count(pairs: list[Pair], workers: int, work: Path, console: Console) -> bool
         for future in as_completed(jobs):
             (pair, lr), found = jobs[future], future.result()
             verdict = found.get("left_out") or _counted(found)
-            console.print(f"{pair.task.name:>18} {pair.scheme:<16} {verdict}")
+            console.print(f"{pair.task.name:>18} {pair.scheme:<16} {verdict}", soft_wrap=True)
             if "left_out" not in found:
                 pair.store.put(pair.figures_key(lr), found)
                 pair.store.write_task(pair.task, {pair.scheme: pair.result()})
