@@ -254,13 +254,13 @@ def said(show: object, *arguments: object, encoding: str = "utf-8") -> str:
 
 
 TWIN = {
-    **{"accuracy_before": 0.1, "accuracy_after": 0.9},
+    "accuracy_before": 0.1,
+    "accuracy_after": 0.9,
     "loss_before": 2.3,
     "loss_after": 0.4,
     "steps": 300,
     "samples_per_second": 12345.6,
     "weights_sha256": "ab" * 32,
-    "weights_at_bound": {"fc1": 0.0123, "fc2": 0.004},
 }
 
 

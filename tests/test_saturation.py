@@ -38,5 +38,6 @@ def test_layers_with_many_are_named(network: Network) -> None:
     words = " ".join(said(text.print_run, figures).split())
     assert "% of fc2's weights came to the end of their range" in words
     assert "fc1's weights" not in words
-    words = " ".join(said(text.print_twin, TWIN, HISTORY).split())
+    history = replace(HISTORY, at_bound={"fc1": 0.0123, "fc2": 0.004})
+    words = " ".join(said(text.print_twin, TWIN, history).split())
     assert "1.2 % of fc1's weights" in words and "fc2's weights" not in words

@@ -125,7 +125,7 @@ def print_twin(console: Console, figures: Mapping[str, Any], history: History) -
         _fact(facts, "skipped", f"{history.skipped:,} steps whose error was 0 everywhere")
     if history.saturated:
         _fact(facts, "held", f"{history.saturated:,} rows whose step was too large; lower the rate")
-    _bound_facts(facts, figures)
+    _bound_facts(facts, history.at_bound)
     _fact(facts, "state sha256", figures["weights_sha256"])
     _show(console, facts)
 
@@ -155,7 +155,7 @@ def print_run(console: Console, figures: Mapping[str, Any], *, board: Board | No
     facts.add_row("twin", equal)
     if "checked_predictions" in figures:
         _fact(facts, "scores", f"the twin's; {figures['checked_predictions']:,} by the board too")
-    _bound_facts(facts, figures)
+    _bound_facts(facts, figures["weights_at_bound"])
     _fact(facts, "state sha256", figures["weights_sha256"])
     limits = memory_limits(board) if board else {}
     for memory, key in (("RAM", "ram_bytes"), ("flash", "flash_bytes")):
@@ -231,10 +231,10 @@ def _memory_facts(console: Console, facts: Table, network: Network) -> None:
     _fact(facts, "arena", f"{network.plan.arena_bytes:,} B; no plan can need less than {bound:,}")
 
 
-def _bound_facts(facts: Table, figures: Mapping[str, Any]) -> None:
+def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
     """Layers of which many weights have come to the end of their range."""
     label = "stopped"
-    for layer, share in notable(figures["weights_at_bound"]).items():
+    for layer, share in notable(shares).items():
         _fact(
             facts,
             label,
