@@ -351,7 +351,7 @@ def _photographs(name: str, work: Path, quick: bool) -> Task:
         layers="last:5",
         classes=10,
         epochs=4,
-        rates=(0.002, 0.004, 0.008, 0.016, 0.032),
+        rates=(0.008, 0.016, 0.032, 0.064, 0.128),
         tuning_seeds=1,
         split="the published test part; of each class's training images, pretraining on the first "
         "4,000 (five classes), adaptation on the next 500, validation on the next 200",
