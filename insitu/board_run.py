@@ -24,6 +24,7 @@ from insitu.run import emulator
 from insitu.run.profile import ProfiledResult
 from insitu.run.stream import Stream, no_labels
 from insitu.samples import Samples
+from insitu.saturation import weights_at_bound
 from insitu.schedule import with_predictions
 from insitu.toolchains import Toolchain
 from insitu.twin import Progress, Twin
@@ -103,6 +104,7 @@ class BoardRun:
             "loss_after": self.loss_after,
             "checked_predictions": self.checked_predictions,
             "loss": float(self.losses.mean()),
+            "weights_at_bound": weights_at_bound(self.network, self.state),
             **step_figures(self.network, m, self.board),
             "ram_bytes": m.ram_bytes + m.stack_bytes,
             "flash_bytes": m.flash_bytes,

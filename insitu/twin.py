@@ -21,6 +21,7 @@ from insitu.network import Network
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
 from insitu.samples import Samples, checked
+from insitu.saturation import weights_at_bound
 from insitu.schedule import training_stream
 from insitu.toolchains import Toolchain
 
@@ -39,6 +40,7 @@ class History:
         accuracy: share of samples predicted right in each epoch, likewise; of classifiers alone.
         validation: `Twin.score` of the validation samples after each epoch.
         skipped, saturated: steps without an error; rows whose step was held.
+        at_bound: by layer, see `saturation.weights_at_bound`.
         steps, seconds: of training alone.
     """
 
@@ -47,6 +49,7 @@ class History:
     validation: list[float] = field(default_factory=list)
     skipped: int = 0
     saturated: int = 0
+    at_bound: dict[str, float] = field(default_factory=dict)
     steps: int = 0
     seconds: float = 0.0
 
@@ -59,6 +62,7 @@ class History:
             "loss_by_epoch": self.loss,
             "skipped_steps": self.skipped,
             "saturated_rows": self.saturated,
+            "weights_at_bound": self.at_bound,
             "samples_per_second": self.steps / self.seconds,
         }
 
@@ -124,6 +128,7 @@ class Twin:
             self._run_epoch(stream, part, history, progress)
             if validation is not None:
                 history.validation.append(self.score(*validation))
+        history.at_bound = weights_at_bound(self.network, self.state)
         return history
 
     def stream(

@@ -37,7 +37,7 @@ def module(name: str) -> ModuleType:
 
 NETWORKS = {
     "bearing": ("bearing_cnn", (1, 512)),
-    "photograph": ("photograph_cnn", (3, 32, 32)),
+    "resnet8": ("resnet8", (3, 32, 32)),
 }
 
 

@@ -1,14 +1,15 @@
 """Tasks x schemes -> accuracies with their spread: the study behind docs/results/learning.md.
 
     INSITU_DATA=FOLDER python bench/learning/study.py [--task NAME]... [--scheme NAME]...
-        [--seeds 5] [--workers 2] [--quick] [--check] [--table]
+        [--seeds 5] [--workers 2] [--quick] [--check] [--count] [--table]
 
 FOLDER holds cwru.npz, kws01.npz and the CIFAR-10 archives. protocol.py says what every scheme
 keeps to, tasks.py what is learnt. Trials that are done are not repeated, so that the study can be
 stopped and started at will; a scheme that this version of insitu does not have is left out and
 tried again next time. --check makes one final run of each pair again and says whether it ends in
-the same bits. Results go to bench/learning/results, one JSON a task, and from there into
-docs/results/learning.md with its plots. Needs torch.
+the same bits; --count compiles each pair that has results anew and counts its bytes and
+instructions again, without training. Results go to bench/learning/results, one JSON a task, and
+from there into docs/results/learning.md with its plots. Needs torch.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,12 @@ class Pair:
         wanted: list[tuple[str, Job]]
         wanted = [(self.key(t), ("trial", t)) for t in (self.final() if lr else self.tuning())]
         if lr:
-            figures = (self.task.name, self.scheme, lr, self.quick)
-            wanted.append((self.figures_key(lr), ("figures", figures)))
+            wanted.append((self.figures_key(lr), ("figures", self.measured(lr))))
         yield from (w for w in wanted if w[0] not in self.started and self.store.get(w[0]) is None)
+
+    def measured(self, lr: float) -> tuple[str, str, float, bool]:
+        """What a worker is told to measure the figures of."""
+        return self.task.name, self.scheme, lr, self.quick
 
     def done(self) -> int:
         """How many of `total` are in the store."""
@@ -210,8 +214,38 @@ def check(pairs: list[Pair], workers: int, work: Path, console: Console) -> bool
     return same
 
 
-def main() -> None:
-    """Run what is wanted and write the table."""
+def count(pairs: list[Pair], workers: int, work: Path, console: Console) -> bool:
+    """Measure the figures of each pair with results anew: did board and twin agree in all?"""
+    known = [pair for pair in pairs if pair.result().get("final")]
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = {
+            pool.submit(execute, ("figures", pair.measured(lr)), work): (pair, lr)
+            for pair in known
+            if (lr := pair.chosen()) is not None
+        }
+        good = True
+        for future in as_completed(jobs):
+            (pair, lr), found = jobs[future], future.result()
+            verdict = found.get("left_out") or _counted(found)
+            console.print(f"{pair.task.name:>18} {pair.scheme:<16} {verdict}", soft_wrap=True)
+            if "left_out" not in found:
+                pair.store.put(pair.figures_key(lr), found)
+                pair.store.write_task(pair.task, {pair.scheme: pair.result()})
+            good &= found.get("twin_equal", "left_out" not in found)
+    return good
+
+
+def _counted(found: dict[str, Any]) -> str:
+    """A line about figures."""
+    if "twin_equal" not in found:
+        return f"{found['bytes_per_parameter']:g} bytes a parameter"
+    backward = found["instructions_backward"] + found["instructions_update"]
+    equal = "board equals twin" if found["twin_equal"] else "BOARD DIFFERS FROM TWIN"
+    return f"{found['instructions_forward']:,} + {backward:,} instructions, {equal}"
+
+
+def parse() -> argparse.Namespace:
+    """What is wanted."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--task", action="append", choices=TASKS, help="by default all")
     parser.add_argument("--scheme", action="append", choices=SCHEMES, help="by default all")
@@ -219,15 +253,21 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--quick", action="store_true", help="a few samples, to try the machinery")
     parser.add_argument("--check", action="store_true", help="make one run of each again, compare")
+    parser.add_argument("--count", action="store_true", help="count instructions anew, no training")
     parser.add_argument("--table", action="store_true", help="only write table and plots again")
     parser.add_argument("--work", type=Path, default=HERE / ".cache", help="what can be made again")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--docs", type=Path, default=HERE.parents[1] / "docs" / "results")
-    options = parser.parse_args()
-    console, start = Console(), time.perf_counter()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run what is wanted and write the table."""
+    options, console, start = parse(), Console(), time.perf_counter()
     if options.quick:
         options.results = options.docs = options.work / "quick"
     os.environ["OMP_NUM_THREADS"] = "1"
+    good = True
     if not options.table:
         store = Store(options.work / "trials", options.results)
         made = [trials.task_of(name, options.work, options.quick) for name in options.task or TASKS]
@@ -235,11 +275,15 @@ def main() -> None:
         pairs = [Pair(task, scheme, store, options) for task in made for scheme in schemes]
         if options.check:
             raise SystemExit(0 if check(pairs, options.workers, options.work, console) else 1)
-        study(pairs, options.workers, options.work, console)
-        for pair in pairs:
-            store.write_task(pair.task, {pair.scheme: pair.result()})
+        if options.count:
+            good = count(pairs, options.workers, options.work, console)
+        else:
+            study(pairs, options.workers, options.work, console)
+            for pair in pairs:
+                store.write_task(pair.task, {pair.scheme: pair.result()})
     write_report(options.results, options.docs)
     console.print(f"{options.docs}: written, {time.perf_counter() - start:.0f} s")
+    raise SystemExit(0 if good else 1)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,7 @@ def _pretrained(
     epochs: int,
     lr: float,
     shift: tuple[int, ...],
+    flip: bool = False,
     quick: bool,
 ) -> Path:
     """The network trained on `part`: the committed one, or from the work folder, or made anew.
@@ -139,8 +140,8 @@ def _pretrained(
     path = path.with_name(f"quick-{path.name}") if quick else path
     if not path.exists():
         part = part.take(slice(None, 64)) if quick else part
-        epochs = 1 if quick else epochs
-        pretraining.pretrain(net, part.x, part.y, epochs=epochs, lr=lr, seed=0, shift=shift)
+        options = {"lr": lr, "seed": 0, "shift": shift, "flip": flip}
+        pretraining.pretrain(net, part.x, part.y, epochs=1 if quick else epochs, **options)
         partial = path.with_suffix(".partial")
         pretraining.write(net, part.x.shape[1:], partial)
         partial.replace(path)
@@ -329,13 +330,14 @@ def _photographs(name: str, work: Path, quick: bool) -> Task:
 
     old = part("train", 0, 20 if quick else 4000, KNOWN_CLASSES)
     network = _pretrained(
-        work / "photographs-5-classes.onnx",
-        pretraining.photograph_cnn(KNOWN_CLASSES, seed=0),
+        work / "resnet8-5-classes.onnx",
+        pretraining.resnet8(KNOWN_CLASSES, seed=0),
         old,
         part("test", 0, 200, KNOWN_CLASSES),
-        epochs=10,
-        lr=0.02,
+        epochs=16,
+        lr=0.05,
         shift=(3, 3),
+        flip=True,
         quick=quick,
     )
     return Task(
@@ -349,7 +351,7 @@ def _photographs(name: str, work: Path, quick: bool) -> Task:
         layers="last:5",
         classes=10,
         epochs=4,
-        rates=(0.002, 0.004, 0.008, 0.016, 0.032),
+        rates=(0.008, 0.016, 0.032, 0.064, 0.128),
         tuning_seeds=1,
         split="the published test part; of each class's training images, pretraining on the first "
         "4,000 (five classes), adaptation on the next 500, validation on the next 200",

@@ -123,9 +123,14 @@ def _average_pool(attributes: Attributes, inputs: Sequence[Tensor]) -> Tensor:
     return sums(inputs[0]) / (size if counted else sums(torch.ones_like(inputs[0])))
 
 
+def _add(attributes: Attributes, inputs: Sequence[Tensor]) -> Tensor:
+    return _clipped(attributes, inputs[0] + inputs[1])
+
+
 OPERATIONS: dict[str, Callable[[Attributes, Sequence[Tensor]], Tensor]] = {
     "conv": _conv,
     "linear": _linear,
+    "add": _add,
     "max_pool": _max_pool,
     "average_pool": _average_pool,
     "clip": lambda attributes, inputs: inputs[0].clamp(attributes["min"], attributes["max"]),

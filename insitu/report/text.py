@@ -30,6 +30,7 @@ from insitu.report.figures import (
     tensor_rows,
     trained_names,
 )
+from insitu.saturation import notable
 from insitu.toolchains import Finding
 from insitu.twin import History
 
@@ -124,6 +125,7 @@ def print_twin(console: Console, figures: Mapping[str, Any], history: History) -
         _fact(facts, "skipped", f"{history.skipped:,} steps whose error was 0 everywhere")
     if history.saturated:
         _fact(facts, "held", f"{history.saturated:,} rows whose step was too large; lower the rate")
+    _bound_facts(facts, history.at_bound)
     _fact(facts, "state sha256", figures["weights_sha256"])
     _show(console, facts)
 
@@ -153,6 +155,7 @@ def print_run(console: Console, figures: Mapping[str, Any], *, board: Board | No
     facts.add_row("twin", equal)
     if "checked_predictions" in figures:
         _fact(facts, "scores", f"the twin's; {figures['checked_predictions']:,} by the board too")
+    _bound_facts(facts, figures["weights_at_bound"])
     _fact(facts, "state sha256", figures["weights_sha256"])
     limits = memory_limits(board) if board else {}
     for memory, key in (("RAM", "ram_bytes"), ("flash", "flash_bytes")):
@@ -226,6 +229,18 @@ def _memory_facts(console: Console, facts: Table, network: Network) -> None:
         _fact(facts, "", " + ".join(f"{name} {n:,}" for name, n in by_part.items()))
     bound = network.plan.lower_bound_bytes
     _fact(facts, "arena", f"{network.plan.arena_bytes:,} B; no plan can need less than {bound:,}")
+
+
+def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
+    """Layers of which many weights have come to the end of their range."""
+    label = "stopped"
+    for layer, share in notable(shares).items():
+        _fact(
+            facts,
+            label,
+            f"{percent(share)} of {layer}'s weights came to the end of their range; lower the rate",
+        )
+        label = ""
 
 
 def _step_facts(facts: Table, figures: Mapping[str, Any], board: Board | None) -> None:
