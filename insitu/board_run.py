@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from insitu.artifacts import Firmware, Measurement, RunResult
+from insitu.artifacts import Firmware, Measurement, MemoryPlan, RunResult
 from insitu.boards import Board
 from insitu.build import build_firmware, build_hook
 from insitu.errors import FitError
-from insitu.graph.model import Array, Phase
+from insitu.graph.model import Array, Graph, Kind, Phase
 from insitu.labels import mean_loss
 from insitu.measure import measure, millijoules, milliseconds
-from insitu.network import Network, largest_parts
+from insitu.network import Network
 from insitu.ops.buffer import count_sample
 from insitu.ops.losses import far_label
 from insitu.run import emulator
@@ -136,11 +136,14 @@ def step_figures(network: Network, m: Measurement, board: Board) -> dict[str, An
     }
 
 
-def measure_network(network: Network, x: Array, *, tools: Tools) -> Measurement:
+def measure_network(
+    network: Network, x: Array, *, tools: Tools, limits: bool = True
+) -> Measurement:
     """What one training step costs on the network's board; the error of the step is large.
 
     Args:
         x: one sample, int8[elements].
+        limits: False: as if the board had room for it.
 
     Raises:
         FitError: the network does not fit the board.
@@ -152,9 +155,11 @@ def measure_network(network: Network, x: Array, *, tools: Tools) -> Measurement:
     result = emulator.run(roomy, probe, prefer=tools.emulator)
     network = replace(network, measurement=_sizes(roomy, board, result.stack_bytes))
     try:
-        firmware = _build(network, board, build_folder, tools, stack_bytes=result.stack_bytes)
+        stack = {"stack_bytes": result.stack_bytes}
+        firmware = _build(network, board, build_folder, tools, limits=limits, **stack)
     except FitError as error:
-        raise FitError(f"{error}; {_largest(network)}", network.figures) from None
+        says = f"{error}; {_largest(network)}"
+        raise FitError(says, network.figures, error.arena_bytes) from None
     measurement = _measure(
         network, board, firmware, result.stack_bytes, probe, build_folder, tools, records=1
     )
@@ -195,7 +200,7 @@ def _sizes(firmware: Firmware, board: Board, stack_bytes: int) -> Measurement:
 def _largest(network: Network) -> str:
     """What to blame: the largest piece of each memory that is too small, else of the RAM."""
     figures = network.figures
-    parts = largest_parts(network.graph, network.plan)
+    parts = _largest_parts(network.graph, network.plan)
     short = [
         m for m in parts if figures[f"{m.lower()}_bytes"] > figures[f"board_{m.lower()}_bytes"]
     ]
@@ -203,6 +208,18 @@ def _largest(network: Network) -> str:
         f"{parts[memory][0]} with {parts[memory][1]} bytes of {memory}"
         for memory in short or ["RAM"]
     )
+
+
+def _largest_parts(graph: Graph, plan: MemoryPlan) -> dict[str, tuple[str, int]]:
+    """The largest piece of each memory: {"RAM": (name, bytes), "flash": (name, bytes)}."""
+    ram = {t.name: t.nbytes for t in graph.of_kind(Kind.STATE)}
+    ram |= {life.name: life.nbytes for life in plan.lifetimes}
+    flash = {t.name: t.nbytes for t in (*graph.of_kind(Kind.CONSTANT), *graph.of_kind(Kind.STATE))}
+    return {
+        memory: max(parts.items(), key=lambda item: item[1])
+        for memory, parts in (("RAM", ram), ("flash", flash))
+        if parts
+    }
 
 
 def _probe(network: Network, x: Array, build_folder: Path) -> Stream:

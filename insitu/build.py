@@ -230,20 +230,40 @@ def _fit(board: Board, image: Image, stack_bytes: int) -> _Layout:
                 arena_region=ram[a].name,
                 stack_bytes=stack_bytes,
             )
-    _require(board, "RAM", rest + state + arena, board.ram_bytes)
+    room = _arena_room(ram, rest, state)
+    _require(board, "RAM", rest + state + arena, board.ram_bytes, room)
     parts = " + ".join(str(region.length_bytes) for region in ram)
     largest = max(state, arena)
     raise FitError(
         f"{board.name}: RAM is {parts} bytes in pieces and no piece takes the largest part of the "
-        f"network, {largest} bytes, beside the others; train fewer layers"
+        f"network, {largest} bytes, beside the others; train fewer layers",
+        arena_bytes=room,
     )
 
 
-def _require(board: Board, kind: str, needed: int, there: int) -> None:
+def _arena_room(ram: Sequence[Region], rest: int, state: int) -> int | None:
+    """The largest arena beside the rest, in the first RAM, and the state; None where there is none.
+
+    Args:
+        rest: bytes with the stack.
+    """
+    found = []
+    for place in range(len(ram)):
+        left = [region.length_bytes for region in ram]
+        left[0] -= rest
+        left[place] -= state
+        found += [max(left)] if min(left) >= 0 else []
+    return max(found, default=None)
+
+
+def _require(
+    board: Board, kind: str, needed: int, there: int, arena_bytes: int | None = None
+) -> None:
     if needed > there:
         raise FitError(
             f"{board.name}: the network needs {needed} bytes of {kind} but the board has {there}, "
-            f"{needed - there} too few; train fewer layers or take a larger board"
+            f"{needed - there} too few; train fewer layers or take a larger board",
+            arena_bytes=arena_bytes,
         )
 
 

@@ -24,7 +24,7 @@ from insitu.boards import all_boards
 from insitu.console import print_json, progress, stop
 from insitu.errors import ConfigError, FitError, InsituError, ToolError
 from insitu.network import check_replaceable
-from insitu.options import Calibration, Data, Folder, Json, Output, Seed, Test
+from insitu.options import Calibration, Data, Folder, Json, Output, Scratch, Seed, Test
 from insitu.samples import Samples, checked, read_samples
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -194,6 +194,7 @@ def compile_(
     schedule: Annotated[str | None, typer.Option(help="cosine, step or constant. [cosine]")] = None,
     seed: Annotated[int | None, typer.Option(help="[0]")] = None,
     name: Annotated[str, typer.Option(help="Of the C symbols, insitu_NAME.")] = "model",
+    scratch: Scratch = None,
     as_json: Json = False,
 ) -> None:
     """Quantize, differentiate, plan memory, generate C, measure on the emulated board."""
@@ -218,6 +219,7 @@ def compile_(
         "seed": seed,
     }
     training, quantization = _configs(config_file, given)
+    plain: dict[str, Any] = {"board": board, "name": name, "scratch": scratch}
     check_replaceable(out)
     try:
         network = pipeline.compile(
@@ -225,8 +227,7 @@ def compile_(
             calibration=read_samples(data, labels=False),
             training=training,
             quantization=quantization,
-            board=board,
-            name=name,
+            **plain,
         ).save(out)
     except FitError as error:
         if as_json and error.figures:

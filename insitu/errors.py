@@ -44,11 +44,18 @@ class FitError(BoardError):
 
     Attributes:
         figures: what it needs, with the keys of `insitu compile --json`; empty where unknown.
+        arena_bytes: the arena that there would be room for; None where no arena would help.
     """
 
-    def __init__(self, message: str, figures: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        figures: Mapping[str, Any] | None = None,
+        arena_bytes: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.figures = dict(figures or {})
+        self.arena_bytes = arena_bytes
 
 
 class ToolError(InsituError):

@@ -26,9 +26,10 @@ from insitu.config import TrainingConfig
 from insitu.errors import InsituError, OutputError
 from insitu.generate import StateLayout, state_layout
 from insitu.graph import text
-from insitu.graph.model import Graph, Kind, Phase, QParams, Tensor
+from insitu.graph.model import SCRATCH_LIMIT, Graph, Phase, QParams, Tensor
 from insitu.labels import LabelType, label_type
 from insitu.ops import OPS
+from insitu.plan.text import plan_text
 
 FORMAT = 2
 BUFFER = "_buffer"
@@ -61,6 +62,8 @@ class Network:
         float_graph: the simplified network before quantization.
         trained: names of the trained layers.
         measurement: what one training step costs on `board`.
+        unlimited: the same on a board with room, where this one had too little for all the scratch
+            that kernels take to be fast; else None.
         folder: where the C sources lie.
         temporary: keeps `folder` alive while the network was never saved.
     """
@@ -76,6 +79,7 @@ class Network:
     measurement: Measurement
     folder: Path
     temporary: ScratchFolder | None = None
+    unlimited: Measurement | None = None
 
     @cached_property
     def state(self) -> StateLayout:
@@ -122,6 +126,7 @@ class Network:
             "state_bytes": self.state.nbytes,
             "arena_bytes": self.plan.arena_bytes,
             "arena_lower_bound_bytes": self.plan.lower_bound_bytes,
+            "less_scratch": self.less_scratch,
             "board_ram_bytes": board.ram_bytes,
             "board_flash_bytes": board.flash_bytes,
             "trainable_parameters": self.trainable_parameters,
@@ -131,6 +136,20 @@ class Network:
             "macs_backward": self.macs(Phase.BACKWARD) + self.macs(Phase.UPDATE),
             "toolchain": m.toolchain,
             "fits": ram <= board.ram_bytes and m.flash_bytes <= board.flash_bytes,
+        }
+
+    @property
+    def less_scratch(self) -> dict[str, Any] | None:
+        """What the board's RAM costs, or who limited the scratch; None where nothing did."""
+        limited = [n.name for n in self.graph.nodes if SCRATCH_LIMIT in n.attributes]
+        if not limited:
+            return None
+        m = self.unlimited
+        return {
+            "kernels": limited,
+            "ram_bytes_wanted": None if m is None else m.ram_bytes + m.stack_bytes,
+            "instructions_wanted": None if m is None else sum(m.instructions.values()),
+            "instructions": sum(self.measurement.instructions.values()),
         }
 
     @property
@@ -216,6 +235,7 @@ class Network:
             "figures": self.figures,
             "board": asdict(self.board),
             "measurement": asdict(self.measurement),
+            "unlimited": None if self.unlimited is None else asdict(self.unlimited),
             "plan": asdict(self.plan),
             "graph": text.dump(self.graph)[0],
             "float_graph": text.dump(self.float_graph)[0],
@@ -249,10 +269,7 @@ def _fields(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -
     def part(prefix: str) -> dict[str, Any]:
         return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
-    plan = value["plan"]
-    measurement = dict(value["measurement"])
-    for key in ("instructions", "cycles"):
-        measurement[key] = {int(node): count for node, count in measurement[key].items()}
+    plan, unlimited = value["plan"], value.get("unlimited")
     board = value["board"]
     return {
         "name": value["name"],
@@ -265,9 +282,18 @@ def _fields(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -
             **{**plan, "lifetimes": tuple(Lifetime(**life) for life in plan["lifetimes"])}
         ),
         "board": Board(**{**board, "memories": tuple(Memory(**m) for m in board["memories"])}),
-        "measurement": Measurement(**measurement),
+        "measurement": _measurement(value["measurement"]),
+        "unlimited": None if unlimited is None else _measurement(unlimited),
         "folder": folder,
     }
+
+
+def _measurement(value: Mapping[str, Any]) -> Measurement:
+    counts = {
+        key: {int(node): count for node, count in value[key].items()}
+        for key in ("instructions", "cycles")
+    }
+    return Measurement(**{**value, **counts})
 
 
 def _put_in_place(fresh: Path, place: Path, *, before: Path) -> None:
@@ -368,29 +394,3 @@ def write_sources(source: CSource, folder: Path) -> None:
         place = "include" if name.endswith(".h") else "src"
         content = runtime.joinpath(place, name).read_text(encoding="utf-8")
         (folder / "runtime" / name).write_text(content, encoding="utf-8")
-
-
-def plan_text(plan: MemoryPlan) -> str:
-    """The memory plan for people: one line a piece of the arena."""
-    lines = [
-        f"arena {plan.arena_bytes} bytes, lower bound {plan.lower_bound_bytes}",
-        f"{'offset':>8} {'bytes':>8} {'nodes':>9}  tensor",
-    ]
-    for life in sorted(plan.lifetimes, key=lambda t: plan.offsets[t.name]):
-        shared = [t for t, owner in plan.aliases.items() if owner == life.name and t != life.name]
-        also = f" (also {', '.join(shared)})" if shared else ""
-        nodes = f"{life.first}-{life.last}"
-        lines.append(f"{plan.offsets[life.name]:>8} {life.nbytes:>8} {nodes:>9}  {life.name}{also}")
-    return "\n".join(lines) + "\n"
-
-
-def largest_parts(graph: Graph, plan: MemoryPlan) -> dict[str, tuple[str, int]]:
-    """The largest piece of each memory: {"RAM": (name, bytes), "flash": (name, bytes)}."""
-    ram = {t.name: t.nbytes for t in graph.of_kind(Kind.STATE)}
-    ram |= {life.name: life.nbytes for life in plan.lifetimes}
-    flash = {t.name: t.nbytes for t in (*graph.of_kind(Kind.CONSTANT), *graph.of_kind(Kind.STATE))}
-    return {
-        memory: max(parts.items(), key=lambda item: item[1])
-        for memory, parts in (("RAM", ram), ("flash", flash))
-        if parts
-    }

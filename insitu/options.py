@@ -19,5 +19,11 @@ Calibration = Annotated[
         metavar="minmax|percentile[:P]|mse", help="Which values make a layer's range. [minmax]"
     ),
 ]
+Scratch = Annotated[
+    int | None,
+    typer.Option(
+        metavar="BYTES", help="That a kernel may take to be fast. [12288, less where RAM is tight]"
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Instead of the seed given to compile.")]
 Output = Annotated[str | None, typer.Option(metavar="NAME", help="That carries the loss.")]

@@ -17,7 +17,7 @@ from insitu.board_run import Tools, measure_network
 from insitu.boards import Board, find_board
 from insitu.config import QuantizationConfig, TrainingConfig
 from insitu.differentiate import differentiate
-from insitu.errors import ConfigError, DataError, ModelError
+from insitu.errors import ConfigError, DataError, FitError, ModelError
 from insitu.fidelity import Fidelity, measure_fidelity
 from insitu.frontends import onnx, torch
 from insitu.frontends.model import Model
@@ -29,7 +29,7 @@ from insitu.head import head_of, replace_head
 from insitu.labels import checked_labels, is_autoencoder, label_type
 from insitu.layers import select_kept, select_layers, select_learning
 from insitu.network import ScratchFolder, write_sources
-from insitu.plan import plan_memory
+from insitu.plan import fit_arena, limit_scratch, plan_memory
 from insitu.quantize import calibrate, quantize_graph
 from insitu.samples import (
     Samples,
@@ -94,6 +94,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     quantization: QuantizationConfig | None = None,
     board: str | Board = "nrf52840",
     name: str = "model",
+    scratch: int | None = None,
     tools: Tools | None = None,
 ) -> TrainableNetwork:
     """Quantize, differentiate, plan, generate, and measure on the emulated board.
@@ -105,6 +106,8 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         targets: of the calibration samples, for the loss mse, so that their range is known.
         board: name, or path of a board's TOML file.
         name: of the C symbols, "insitu_NAME".
+        scratch: bytes that a kernel keeps to where it has a choice, by default 12 KB. Where the
+            board is tight kernels have less: as much as the arena has free while each runs.
 
     Raises:
         ModelError: the network holds what is not supported.
@@ -121,6 +124,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     given = _as_samples(calibration, targets)
     x = _calibration_samples(model, given, quantization)
 
+    _check_scratch(scratch)
     kept = select_kept(model.graph, training.layers)
     graph = _with_end(simplify(model.graph, training.loss, keep=kept), training)
     trained = _layers_that_learn(graph, training)
@@ -130,11 +134,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     integers = quantize_graph(graph, ranges, trained, scheme)
     step = differentiate(integers, scheme, rate=training.lr, seed=training.seed)
     verify(step)
-    plan = plan_memory(step)
-    source = generate(step, plan, name, seed=training.seed)
-
-    scratch = ScratchFolder()
-    write_sources(source, scratch.path)
+    step = step if scratch is None else limit_scratch(step, scratch)
     network = TrainableNetwork(
         name=name,
         input_shape=model.input_shape,
@@ -142,15 +142,61 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         float_graph=graph,
         trained=trained,
         training=training,
-        plan=plan,
+        plan=plan_memory(step),
         board=target,
         measurement=NOT_MEASURED,
-        folder=scratch.path,
-        temporary=scratch,
+        folder=Path(),
     )
     sample = quantize_samples(x[:1], shape, network.input_qparams)[0]
-    measurement = measure_network(network, sample, tools=tools or Tools())
-    return replace(network, measurement=measurement)
+    return _measured(network, sample, tools or Tools())
+
+
+def _measured(network: TrainableNetwork, sample: Array, tools: Tools) -> TrainableNetwork:
+    """Generated and measured; with less scratch where the board is tight."""
+    wanted = _generated(network)
+    try:
+        return replace(wanted, measurement=measure_network(wanted, sample, tools=tools))
+    except FitError as error:
+        if error.arena_bytes is None:
+            raise
+        refusal = error
+    tight = _fitted(wanted, refusal, sample, tools)
+    return replace(tight, unlimited=measure_network(wanted, sample, tools=tools, limits=False))
+
+
+def _fitted(
+    wanted: TrainableNetwork, refusal: FitError, sample: Array, tools: Tools
+) -> TrainableNetwork:
+    """With the scratch that the board has room for; the stack may be another then.
+
+    Raises:
+        FitError: it has no room for the least either.
+    """
+    error = refusal
+    while (room := error.arena_bytes) is not None:
+        step, plan = fit_arena(wanted.graph, room)
+        network = _generated(replace(wanted, graph=step, plan=plan))
+        try:
+            return replace(network, measurement=measure_network(network, sample, tools=tools))
+        except FitError as again:
+            error = again
+        if plan.arena_bytes > room or error.arena_bytes is None or error.arena_bytes >= room:
+            break
+    if plan.arena_bytes == wanted.plan.arena_bytes:
+        raise refusal
+    raise FitError(
+        f"{error}; this is with the least scratch that its kernels can do with, it was "
+        f"{refusal.figures['ram_bytes']} bytes with all that makes them fast",
+        error.figures,
+    )
+
+
+def _generated(network: TrainableNetwork) -> TrainableNetwork:
+    """With its C in a folder of its own."""
+    source = generate(network.graph, network.plan, network.name, seed=network.training.seed)
+    folder = ScratchFolder()
+    write_sources(source, folder.path)
+    return replace(network, folder=folder.path, temporary=folder)
 
 
 def compare(
@@ -255,6 +301,11 @@ def _with_error_unit(
             f"be between {SMALLEST_UNIT:g} and {LARGEST_UNIT:g}; scale the targets"
         )
     return replace(training.scheme, error_unit=unit)
+
+
+def _check_scratch(scratch: int | None) -> None:
+    if scratch is not None and scratch < 0:
+        raise ConfigError(f"scratch {scratch} is below 0 bytes; 4096 makes most kernels fast")
 
 
 def _check_supported(model: Model) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from made_cases import examples
 
 from insitu.build import ports
 from insitu.fixed_point import F32, draw_bytes, rescale, round_clamp
-from insitu.graph.model import Array, Tensor
+from insitu.graph.model import SCRATCH_LIMIT, Array, Tensor
 from insitu.ops.conv_tiles import (
     MOST_BYTES,
     ONE_BY_ONE,
@@ -48,6 +48,7 @@ class Layer:
     Attributes:
         dense: part of the errors that are not zero; live: part of the channels that have any.
         extreme: all inputs and weights at their largest.
+        limit: bytes of scratch that its kernels keep to, but for a patch or a row.
     """
 
     size: tuple[int, int, int]
@@ -61,10 +62,11 @@ class Layer:
     extreme: bool = False
     shift: int = 0
     seed: int = 0
+    limit: int = MOST_BYTES
 
     @property
     def attributes(self) -> dict[str, Any]:
-        return {"stride": self.stride, "padding": self.padding}
+        return {"stride": self.stride, "padding": self.padding, SCRATCH_LIMIT: self.limit}
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -288,6 +290,7 @@ def layers(draw: st.DrawFn) -> Layer:
         extreme=draw(st.booleans()),
         shift=draw(st.sampled_from([0, 0, 1, 5])),
         seed=draw(st.integers(0, 99)),
+        limit=draw(st.sampled_from([MOST_BYTES, MOST_BYTES, 4000, 1500, 700, 0])),
     )
 
 
@@ -301,9 +304,11 @@ def test_the_kernels_of_any_layer_equal_numpy(layer: Layer, kernels: Kernels) ->
 @pytest.mark.parametrize("layer", LAYERS)
 def test_scratch_is_within_its_limit(layer: str) -> None:
     for choose in (forward_tile, grad_input_tile, update_tile):
-        tile = choose(LAYERS[layer].attributes, *LAYERS[layer].shapes)
-        assert tile.bytes <= MOST_BYTES
-        assert (tile is ONE_BY_ONE) == (tile.width == 0)
+        for limit in (MOST_BYTES, 4000, 1000, 0):
+            chosen = replace(LAYERS[layer], limit=limit)
+            tile = choose(chosen.attributes, *chosen.shapes)
+            assert tile.bytes <= limit
+            assert (tile is ONE_BY_ONE) == (tile.width == 0)
 
 
 def test_a_large_layer_takes_few_tiles() -> None:

@@ -48,10 +48,13 @@ def shape(rng: random.Random) -> Shape | None:
 def trial(rng: random.Random, c: Shape) -> list[int]:
     """A line of the program's input."""
     row = c["kernel_height"] * c["kernel_width"]
-    bands = [of(c) for of in (planes.forward_band, planes.grad_input_band, planes.gradient_band)]
+    choices = (planes.forward_band, planes.grad_input_band, planes.gradient_band)
+    limit = rng.choice([planes.MOST_BYTES, planes.MOST_BYTES, rng.randint(0, 4096)])
+    bands = [choose(c, limit) for choose in choices]
     block = [2 * 16 * row, 2 * 16 * row, 4 * 16 * row]
     before = [0, 0, 4 * planes.LANES * row]
     needed = [max(a, b + of.bytes) for a, b, of in zip(block, before, bands, strict=True)]
+    assert all(n <= max(a, limit) for a, n in zip(block, needed, strict=True))
     return [*c.values(), *(of.lines for of in bands), *needed, rng.randint(0, 10**6)]
 
 

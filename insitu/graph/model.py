@@ -28,6 +28,11 @@ DTYPES = {"float32": 4, "int8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32"
 """Element types and their bytes."""
 
 
+SCRATCH_LIMIT = "scratch_limit"
+"""Attribute of a node: bytes of scratch that its kernel keeps to where it has a choice; set when
+memory is planned, see `plan.scratch`."""
+
+
 class Kind(enum.Enum):
     """Where a tensor lives."""
 

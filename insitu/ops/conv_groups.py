@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from insitu.graph.model import Tensor
+from insitu.graph.model import SCRATCH_LIMIT, Tensor
 from insitu.ops.geometry import DENSE, conv_params, dilation_of, groups_of
-from insitu.ops.planes import BY_POSITIONS, LANES, Band, gradient_band
+from insitu.ops.planes import BY_POSITIONS, LANES, MOST_BYTES, Band, gradient_band
 
-BandOf = Callable[[Mapping[str, int]], Band]
-"""Of insitu_conv_params_t."""
+BandOf = Callable[[Mapping[str, int], int], Band]
+"""Of insitu_conv_params_t and the most bytes that it may take."""
 
 PLAIN, GROUPED = "conv", "conv_groups"
 """What the names of kernels, their parameters and their sources begin with."""
@@ -45,7 +45,8 @@ def band(
     dense = dilation_of(attributes) == DENSE
     if band_of is None or not dense or not is_depthwise(attributes, w):
         return BY_POSITIONS
-    return band_of(conv_params(attributes, x, w, y))
+    limit = attributes.get(SCRATCH_LIMIT, MOST_BYTES)
+    return band_of(conv_params(attributes, x, w, y), limit)
 
 
 def shape_params(

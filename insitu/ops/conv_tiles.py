@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from insitu.graph.model import SCRATCH_LIMIT
 from insitu.ops.conv_groups import is_plain
 
 Shape = tuple[int, ...]
@@ -32,7 +33,8 @@ PRICE = 1e-5
 
 LEAST_BYTES, MOST_BYTES = 8 * 1024, 12 * 1024
 """Between these the scratch may have as many bytes as the layer's weights, or as its input and
-output twice. A layer for whose smallest tile this is too little is made position by position."""
+output twice; fewer where SCRATCH_LIMIT says so. A layer for whose smallest tile this is too little
+is made position by position."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def forward_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) ->
     if not is_plain(attributes):
         return ONE_BY_ONE
     stride: Pair = attributes["stride"]
-    width = _even(w[2] * w[3])
+    width, most = _even(w[2] * w[3]), _most_bytes(attributes, x, w, y)
 
     def operands(rows: int, columns: int) -> int:
         line = _line(columns, w[2] * w[3], stride[1] * w[3])
@@ -75,7 +77,7 @@ def forward_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) ->
     def size(rows: int, columns: int) -> int:
         return 2 * w[1] * width * CHANNELS + 4 * operands(rows, columns)
 
-    return _cheapest(_flat(x, w, y, stride, y[:2]), (x, w, y), operands, size)
+    return _cheapest(_flat(x, w, y, stride, y[:2]), (x, w, y), operands, size, most)
 
 
 def grad_input_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> Tile:
@@ -84,7 +86,7 @@ def grad_input_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape)
         return ONE_BY_ONE
     stride: Pair = attributes["stride"]
     padding: Shape = attributes["padding"]
-    out = _even(w[0])
+    out, most = _even(w[0]), _most_bytes(attributes, x, w, y)
     places = -(-w[1] // stride[0]) * -(-w[2] // stride[1])
     down, across = (_span(padding[a], w[1 + a], stride[a]) for a in range(2))
 
@@ -96,7 +98,7 @@ def grad_input_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape)
         return scratch + 4 * operands(rows, columns)
 
     phase = (-(-x[0] // stride[0]), -(-x[1] // stride[1]))
-    return _cheapest(_flat(x, w, y, stride, phase), (x, w, y), operands, size)
+    return _cheapest(_flat(x, w, y, stride, phase), (x, w, y), operands, size, most)
 
 
 def update_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> Tile:
@@ -120,7 +122,7 @@ def update_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> 
         work = tiles * (INPUT * inputs * again + ERROR * errors * blocks + CALL / 8 * sums * blocks)
         scratch = 8 * w[0] + 4 * out + 4 * sums + 2 * (inputs + errors) + 2 * w[0]
         found.append((work, Tile(height, width, scratch, out, elements)))
-    return _best(found, math.prod(y[:2]) * math.prod(w), _most_bytes(x, w, y))
+    return _best(found, math.prod(y[:2]) * math.prod(w), _most_bytes(attributes, x, w, y))
 
 
 def _parts(size: int, unit: int, most: int) -> list[int]:
@@ -130,9 +132,10 @@ def _parts(size: int, unit: int, most: int) -> list[int]:
     return sorted(part for part in parts if part <= most)
 
 
-def _most_bytes(x: Shape, w: Shape, y: Shape) -> int:
+def _most_bytes(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> int:
     held = max(math.prod(w), 2 * (math.prod(x) + math.prod(y)))
-    return min(max(held, LEAST_BYTES), MOST_BYTES)
+    limit: int = attributes.get(SCRATCH_LIMIT, MOST_BYTES)
+    return min(max(held, LEAST_BYTES), MOST_BYTES, limit)
 
 
 def _flat(x: Shape, w: Shape, y: Shape, stride: Pair, size: Shape) -> Pair:
@@ -167,15 +170,16 @@ def _cheapest(
     shapes: tuple[Shape, Shape, Shape],
     operands: Callable[[int, int], int],
     scratch: Callable[[int, int], int],
+    most: int,
 ) -> Tile:
     """A tile of `size`, for x, w and y; operands and scratch by its height and width."""
-    x, w, y = shapes
+    _, w, y = shapes
     found = []
     for height, width in _candidates(*size):
         tiles = -(-size[0] // height) * -(-size[1] // width)
         work = tiles * (PACK * math.prod(w) + EXPAND * operands(height, width))
         found.append((work, Tile(height, width, scratch(height, width))))
-    return _best(found, math.prod(y[:2]) * math.prod(w), _most_bytes(x, w, y))
+    return _best(found, math.prod(y[:2]) * math.prod(w), most)
 
 
 def _best(found: Sequence[tuple[float, Tile]], macs: int, most: int) -> Tile:

@@ -47,25 +47,26 @@ def _fits(c: Mapping[str, int]) -> bool:
     return 1 < max(kernel) <= KERNEL
 
 
-def _band(lines: int, once: int, again: int) -> Band:
+def _band(lines: int, once: int, again: int, limit: int) -> Band:
     """Of at most so many lines; the halfwords that one needs and each further one."""
     once, again = 2 * LANES * once, 2 * LANES * again
-    if once > MOST_BYTES:
+    if once > limit:
         return BY_POSITIONS
-    count = max(min(lines, (ENOUGH_BYTES - once) // again + 1), 1)
+    count = max(min(lines, (min(ENOUGH_BYTES, limit) - once) // again + 1), 1)
     return Band(count, once + (count - 1) * again)
 
 
-def forward_band(c: Mapping[str, int]) -> Band:
-    """Of insitu_conv_params_t."""
+def forward_band(c: Mapping[str, int], limit: int = MOST_BYTES) -> Band:
+    """Of insitu_conv_params_t; at most so many bytes."""
     if not _fits(c) or c["stride_width"] > 2:
         return BY_POSITIONS
     columns = c["stride_width"] * _even(c["out_width"]) + _taps(c["kernel_width"]) - 1
-    return _band(c["out_height"], c["kernel_height"] * columns, c["stride_height"] * columns)
+    once, again = c["kernel_height"] * columns, c["stride_height"] * columns
+    return _band(c["out_height"], once, again, limit)
 
 
-def grad_input_band(c: Mapping[str, int]) -> Band:
-    """Of insitu_conv_params_t of the forward pass."""
+def grad_input_band(c: Mapping[str, int], limit: int = MOST_BYTES) -> Band:
+    """Of insitu_conv_params_t of the forward pass; at most so many bytes."""
     inside = c["pad_top"] < c["kernel_height"] and c["pad_left"] < c["kernel_width"]
     if not _fits(c) or not inside:
         return BY_POSITIONS
@@ -73,7 +74,8 @@ def grad_input_band(c: Mapping[str, int]) -> Band:
     columns = _even(width + -(-c["kernel_width"] // c["stride_width"]) + 4)
     if c["stride_width"] == 1:
         columns = _even(width) + _taps(c["kernel_width"]) - 1
-    return _band(height, -(-c["kernel_height"] // c["stride_height"]) * columns, columns)
+    once = -(-c["kernel_height"] // c["stride_height"]) * columns
+    return _band(height, once, columns, limit)
 
 
 def _windows(c: Mapping[str, int], axis: str, pad: str) -> int:
@@ -82,8 +84,8 @@ def _windows(c: Mapping[str, int], axis: str, pad: str) -> int:
     return (c[f"in_{axis}"] - 1 + c[pad]) // stride - c[pad] // stride + 1
 
 
-def gradient_band(c: Mapping[str, int]) -> Band:
-    """Of insitu_conv_params_t: of the map and of the errors.
+def gradient_band(c: Mapping[str, int], limit: int = MOST_BYTES) -> Band:
+    """Of insitu_conv_params_t: of the map and of the errors; at most so many bytes with the sums.
 
     With a stride planes cost more than they save.
     """
@@ -91,15 +93,17 @@ def gradient_band(c: Mapping[str, int]) -> Band:
     if not _fits(c) or strided or c["out_width"] > MOST_ERRORS:
         return BY_POSITIONS
     columns = _gradient_columns(c)
+    sums = 4 * (LANES + 1) * c["kernel_height"] * c["kernel_width"]
+    most = min(MOST_BYTES, limit - sums)
 
     def size(lines: int) -> int:
         plane = _even((lines - 1 + c["kernel_height"]) * columns + c["kernel_width"] + 1)
         return 2 * LANES * (plane + _even(lines * columns))
 
-    if size(1) > MOST_BYTES:
+    if size(1) > most:
         return BY_POSITIONS
     count = c["out_height"]
-    while count > 1 and size(count) > ENOUGH_BYTES:
+    while count > 1 and size(count) > min(ENOUGH_BYTES, most):
         count -= 1
     return Band(count, size(count))
 

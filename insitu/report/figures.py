@@ -216,6 +216,22 @@ def memory_parts(network: Network) -> dict[str, dict[str, int]]:
     }
 
 
+def scratch_line(network: Network) -> str:
+    """What was given up so that the network fits the board; "" where nothing was."""
+    less = network.less_scratch
+    if less is None:
+        return ""
+    count = len(less["kernels"])
+    who = f"{count} kernel{'s have' if count > 1 else ' has'} less than would be fast"
+    if less["ram_bytes_wanted"] is None:
+        return f"{who}, as asked for"
+    change = less["instructions"] / less["instructions_wanted"] - 1
+    return (
+        f"{who}: {network.figures['ram_bytes']:,} B of RAM instead of "
+        f"{less['ram_bytes_wanted']:,}, for {change:+.1%} instructions a step"
+    )
+
+
 def memory_limits(board: Board) -> dict[str, int]:
     """{"RAM": bytes, "flash": bytes} that the board has."""
     return {"RAM": board.ram_bytes, "flash": board.flash_bytes}

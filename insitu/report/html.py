@@ -29,6 +29,7 @@ from insitu.report.figures import (
     layer_rows,
     memory_limits,
     memory_parts,
+    scratch_line,
     tensor_rows,
     trained_names,
 )
@@ -119,6 +120,8 @@ def _sections(
         f"The pieces of the arena take turns in its {network.plan.arena_bytes:,} bytes, so that "
         "the RAM is less than the sum of its tensors."
     )
+    scratch = scratch_line(network)
+    arena += f" Scratch: {escape(scratch)}." if scratch else ""
     yield _plot("Memory by tensor", plots.tensor_plot(network), arena)
     note = escape(accuracy(network.board))
     yield _plot("One training step by layer and direction", plots.cost_plot(network), note)

@@ -27,6 +27,7 @@ from insitu.report.figures import (
     layer_rows,
     memory_limits,
     memory_parts,
+    scratch_line,
     tensor_rows,
     trained_names,
 )
@@ -229,6 +230,9 @@ def _memory_facts(console: Console, facts: Table, network: Network) -> None:
         _fact(facts, "", " + ".join(f"{name} {n:,}" for name, n in by_part.items()))
     bound = network.plan.lower_bound_bytes
     _fact(facts, "arena", f"{network.plan.arena_bytes:,} B; no plan can need less than {bound:,}")
+    scratch = scratch_line(network)
+    if scratch:
+        _fact(facts, "scratch", scratch)
 
 
 def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
