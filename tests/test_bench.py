@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from fakes import toolchain_or_skip
 
-from insitu.bench import steps, targets
+from insitu.bench import networks, steps, targets
 from insitu.bench.count import Figure, count_kernels
 from insitu.bench.layers import LAYERS, linear
 from insitu.bench.program import DENSE, ROWS, SHARE, SPARSE, make_program
 from insitu.errors import ConfigError
+from insitu.graph.model import Phase
 from insitu.ops import OPS
 
 FIGURE = Figure(
@@ -101,6 +102,25 @@ def test_the_parts_of_a_step_are_the_step() -> None:
     assert whole.instructions == sum(part.instructions for part in parts)
 
 
+@pytest.mark.parametrize("name", networks.ZOO)
+def test_large_networks_are_those_of_the_zoo(name: str) -> None:
+    assert name not in networks.names(gate=True)
+    graph = networks.float_graph(name)
+    task = steps.make_task(name, "uint8")
+    weighted = {node.layer for node in graph.nodes if node.op.macs(node, graph)}
+    assert len(weighted) > 8
+    assert weighted <= {node.layer for node in task.step.nodes if node.phase is Phase.UPDATE}
+
+
+def test_without_a_checkout_there_is_no_zoo(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(networks, "ZOO_FILE", tmp_path / "zoo.py")
+    assert networks.names(gate=False) == list(networks.SMALL)
+    with pytest.raises(ConfigError, match="checkout"):
+        networks.float_graph("DS-CNN")
+
+
 # what is compared
 
 
@@ -179,7 +199,7 @@ def test_the_contract_speaks_of_what_is_measured() -> None:
     """A line that no figure matches would never be missed."""
     known = targets.read_targets()
     assert known is not None
-    tasks = {f"{n} {p}" for n in steps.NETWORKS for p in ("uint8", "mixed", "float32")}
+    tasks = {f"{n} {p}" for n in networks.names(gate=False) for p in ("uint8", "mixed", "float32")}
     groups = {layer.group for layer in LAYERS} | tasks
     kernels = {job.kernel for job in make_program(LAYERS).jobs} | {"step"}
     for core, group, kernel in known.contract:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from insitu.bench import steps, table
+from insitu.bench import networks, steps, table
 from insitu.bench.count import Figure, count_kernels
 from insitu.bench.layers import LAYERS, Layer
 from insitu.bench.targets import Targets, read_targets, write_baseline
@@ -123,7 +123,7 @@ def _measure(
     if core not in STEP_CORES:
         return
     found: list[Figure] = []
-    for network in steps.NETWORKS:
+    for network in networks.names(gate=gate):
         for precision in PRECISIONS[:1] if gate else PRECISIONS:
             names = [f"{kernel} {network} {precision}" for kernel in ("step", *_parts())]
             if any(map(wanted, names)):

@@ -7,14 +7,12 @@ not depend on how far a training has come.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from insitu.bench.count import RATE, Figure, count_step
-from insitu.bench.layers import Layer, conv, linear
-from insitu.bench.program import float_network
+from insitu.bench.networks import SMALL, float_graph
 from insitu.differentiate import differentiate
 from insitu.graph.model import Graph, Node, Phase
 from insitu.graph.scheme import Scheme
@@ -22,26 +20,10 @@ from insitu.layers import select_layers
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.stream import Stream
 from insitu.samples import quantize_samples
-from insitu.simplify import simplify
 from insitu.toolchains import Toolchain
 
 STEPS = 5
-"""Training steps that are counted; figures are their mean."""
-
-RELU = Layer(group="", op="clip", shape=(), attributes={"min": 0.0, "max": math.inf})
-FLATTEN = Layer(group="", op="flatten", shape=())
-STRIDE = (2, 2)
-
-NETWORKS: dict[str, tuple[Layer, ...]] = {
-    "MLP 64-32-10": (linear("", 64, 32), RELU, linear("", 32, 10)),
-    "MLP 784-64-10": (linear("", 784, 64), RELU, linear("", 64, 10)),
-    "Fashion-MNIST CNN": (
-        *(conv("", (28, 28, 1), 16, stride=STRIDE), RELU),
-        *(conv("", (14, 14, 16), 32, stride=STRIDE), RELU, FLATTEN),
-        *(linear("", 1568, 64), RELU, linear("", 64, 10)),
-    ),
-}
-"""All layers are trained."""
+"""Training steps that are counted; figures are their mean. Of large networks one."""
 
 PARTS = {
     "forward": (Phase.FORWARD,),
@@ -62,23 +44,23 @@ class Task:
 
 def make_task(network: str, precision: str) -> Task:
     """The training step of a network and its records."""
-    layers = NETWORKS[network]
-    graph = simplify(float_network(*layers))
+    graph = float_graph(network)
+    shape = graph.tensors[graph.inputs[0]].shape
+    steps, samples = (STEPS, 64) if network in SMALL else (1, 8)
     rng = np.random.default_rng(4)
-    x = rng.normal(size=(64, *layers[0].shape)).astype(np.float32)
+    x = rng.normal(size=(samples, *shape)).astype(np.float32)
     scheme = Scheme(precision=precision)
     trained = select_layers(graph, "all")
     step = differentiate(quantize_graph(graph, calibrate(graph, x), trained, scheme), scheme)
     q = step.tensors[step.inputs[0]].qparams
-    records = x[:STEPS].reshape(STEPS, -1)
+    records = x[:steps].reshape(steps, -1)
     if q is not None:
-        first = np.moveaxis(x[:STEPS], -1, 1)
-        records = quantize_samples(first, layers[0].shape, q)
+        records = quantize_samples(np.moveaxis(x[:steps], -1, 1), shape, q)
     classes = step.tensors[step.outputs[0]].size
     stream = Stream(
         x=records,
-        labels=rng.integers(0, classes, STEPS).astype(np.int32),
-        rates=np.full(STEPS, RATE, np.float32),
+        labels=rng.integers(0, classes, steps).astype(np.int32),
+        rates=np.full(steps, RATE, np.float32),
     )
     return Task(name=f"{network} {precision}", step=step, stream=stream)
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from insitu.bench.count import Figure
+from insitu.bench.networks import ZOO
 from insitu.bench.steps import PARTS, STEPS
 from insitu.bench.targets import Targets
 from insitu.cycles import MODELS
@@ -123,9 +124,11 @@ def markdown(figures: Sequence[Figure], targets: Targets | None, compiler: str) 
         "",
         "## Training steps",
         "",
-        f"All layers trained, one sample a step, the mean of {STEPS} steps. The data are noise and",
-        "the weights random: hardly an error is zero but where a ReLU stops it. The loss belongs",
-        f'to the backward pass. "{TIMES}": than our own float32 step on the same core.',
+        f"All layers trained, one sample a step, the mean of {STEPS} steps; of {', '.join(ZOO)},",
+        "which `examples/zoo.py` builds, one step. Memory is what it takes, whatever boards have.",
+        "The data are noise and the weights random: hardly an error is zero but where a ReLU stops",
+        f'it. The loss belongs to the backward pass. "{TIMES}": than our own float32 step on the',
+        "same core.",
     ]
     for core in cores:
         steps = [f for f in figures if f.core == core and f.unit == "step"]
