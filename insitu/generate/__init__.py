@@ -35,6 +35,7 @@ OF_THE_RUNTIME = (
     "info",
     "activation",
     "elementary",
+    "error_words",
     "function",
     "qparams",
     "status",
@@ -77,6 +78,9 @@ CONV_HEADERS = (
     *("insitu_microkernels.h", "insitu_microkernels_dsp.h"),
 )
 """For models with integer convolutions without groups."""
+
+ERROR_HEADER, ERROR_SOURCES = "insitu_error_words.h", {"clip.c", "conv_planes.c", "structures.c"}
+"""What goes through all errors of a layer."""
 
 GROUPS_HEADERS = (
     *("insitu_kernels_groups.h", "insitu_lanes.h", "insitu_pairs.h", "insitu_planes.h"),
@@ -148,6 +152,7 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
             *([FLOAT_HEADER] if model.has_float_layers else []),
             *(CONV_HEADERS if "conv.c" in sources else []),
             *(GROUPS_HEADERS if model.has_groups else []),
+            *([ERROR_HEADER] if ERROR_SOURCES & sources else []),
             *([ACTIVATION_HEADER] if model.has_functions else []),
             *(MIXING_HEADERS if model.has_mixing else []),
             *sorted(sources.union(RUNTIME_ALWAYS)),

@@ -1,8 +1,10 @@
 /* Which rows of a layer learn from a sample, in integers. Twin: insitu/ops/structures.py. */
 #include <string.h>
 
-#include "insitu_fixed_point.h"
+#include "insitu_error_words.h"
 #include "insitu_kernels.h"
+
+enum { BITS = 6, BINS = 1 << BITS }; /* of a sum that are looked at in one pass */
 
 /* The sum over positions of |dy| of a row. */
 static int32_t insitu_sum_row(int32_t positions, int32_t rows, const int8_t *dy) {
@@ -15,8 +17,13 @@ static int32_t insitu_sum_row(int32_t positions, int32_t rows, const int8_t *dy)
 /* sums[rows] of all rows; returns their total. */
 static int32_t insitu_sum_rows(const insitu_select_rows_params_t *p, const int8_t *dy,
                                int32_t *sums) {
-  int32_t total = 0;
-  for (int32_t row = 0; row < p->rows; row++) {
+  int32_t total = 0, row = 0;
+  for (; row + INSITU_WORD <= p->rows; row += INSITU_WORD) {
+    int32_t *const sum = sums + row;
+    insitu_sum_word(p->positions, p->rows, dy + row, sum);
+    total += sum[0] + sum[1] + sum[2] + sum[3];
+  }
+  for (; row < p->rows; row++) {
     sums[row] = insitu_sum_row(p->positions, p->rows, dy + row);
     total += sums[row];
   }
@@ -36,26 +43,67 @@ static int32_t insitu_rows_to_keep(const insitu_select_rows_params_t *p, int32_t
   return k;
 }
 
-/* The k-th largest of sums[rows], bit by bit: the largest value that k of them reach. */
+/* A value that the k largest of sums[rows] reach: the k-th, or a smaller one that no other reaches.
+ * Sums are counted by their highest bits, then those by the next that these leave open. */
 static int32_t insitu_kth_largest(int32_t rows, const int32_t *sums, int32_t k) {
-  int32_t value = 0, highest = 0, bit = 1;
+  uint32_t low = 0, highest = 0, bins = BINS, shift = 0;
   for (int32_t row = 0; row < rows; row++)
-    highest = insitu_max(highest, sums[row]);
-  while (bit <= highest / 2)
-    bit *= 2;
-  for (; bit > 0; bit /= 2) {
-    int32_t reached = 0;
-    for (int32_t row = 0; row < rows; row++)
-      reached += sums[row] >= value + bit;
-    if (reached >= k)
-      value += bit;
+    highest = (uint32_t)sums[row] > highest ? (uint32_t)sums[row] : highest;
+  while (highest >> shift >= BINS)
+    shift++;
+  for (;;) {
+    uint16_t count[BINS] = {0};
+    for (int32_t row = 0; row < rows; row++) {
+      const uint32_t bin = ((uint32_t)sums[row] - low) >> shift;
+      if (bin < bins)
+        count[bin]++;
+    }
+    uint32_t bin = bins - 1;
+    for (; k > count[bin]; bin--)
+      k -= count[bin];
+    low += bin << shift;
+    if (shift == 0 || k == count[bin])
+      return (int32_t)low;
+    bins = 1u << (shift < BITS ? shift : BITS);
+    shift -= shift < BITS ? shift : BITS;
   }
-  return value;
 }
 
 static void insitu_clear_row(int32_t positions, int32_t rows, int8_t *dy) {
   for (int32_t position = 0; position < positions; position++, dy += rows)
     *dy = 0;
+}
+
+/* Whether a row stays whose sum is at least `least`, or of those beside it one of the first. */
+static inline int32_t insitu_stays(int32_t sum, int32_t least, int32_t *equal) {
+  return sum > least || (sum == least && (*equal)-- > 0);
+}
+
+/* Clears all rows but k with the largest sums, of equal ones the first. */
+static void insitu_keep_largest(const insitu_select_rows_params_t *p, const int32_t *sums,
+                                int32_t k, int8_t *dy) {
+  const int32_t least = insitu_kth_largest(p->rows, sums, k);
+  int32_t equal = k; /* how many of the rows whose sum is `least` stay */
+  for (int32_t row = 0; row < p->rows; row++)
+    equal -= sums[row] > least;
+  int32_t row = 0;
+  for (; row + INSITU_WORD <= p->rows; row += INSITU_WORD) {
+    uint32_t kept = 0;
+    int32_t dropped = 0; /* sum of the rows that go */
+    for (int32_t j = 0; j < INSITU_WORD; j++) {
+      const int32_t sum = sums[row + j];
+      if (insitu_stays(sum, least, &equal))
+        kept |= 0xFFu << 8 * j;
+      else
+        dropped += sum;
+    }
+    if (dropped > 0)
+      insitu_keep_word(p->positions, p->rows, kept, dy + row);
+  }
+  for (; row < p->rows; row++) {
+    if (!insitu_stays(sums[row], least, &equal) && sums[row] > 0)
+      insitu_clear_row(p->positions, p->rows, dy + row);
+  }
 }
 
 void insitu_select_rows_s8(const insitu_select_rows_params_t *p, const int8_t *dy, void *scratch,
@@ -68,17 +116,8 @@ void insitu_select_rows_s8(const insitu_select_rows_params_t *p, const int8_t *d
     return;
   *largest = insitu_max(*largest, total);
   const int32_t k = insitu_rows_to_keep(p, total, *largest);
-  const int32_t last = insitu_kth_largest(p->rows, sums, k);
-  int32_t equal = k; /* how many of the rows whose sum is `last` stay */
-  for (int32_t row = 0; row < p->rows; row++)
-    equal -= sums[row] > last;
-  for (int32_t row = 0; row < p->rows; row++) {
-    if (sums[row] > last || sums[row] == 0)
-      continue;
-    if (sums[row] == last && equal-- > 0)
-      continue;
-    insitu_clear_row(p->positions, p->rows, selected + row);
-  }
+  if (k < p->rows)
+    insitu_keep_largest(p, sums, k, selected);
 }
 
 /* round(dy unit / sum), halves away from zero, held to [-127, 127]. */
