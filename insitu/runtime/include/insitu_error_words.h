@@ -24,6 +24,11 @@ static inline uint32_t insitu_sizes_of(uint32_t v) {
   return r;
 }
 
+/* |v| of four rows at two positions, added. */
+static inline uint32_t insitu_two_sizes(const int8_t *dy, int32_t rows) {
+  return insitu_sizes_of(insitu_word_at(dy)) + insitu_sizes_of(insitu_word_at(dy + rows));
+}
+
 /* Two sums of bytes 0 and 2 of v, of bytes 1 and 3; unsigned. */
 static inline uint32_t insitu_sum_even(uint32_t sum, uint32_t v) {
   uint32_t r;
@@ -44,13 +49,13 @@ static inline void insitu_sum_word(int32_t positions, int32_t rows, const int8_t
   sums[0] = sums[1] = sums[2] = sums[3] = 0;
   for (int32_t left; positions > 0; positions -= MOST) {
     uint32_t even = 0, odd = 0;
-    for (left = insitu_min(positions, MOST); left > 1; left -= 2, dy += 2 * rows) {
-      const uint32_t both =
-          insitu_sizes_of(insitu_word_at(dy)) + insitu_sizes_of(insitu_word_at(dy + rows));
-      even = insitu_sum_even(even, both);
-      odd = insitu_sum_odd(odd, both);
+    for (left = insitu_min(positions, MOST); left > 3; left -= 4) {
+      const uint32_t a = insitu_two_sizes(dy, rows), b = insitu_two_sizes(dy + 2 * rows, rows);
+      even = insitu_sum_even(insitu_sum_even(even, a), b);
+      odd = insitu_sum_odd(insitu_sum_odd(odd, a), b);
+      dy += 4 * rows;
     }
-    if (left > 0) {
+    for (; left > 0; left--, dy += rows) {
       const uint32_t size = insitu_sizes_of(insitu_word_at(dy));
       even = insitu_sum_even(even, size);
       odd = insitu_sum_odd(odd, size);
@@ -64,9 +69,12 @@ static inline void insitu_sum_word(int32_t positions, int32_t rows, const int8_t
  * others are 0xFF. */
 static inline void insitu_keep_word(int32_t positions, int32_t rows, uint32_t kept, int8_t *dy) {
   if (kept == 0) {
-    for (; positions > 0; positions--, dy += rows)
+    for (; positions > 3; positions -= 4, dy += 4 * rows) {
       insitu_put_word(dy, 0);
-    return;
+      insitu_put_word(dy + rows, 0);
+      insitu_put_word(dy + 2 * rows, 0);
+      insitu_put_word(dy + 3 * rows, 0);
+    }
   }
   for (; positions > 0; positions--, dy += rows)
     insitu_put_word(dy, insitu_word_at(dy) & kept);
