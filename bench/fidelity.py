@@ -126,11 +126,11 @@ def mcunet(every: int) -> Task:
     test = cifar10("test", rows=slice(0, None, 10_000 // 64)).x[:64]
     path = models() / "mcunet-5fps.onnx"
     return Task(
-        "MCUNet-5FPS, photographs", path, _enlarged(_photographs(256)), _enlarged(test), None
+        "MCUNet-5FPS, photographs", path, enlarged(_photographs(256)), enlarged(test), None
     )
 
 
-def _enlarged(x: Array) -> Array:
+def enlarged(x: Array) -> Array:
     """[n, 3, 32, 32] of 0 to 255 -> [n, 3, SIDE, SIDE] in [-1, 1)."""
     from PIL import Image
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from fidelity import enlarged, models
 from learning.fashion_mnist import build, standardized
 from rich.console import Console
 from rich.table import Table
@@ -29,12 +30,13 @@ from rich.table import Table
 import insitu
 from insitu.boards import find_board
 from insitu.build import build_firmware, build_hook, build_host
-from insitu.datasets import Array, turned_digits
+from insitu.datasets import Array, cifar10, turned_digits
 from insitu.demo import EPOCHS, LAYERS, RATE
 from insitu.differentiate import differentiate
 from insitu.generate import generate, state_layout
 from insitu.graph.model import Graph, Phase
 from insitu.graph.verify import verify
+from insitu.head import replace_head
 from insitu.layers import select_layers
 from insitu.network import write_sources
 from insitu.plan import plan_memory
@@ -92,6 +94,14 @@ def digits(*_: int) -> Task:
     train, test = ((d.x, d.y) for d in (world.adapt, world.test_after))
     graph = simplify(insitu.load(path).graph)
     return Task(f"digits, {LAYERS}", graph, LAYERS, RATE, EPOCHS, world.train.x, train, test)
+
+
+def mcunet(*_: int) -> Task:
+    """MCUNet-5FPS, its last two blocks and a fresh head: a few steps on enlarged photographs."""
+    photographs = cifar10("train", rows=slice(0, None, 200))
+    data = (enlarged(photographs.x), photographs.y)
+    graph = replace_head(simplify(insitu.load(models() / "mcunet-5fps.onnx").graph), 10)
+    return Task("MCUNet-5FPS, last:7", graph, "last:7", 0.01, 2, data[0][:64], data, data)
 
 
 def training_step(task: Task, update: str) -> Graph:
@@ -206,6 +216,9 @@ def measure(task: Task, updates: list[str], *, seeds: int) -> list[Row]:
     return rows
 
 
+TASKS = {"fashion": fashion, "digits": digits, "mcunet": mcunet}
+
+
 def part(stream: Stream, records: slice) -> Stream:
     """Some records of a stream."""
     return replace(stream, rates=stream.rates[records], order=stream.samples[records])
@@ -231,7 +244,7 @@ def show(rows: list[Row]) -> None:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--tasks", default="fashion,digits")
+    parser.add_argument("--tasks", default="fashion,digits", help="also mcunet")
     parser.add_argument("--updates", default=",".join(UPDATES))
     parser.add_argument("--samples", type=int, default=12_000, help="of Fashion-MNIST")
     parser.add_argument("--epochs", type=int, default=8, help="of Fashion-MNIST")
@@ -240,7 +253,7 @@ def main() -> None:
     options = parser.parse_args()
     rows: list[Row] = []
     for name in options.tasks.split(","):
-        task = {"fashion": fashion, "digits": digits}[name](options.samples, options.epochs)
+        task = TASKS[name](options.samples, options.epochs)
         rows += measure(task, options.updates.split(","), seeds=options.seeds)
     show(rows)
     if options.json:

@@ -1,5 +1,5 @@
 /* Clip and its gradient. Twin: insitu/ops/clip.py. */
-#include "insitu_fixed_point.h"
+#include "insitu_error_words.h"
 #include "insitu_kernels.h"
 
 void insitu_clip_s8(const insitu_clip_params_t *p, const insitu_qparams_t *x_q, const int8_t *x,
@@ -12,7 +12,7 @@ void insitu_clip_s8(const insitu_clip_params_t *p, const insitu_qparams_t *x_q, 
 
 static void insitu_pass(int32_t size, int32_t first, int32_t last, const int8_t *dy,
                         const int8_t *y, int8_t *dx) {
-  for (int32_t i = 0; i < size; i++)
+  for (int32_t i = insitu_pass_words(size, first, last, dy, y, dx); i < size; i++)
     dx[i] = y[i] >= first && y[i] <= last ? dy[i] : 0;
 }
 

@@ -2,7 +2,7 @@
  * Twin: insitu/ops/conv.py. This portable version is the definition. */
 #include <string.h>
 
-#include "insitu_fixed_point.h"
+#include "insitu_error_words.h"
 #include "insitu_kernels_groups.h"
 #include "insitu_lanes.h"
 #include "insitu_planes.h"
@@ -102,8 +102,14 @@ static uint32_t insitu_grouped_gradient(const insitu_conv_groups_params_t *p, in
 uint32_t insitu_conv_groups_gradient(const insitu_conv_groups_params_t *p, int32_t zero,
                                      const int8_t *dy, const int8_t *x, int32_t o, void *planes,
                                      int32_t *gradient, int32_t *errors) {
-  if (INSITU_PLANES && p->band > 0)
+  if (INSITU_PLANES && p->band > 0) {
+    const int32_t positions = p->conv.out_height * p->conv.out_width;
+    if (o > 0 && /* the first prepares the planes */
+        o + INSITU_WORD <= p->conv.out_channels &&
+        insitu_live_word(positions, p->conv.out_channels, dy + o) == 0)
+      return 0;
     return insitu_gradient_planes(p, zero, dy, x, o, planes, gradient, errors);
+  }
   const int32_t size = p->conv.in_channels / p->groups;
   const int32_t rows = p->conv.out_channels / p->groups;
   dy += o;

@@ -1,5 +1,6 @@
 /* Depthwise convolution by planes: forward and input gradient. See insitu_planes.h.
  * Bit for bit what src/conv_groups.c computes, which is the definition. */
+#include "insitu_error_words.h"
 #include "insitu_planes.h"
 #include "insitu_slide.h"
 
@@ -258,6 +259,18 @@ static void insitu_grad_input_lane(const insitu_conv_groups_grad_input_params_t 
   }
 }
 
+/* Byte j is 0 where all errors of lane j are; then all of dx are cleared. */
+static uint32_t insitu_live_lanes(const insitu_conv_params_t *c, int32_t lanes, const int8_t *dy,
+                                  int8_t *dx) {
+  const uint32_t all = 0xFFFFFFFFu;
+  if (lanes < INSITU_WORD)
+    return all;
+  const uint32_t live = insitu_live_word(c->out_height * c->out_width, c->out_channels, dy);
+  if (!(live & 0xFFu) || !(live & 0xFF00u) || !(live & 0xFF0000u) || !(live & 0xFF000000u))
+    insitu_keep_word(c->in_height * c->in_width, c->in_channels, 0, dx);
+  return live;
+}
+
 void insitu_grad_input_planes(const insitu_conv_groups_grad_input_params_t *g, const int8_t *dy,
                               const int8_t *w, const uint16_t *rel, int16_t *planes, int8_t *dx) {
   const insitu_conv_params_t *c = &g->shape.conv;
@@ -280,14 +293,19 @@ void insitu_grad_input_planes(const insitu_conv_groups_grad_input_params_t *g, c
     int32_t factor[INSITU_LANES];
     from.lanes = insitu_min(c->in_channels - i, INSITU_LANES);
     from.map = dy + i;
+    const uint32_t live = insitu_live_lanes(c, from.lanes, dy + i, dx + i);
+    if (live == 0)
+      continue;
     for (int32_t lane = 0; lane < from.lanes; lane++)
       factor[lane] = rel[i + lane] * (1 << (INSITU_PLANES_DROP - g->drop));
     for (int32_t top = c->pad_top / down; top < end; top += band) {
       const int32_t bottom = insitu_min(top + band, end);
       insitu_fill_expanded(&from, factor, top - before, bottom - top + before, planes);
-      for (int32_t lane = 0; lane < from.lanes; lane++)
-        insitu_grad_input_lane(g, top, bottom, w + lane * row, planes + lane * from.columns, line,
-                               dx + i + lane);
+      for (int32_t lane = 0; lane < from.lanes; lane++) {
+        if (live >> 8 * lane & 0xFFu)
+          insitu_grad_input_lane(g, top, bottom, w + lane * row, planes + lane * from.columns, line,
+                                 dx + i + lane);
+      }
     }
   }
 }

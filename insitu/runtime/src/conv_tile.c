@@ -2,7 +2,7 @@
 #include "insitu_conv_tile.h"
 
 enum { ACC = INSITU_POSITIONS * INSITU_CHANNELS };
-enum { MANY = 32, STEP = 5 }; /* of many positions every fifth says how dense the errors are */
+enum { ASKED = 6 }; /* positions, or a few more, that say how dense the errors are */
 
 /* A block of which not all positions or channels are there. */
 static void insitu_store_part(insitu_conv_tile_t *tile, int32_t positions, int32_t *acc,
@@ -39,13 +39,14 @@ void insitu_conv_tile(insitu_conv_tile_t *tile, const int16_t *a, const int16_t 
 
 int32_t insitu_find_live(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags,
                          int16_t *list, int32_t *live) {
+  const int32_t step = insitu_max(positions / ASKED, 1) | 1; /* odd: not one column of a map */
   int32_t count = 0, errors = 0, asked = 0;
   insitu_flag_channels(positions, channels, dy, flags);
   for (int32_t o = 0; o < channels; o++) {
     if (flags[o] != 0)
       list[count++] = (int16_t)o;
   }
-  for (int32_t n = 0; n < positions; n += positions < MANY ? 1 : STEP, asked++)
+  for (int32_t n = 0; n < positions; n += step, asked++)
     errors += insitu_count_errors(channels, dy + n * channels);
   *live = count;
   return errors * INSITU_SPARSE >= count * asked;

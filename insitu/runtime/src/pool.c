@@ -112,6 +112,12 @@ void insitu_average_pool_grad_s8(const insitu_pool_params_t *p, const int8_t *dy
     for (int32_t ix = 0; ix < p->in_width; ix++) {
       const int32_t left = insitu_first_window(ix, p->pad_left, p->kernel_width, p->stride_width);
       const int32_t right = insitu_end_window(ix, p->pad_left, p->stride_width, p->out_width);
+      const insitu_window_t window = insitu_window(p, top, left);
+      if (bottom - top == 1 && right - left == 1 && insitu_count(p, window) == area) {
+        memcpy(dx, dy + (top * p->out_width + left) * p->channels, (size_t)p->channels);
+        dx += p->channels;
+        continue;
+      }
       for (int32_t c = 0; c < p->channels; c++) {
         int32_t sum = 0;
         for (int32_t oy = top; oy < bottom; oy++) {

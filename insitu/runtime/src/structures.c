@@ -1,8 +1,10 @@
 /* Which rows of a layer learn from a sample, in integers. Twin: insitu/ops/structures.py. */
 #include <string.h>
 
-#include "insitu_fixed_point.h"
+#include "insitu_error_words.h"
 #include "insitu_kernels.h"
+
+enum { BITS = 6, BINS = 1 << BITS }; /* of a sum that are looked at in one pass */
 
 /* The sum over positions of |dy| of a row. */
 static int32_t insitu_sum_row(int32_t positions, int32_t rows, const int8_t *dy) {
@@ -12,14 +14,22 @@ static int32_t insitu_sum_row(int32_t positions, int32_t rows, const int8_t *dy)
   return sum;
 }
 
-/* sums[rows] of all rows; returns their total. */
+/* sums[rows] of all rows, and the highest; returns their total. */
 static int32_t insitu_sum_rows(const insitu_select_rows_params_t *p, const int8_t *dy,
-                               int32_t *sums) {
-  int32_t total = 0;
-  for (int32_t row = 0; row < p->rows; row++) {
+                               int32_t *sums, int32_t *highest) {
+  int32_t total = 0, row = 0, most = 0;
+  for (; row + INSITU_WORD <= p->rows; row += INSITU_WORD) {
+    int32_t *const sum = sums + row;
+    insitu_sum_word(p->positions, p->rows, dy + row, sum);
+    total += sum[0] + sum[1] + sum[2] + sum[3];
+    most = insitu_max(most, insitu_max(insitu_max(sum[0], sum[1]), insitu_max(sum[2], sum[3])));
+  }
+  for (; row < p->rows; row++) {
     sums[row] = insitu_sum_row(p->positions, p->rows, dy + row);
     total += sums[row];
+    most = insitu_max(most, sums[row]);
   }
+  *highest = most;
   return total;
 }
 
@@ -36,21 +46,38 @@ static int32_t insitu_rows_to_keep(const insitu_select_rows_params_t *p, int32_t
   return k;
 }
 
-/* The k-th largest of sums[rows], bit by bit: the largest value that k of them reach. */
-static int32_t insitu_kth_largest(int32_t rows, const int32_t *sums, int32_t k) {
-  int32_t value = 0, highest = 0, bit = 1;
-  for (int32_t row = 0; row < rows; row++)
-    highest = insitu_max(highest, sums[row]);
-  while (bit <= highest / 2)
-    bit *= 2;
-  for (; bit > 0; bit /= 2) {
-    int32_t reached = 0;
-    for (int32_t row = 0; row < rows; row++)
-      reached += sums[row] >= value + bit;
-    if (reached >= k)
-      value += bit;
+/* The k largest of some sums: all above `least`, and of those equal to it the first `equal`. */
+typedef struct {
+  int32_t least, equal;
+} insitu_largest_t;
+
+/* Of sums[rows], of which none is above `highest`, counted by their highest bits, then those in
+ * question by the next. */
+static insitu_largest_t insitu_largest(int32_t rows, const int32_t *sums, int32_t k,
+                                       int32_t highest) {
+  uint32_t low = 0, shift = 0;
+  while (highest >> shift >= BINS)
+    shift++;
+  uint32_t bins = ((uint32_t)highest >> shift) + 1;
+  for (;;) {
+    uint16_t count[BINS] = {0};
+    for (int32_t row = 0; row < rows; row++) {
+      const uint32_t bin = ((uint32_t)sums[row] - low) >> shift;
+      if (bin < bins)
+        count[bin]++;
+    }
+    uint32_t bin = bins - 1;
+    for (; k > count[bin]; bin--)
+      k -= count[bin];
+    low += bin << shift;
+    if (shift == 0 || k == count[bin]) {
+      const insitu_largest_t largest = {(int32_t)low, k};
+      return largest;
+    }
+    const uint32_t next = shift < BITS ? 0 : shift - BITS;
+    bins = 1u << (shift - next);
+    shift = next;
   }
-  return value;
 }
 
 static void insitu_clear_row(int32_t positions, int32_t rows, int8_t *dy) {
@@ -58,27 +85,48 @@ static void insitu_clear_row(int32_t positions, int32_t rows, int8_t *dy) {
     *dy = 0;
 }
 
+/* Whether a row stays whose sum is at least `least`, or of those beside it one of the first. */
+static inline int32_t insitu_stays(int32_t sum, int32_t least, int32_t *equal) {
+  return sum > least || (sum == least && (*equal)-- > 0);
+}
+
+/* Clears all rows but k with the largest sums, of equal ones the first. */
+static void insitu_keep_largest(const insitu_select_rows_params_t *p, const int32_t *sums,
+                                insitu_largest_t largest, int8_t *dy) {
+  const int32_t least = largest.least;
+  int32_t row = 0, equal = largest.equal;
+  for (; row + INSITU_WORD <= p->rows; row += INSITU_WORD) {
+    uint32_t kept = 0;
+    int32_t dropped = 0; /* sum of the rows that go */
+    for (int32_t j = 0; j < INSITU_WORD; j++) {
+      const int32_t sum = sums[row + j];
+      if (insitu_stays(sum, least, &equal))
+        kept |= 0xFFu << 8 * j;
+      else
+        dropped += sum;
+    }
+    if (dropped > 0)
+      insitu_keep_word(p->positions, p->rows, kept, dy + row);
+  }
+  for (; row < p->rows; row++) {
+    if (!insitu_stays(sums[row], least, &equal) && sums[row] > 0)
+      insitu_clear_row(p->positions, p->rows, dy + row);
+  }
+}
+
 void insitu_select_rows_s8(const insitu_select_rows_params_t *p, const int8_t *dy, void *scratch,
                            int32_t *largest, int8_t *selected) {
   int32_t *sums = scratch;
-  const int32_t total = insitu_sum_rows(p, dy, sums);
+  int32_t highest;
+  const int32_t total = insitu_sum_rows(p, dy, sums, &highest);
   if (selected != dy)
     memcpy(selected, dy, (size_t)(p->positions * p->rows));
   if (total == 0)
     return;
   *largest = insitu_max(*largest, total);
   const int32_t k = insitu_rows_to_keep(p, total, *largest);
-  const int32_t last = insitu_kth_largest(p->rows, sums, k);
-  int32_t equal = k; /* how many of the rows whose sum is `last` stay */
-  for (int32_t row = 0; row < p->rows; row++)
-    equal -= sums[row] > last;
-  for (int32_t row = 0; row < p->rows; row++) {
-    if (sums[row] > last || sums[row] == 0)
-      continue;
-    if (sums[row] == last && equal-- > 0)
-      continue;
-    insitu_clear_row(p->positions, p->rows, selected + row);
-  }
+  if (k < p->rows)
+    insitu_keep_largest(p, sums, insitu_largest(p->rows, sums, k, highest), selected);
 }
 
 /* round(dy unit / sum), halves away from zero, held to [-127, 127]. */
@@ -97,7 +145,8 @@ static void insitu_enlarge_row(int32_t positions, int32_t rows, int32_t unit, in
 void insitu_sample_rows_s8(const insitu_select_rows_params_t *p, const int8_t *dy, void *scratch,
                            int32_t *largest, uint32_t *generator, int8_t *selected) {
   int32_t *sums = scratch;
-  const int32_t total = insitu_sum_rows(p, dy, sums);
+  int32_t highest;
+  const int32_t total = insitu_sum_rows(p, dy, sums, &highest);
   if (selected != dy) {
     memcpy(selected, dy, (size_t)(p->positions * p->rows));
   }

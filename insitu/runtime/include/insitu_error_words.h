@@ -1,0 +1,173 @@
+/* Inner loops over errors as they are stored, four bytes to a word with the DSP extension
+ * (Cortex-M4, M7, M33); in portable C, which is the definition, one by one. Errors are in [-127,
+ * 127]. */
+#ifndef INSITU_ERROR_WORDS_H
+#define INSITU_ERROR_WORDS_H
+
+#include "insitu_fixed_point.h"
+
+enum { INSITU_WORD = 4 }; /* rows side by side */
+
+#if defined(__ARM_FEATURE_DSP)
+static inline uint32_t insitu_word_at(const int8_t *from) {
+  uint32_t word;
+  memcpy(&word, from, sizeof word);
+  return word;
+}
+
+static inline void insitu_put_word(int8_t *to, uint32_t word) { memcpy(to, &word, sizeof word); }
+
+/* |v| of four bytes */
+static inline uint32_t insitu_sizes_of(uint32_t v) {
+  uint32_t r;
+  __asm__("ssub8 %0, %2, %1\n\tsel %0, %0, %1" : "=&r"(r) : "r"(v), "r"(0) : "cc");
+  return r;
+}
+
+/* |v| of four rows at two positions, added. */
+static inline uint32_t insitu_two_sizes(const int8_t *dy, int32_t rows) {
+  return insitu_sizes_of(insitu_word_at(dy)) + insitu_sizes_of(insitu_word_at(dy + rows));
+}
+
+/* Two sums of bytes 0 and 2 of v, of bytes 1 and 3; unsigned. */
+static inline uint32_t insitu_sum_even(uint32_t sum, uint32_t v) {
+  uint32_t r;
+  __asm__("uxtab16 %0, %1, %2" : "=r"(r) : "r"(sum), "r"(v));
+  return r;
+}
+
+static inline uint32_t insitu_sum_odd(uint32_t sum, uint32_t v) {
+  uint32_t r;
+  __asm__("uxtab16 %0, %1, %2, ror #8" : "=r"(r) : "r"(sum), "r"(v));
+  return r;
+}
+
+/* sums[j] = sum over positions of |dy[rows position + j]|, j < INSITU_WORD */
+static inline void insitu_sum_word(int32_t positions, int32_t rows, const int8_t *dy,
+                                   int32_t *sums) {
+  enum { MOST = 512 }; /* positions whose sum fits 16 bits */
+  sums[0] = sums[1] = sums[2] = sums[3] = 0;
+  for (int32_t left; positions > 0; positions -= MOST) {
+    uint32_t even = 0, odd = 0;
+    for (left = insitu_min(positions, MOST); left > 3; left -= 4) {
+      const uint32_t a = insitu_two_sizes(dy, rows), b = insitu_two_sizes(dy + 2 * rows, rows);
+      even = insitu_sum_even(insitu_sum_even(even, a), b);
+      odd = insitu_sum_odd(insitu_sum_odd(odd, a), b);
+      dy += 4 * rows;
+    }
+    for (; left > 0; left--, dy += rows) {
+      const uint32_t size = insitu_sizes_of(insitu_word_at(dy));
+      even = insitu_sum_even(even, size);
+      odd = insitu_sum_odd(odd, size);
+    }
+    sums[0] += (int32_t)(even & 0xFFFFu), sums[1] += (int32_t)(odd & 0xFFFFu);
+    sums[2] += (int32_t)(even >> 16), sums[3] += (int32_t)(odd >> 16);
+  }
+}
+
+/* dy[rows position + j] = 0 at all positions for the j < INSITU_WORD whose byte of `kept` is 0; the
+ * others are 0xFF. */
+static inline void insitu_keep_word(int32_t positions, int32_t rows, uint32_t kept, int8_t *dy) {
+  if (kept == 0) {
+    for (; positions > 3; positions -= 4, dy += 4 * rows) {
+      insitu_put_word(dy, 0);
+      insitu_put_word(dy + rows, 0);
+      insitu_put_word(dy + 2 * rows, 0);
+      insitu_put_word(dy + 3 * rows, 0);
+    }
+  }
+  for (; positions > 0; positions--, dy += rows)
+    insitu_put_word(dy, insitu_word_at(dy) & kept);
+}
+
+/* Byte j of the result is 0 where dy[rows position + j] is at all positions, j < INSITU_WORD. */
+static inline uint32_t insitu_live_word(int32_t positions, int32_t rows, const int8_t *dy) {
+  uint32_t live = 0;
+  for (; positions >= 4; positions -= 4, dy += 4 * rows) {
+    live |= insitu_word_at(dy) | insitu_word_at(dy + rows) | insitu_word_at(dy + 2 * rows) |
+            insitu_word_at(dy + 3 * rows);
+    if ((live & 0xFFu) && (live & 0xFF00u) && (live & 0xFF0000u) && (live & 0xFF000000u))
+      return live;
+  }
+  for (; positions > 0; positions--, dy += rows)
+    live |= insitu_word_at(dy);
+  return live;
+}
+
+/* Bytes of dy where those of y - first and last - y are not negative, else 0. */
+static inline uint32_t insitu_passing(uint32_t dy, uint32_t y, uint32_t first, uint32_t last) {
+  uint32_t r, t;
+  __asm__("ssub8 %1, %3, %4\n\tsel %0, %2, %6\n\tssub8 %1, %5, %3\n\tsel %0, %0, %6"
+          : "=&r"(r), "=&r"(t)
+          : "r"(dy), "r"(y), "r"(first), "r"(last), "r"(0)
+          : "cc");
+  return r;
+}
+
+static inline uint32_t insitu_passing_from(uint32_t dy, uint32_t y, uint32_t first) {
+  uint32_t r;
+  __asm__("ssub8 %0, %2, %3\n\tsel %0, %1, %4"
+          : "=&r"(r)
+          : "r"(dy), "r"(y), "r"(first), "r"(0)
+          : "cc");
+  return r;
+}
+
+/* dx[i] = dy[i] where first <= y[i] <= last, else 0; in words, returns how many were done. */
+static inline int32_t insitu_pass_words(int32_t size, int32_t first, int32_t last, const int8_t *dy,
+                                        const int8_t *y, int8_t *dx) {
+  const uint32_t ones = 0x01010101u, low = ((uint32_t)first & 0xFFu) * ones;
+  const uint32_t high = ((uint32_t)last & 0xFFu) * ones;
+  int32_t i = 0;
+  if (first < INT8_MIN || first > INT8_MAX || last < INT8_MIN || last > INT8_MAX)
+    return 0; /* such a bound is no byte */
+  if (last == INT8_MAX) {
+    for (; i + 4 <= size; i += 4)
+      insitu_put_word(dx + i,
+                      insitu_passing_from(insitu_word_at(dy + i), insitu_word_at(y + i), low));
+    return i;
+  }
+  for (; i + 4 <= size; i += 4)
+    insitu_put_word(dx + i,
+                    insitu_passing(insitu_word_at(dy + i), insitu_word_at(y + i), low, high));
+  return i;
+}
+#else
+static inline void insitu_sum_word(int32_t positions, int32_t rows, const int8_t *dy,
+                                   int32_t *sums) {
+  int32_t a = 0, b = 0, c = 0, d = 0;
+  for (; positions > 0; positions--, dy += rows) {
+    a += dy[0] < 0 ? -dy[0] : dy[0];
+    b += dy[1] < 0 ? -dy[1] : dy[1];
+    c += dy[2] < 0 ? -dy[2] : dy[2];
+    d += dy[3] < 0 ? -dy[3] : dy[3];
+  }
+  sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+}
+
+static inline void insitu_keep_word(int32_t positions, int32_t rows, uint32_t kept, int8_t *dy) {
+  for (; positions > 0; positions--, dy += rows) {
+    for (int32_t j = 0; j < INSITU_WORD; j++) {
+      if ((kept >> 8 * j & 0xFFu) == 0)
+        dy[j] = 0;
+    }
+  }
+}
+
+static inline uint32_t insitu_live_word(int32_t positions, int32_t rows, const int8_t *dy) {
+  uint32_t live = 0;
+  for (; positions > 0; positions--, dy += rows) {
+    for (int32_t j = 0; j < INSITU_WORD; j++)
+      live |= (uint32_t)(uint8_t)dy[j] << 8 * j;
+  }
+  return live;
+}
+
+static inline int32_t insitu_pass_words(int32_t size, int32_t first, int32_t last, const int8_t *dy,
+                                        const int8_t *y, int8_t *dx) {
+  (void)size, (void)first, (void)last, (void)dy, (void)y, (void)dx;
+  return 0;
+}
+#endif
+
+#endif
