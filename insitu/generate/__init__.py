@@ -105,7 +105,8 @@ RUNTIME_CALLS = {
     ),
     "conv.c": (
         *("conv_blocks.c", "conv_gradient.c", "conv_grad_tiles.c", "conv_tile.c", "conv_tiles.c"),
-        *("microkernels_dsp.c", "microkernels_portable.c", "microkernels_thumb.c"),
+        *("microkernels_dsp.c", "microkernels_dsp_operands.c"),
+        *("microkernels_portable.c", "microkernels_thumb.c"),
     ),
     "conv_groups.c": ("conv_planes.c", "planes.c"),
     "conv_groups_gradient.c": ("conv_planes_gradient.c", "planes.c"),
