@@ -21,11 +21,16 @@ typedef struct {
 /* Four elements of a window of two positions at the edge of the map; 0 outside. */
 static void insitu_pack_edge(int32_t zero, const int8_t *x, int32_t limit, int32_t first,
                              int32_t second, int16_t *to) {
-  for (int32_t j = 0; j < INSITU_CHANNELS; j++) {
-    const int32_t a = first + j, b = second + j;
-    to[2 * j] = (int16_t)(a >= 0 && a < limit ? x[a] - zero : 0);
-    to[2 * j + 1] = (int16_t)(b >= 0 && b < limit ? x[b] - zero : 0);
+  const int32_t at[2] = {first, second};
+  int8_t both[2 * INSITU_CHANNELS];
+  memset(both, zero, sizeof both);
+  for (int32_t h = 0; h < 2; h++) {
+    const int32_t begin = insitu_max(0, -at[h]);
+    const int32_t end = insitu_min(INSITU_CHANNELS, limit - at[h]);
+    for (int32_t j = begin; j < end; j++)
+      both[h * INSITU_CHANNELS + j] = x[at[h] + j];
   }
+  insitu_pack_windows_run(1, zero, INSITU_CHANNELS, both, to);
 }
 
 /* to[pair][j] = elements e + j of the windows that begin in line x of the map. */
@@ -93,10 +98,12 @@ static void insitu_pack_four_errors(const insitu_conv_gradient_t *walk,
                                     const insitu_conv_part_t *part, int32_t channel, int16_t *to) {
   const insitu_conv_params_t *p = &walk->p;
   const int32_t channels = p->out_channels;
+  const int32_t joined = part->columns == p->out_width && part->columns % 2 == 0;
+  const int32_t rows = joined ? 1 : part->rows; /* no pair ends a row: all rows are as one */
+  const int32_t pairs = (joined ? part->rows : 1) * (part->columns / 2);
   int16_t *next = to + part->rows * part->pairs * 4;
-  for (int32_t row = 0; row < part->rows; row++) {
+  for (int32_t row = 0; row < rows; row++) {
     const int8_t *dy = walk->dy + ((part->oy + row) * p->out_width + part->ox) * channels + channel;
-    const int32_t pairs = part->columns / 2;
     insitu_pack_errors_run(pairs, channels, dy, to, next);
     to += pairs * 4;
     next += pairs * 4;
@@ -132,19 +139,13 @@ static void insitu_multiply_part(const insitu_conv_gradient_t *walk, const insit
   const insitu_conv_params_t *p = &walk->p;
   const int32_t rests = insitu_min(p->stride_height, p->kernel_height);
   const int32_t pairs = part->rows * part->pairs, line = part->pairs * 8;
-  const int32_t zeros[8] = {0};
-  insitu_conv_block_t block = insitu_block(pairs, 1, 0, 0, zeros);
   int32_t *sums = walk->sums;
   for (int32_t r = 0; r < walk->rows; r += 2) {
     const int16_t *const a = walk->errors + r / 2 * pairs * 4;
-    for (int32_t ky = 0; ky < p->kernel_height; ky++) {
+    for (int32_t ky = 0; ky < p->kernel_height; ky++, sums += walk->groups * 8) {
       const int32_t first = ky % p->stride_height * part->lines + ky / p->stride_height;
-      const int16_t *b = walk->inputs + first * line;
-      for (int32_t j = 0; j < walk->groups; j++, sums += 8, b += rests * part->lines * line) {
-        if (add)
-          block.start = sums;
-        insitu_multiply_block(&block, a, b, sums);
-      }
+      insitu_multiply_blocks(pairs, walk->groups, rests * part->lines * line, add, a,
+                             walk->inputs + first * line, sums);
     }
     if (walk->element == 0)
       insitu_sum_pairs(pairs, a, walk->total + r);
