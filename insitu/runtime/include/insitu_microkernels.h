@@ -61,14 +61,26 @@ typedef struct {
   int32_t row_y, column_y;         /* elements of y from a row, and a position, to the next */
 } insitu_conv_tile_t;
 
+/* Lines of a window, `blocks` of each, `pairs` long: where b begins, in int16. Those that leave the
+ * same rest by the stride lie one behind the other. */
+typedef struct {
+  int32_t pairs, blocks, count, stride;
+  int32_t next, line, rest; /* from a block, a line and a rest to the next */
+} insitu_conv_lines_t;
+
+static inline const int16_t *insitu_line_begin(const insitu_conv_lines_t *lines, int32_t k,
+                                               const int16_t *b) {
+  return b + k % lines->stride * lines->rest + k / lines->stride * lines->line;
+}
+
 /* Many blocks at once, where a core has a way of its own (Helium has another). */
 #if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
 /* y = output(start + sum of a b) of the first positions of all rows; returns of how many. */
 int32_t insitu_conv_blocks(insitu_conv_tile_t *tile, const int16_t *a, const int16_t *b, int8_t *y);
 
-/* sums[n][8] = sums[n] if `add`, + sum over pairs of a b, b `next_b` int16 further for each n. */
-void insitu_multiply_blocks(int32_t pairs, int32_t count, int32_t next_b, int32_t add,
-                            const int16_t *a, const int16_t *b, int32_t *sums);
+/* sums[line][n][8] = sums[line][n] if `add`, + sum over pairs of a b. */
+void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32_t add, const int16_t *a,
+                           const int16_t *b, int32_t *sums);
 #else
 static inline int32_t insitu_conv_blocks(insitu_conv_tile_t *tile, const int16_t *a,
                                          const int16_t *b, int8_t *y) {
@@ -76,14 +88,17 @@ static inline int32_t insitu_conv_blocks(insitu_conv_tile_t *tile, const int16_t
   return 0;
 }
 
-static inline void insitu_multiply_blocks(int32_t pairs, int32_t count, int32_t next_b, int32_t add,
-                                          const int16_t *a, const int16_t *b, int32_t *sums) {
+static inline void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32_t add,
+                                         const int16_t *a, const int16_t *b, int32_t *sums) {
   const int32_t zeros[INSITU_POSITIONS * INSITU_CHANNELS] = {0};
-  insitu_conv_block_t block = insitu_block(pairs, 1, 0, 0, zeros);
-  for (; count > 0; count--, sums += INSITU_POSITIONS * INSITU_CHANNELS, b += next_b) {
-    if (add)
-      block.start = sums;
-    insitu_multiply_block(&block, a, b, sums);
+  insitu_conv_block_t block = insitu_block(lines->pairs, 1, 0, 0, zeros);
+  for (int32_t k = 0; k < lines->count; k++) {
+    const int16_t *from = insitu_line_begin(lines, k, b);
+    for (int32_t n = 0; n < lines->blocks; n++, sums += 8, from += lines->next) {
+      if (add)
+        block.start = sums;
+      insitu_multiply_block(&block, a, from, sums);
+    }
   }
 }
 #endif

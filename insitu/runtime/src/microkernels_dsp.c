@@ -243,15 +243,21 @@ void insitu_multiply_block(const insitu_conv_block_t *block, const int16_t *a, c
   insitu_run_blocks(&run, a, b);
 }
 
-void insitu_multiply_blocks(int32_t pairs, int32_t count, int32_t next_b, int32_t add,
-                            const int16_t *a, const int16_t *b, int32_t *sums) {
+void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32_t add, const int16_t *a,
+                           const int16_t *b, int32_t *sums) {
   static const int32_t zeros[INSITU_POSITIONS * INSITU_CHANNELS] = {0};
-  const insitu_conv_block_t block = insitu_block(pairs, 1, 0, 0, add ? sums : zeros);
-  insitu_conv_run_t run = insitu_sums(&block, sums, count);
+  const insitu_conv_block_t block = insitu_block(lines->pairs, 1, 0, 0, zeros);
+  insitu_conv_run_t run = insitu_sums(&block, sums, lines->blocks);
   run.next_a = -block.bytes;
-  run.next_b = 2 * (next_b - block.bytes);
+  run.next_b = 2 * (lines->next - block.bytes);
   run.finish = add ? ADDED : SUMS;
-  insitu_run_blocks(&run, a, b);
+  for (int32_t k = 0; k < lines->count; k++) {
+    if (add)
+      run.start = run.to;
+    insitu_run_blocks(&run, a, insitu_line_begin(lines, k, b));
+    run.to = run.end;
+    run.end = (int32_t *)run.end + lines->blocks * INSITU_POSITIONS * INSITU_CHANNELS;
+  }
 }
 
 /* Fields of bytes and halves as the assembly wants them. */

@@ -209,9 +209,14 @@ void insitu_pack_pairs(int32_t size, int32_t count, const int32_t *begin, const 
 }
 
 /* 1.6 instructions an input. */
-INSITU_NAKED static void insitu_pack_windows(int32_t pairs, uint32_t minus, int32_t step,
-                                             const int8_t *x, int16_t *to) {
-  __asm__("push {r4, r5, r6, r7, r8, r9}\n\t"
+INSITU_NAKED void insitu_pack_windows_run(int32_t pairs, int32_t zero, int32_t step,
+                                          const int8_t *x, int16_t *to) {
+  __asm__("cmp r0, #0\n\t"
+          "it eq\n\t"
+          "bxeq lr\n\t"
+          "push {r4, r5, r6, r7, r8, r9}\n\t"
+          "rsb r1, r1, #0\n\t"
+          "pkhbt r1, r1, r1, lsl #16\n\t"
           "ldr r12, [sp, #24]\n"
           "1:\n\t"
           "ldr r4, [r3]\n\t"
@@ -224,16 +229,13 @@ INSITU_NAKED static void insitu_pack_windows(int32_t pairs, uint32_t minus, int3
                                                  "bx lr");
 }
 
-void insitu_pack_windows_run(int32_t pairs, int32_t zero, int32_t step, const int8_t *x,
-                             int16_t *to) {
-  if (pairs > 0)
-    insitu_pack_windows(pairs, insitu_both(-zero), step, x, to);
-}
-
 /* 1.6 instructions an error. */
-INSITU_NAKED static void insitu_pack_errors(int32_t pairs, int32_t step, const int8_t *dy,
-                                            int16_t *to, int16_t *next) {
-  __asm__("push {r4, r5, r6, r7, r8, r9}\n\t"
+INSITU_NAKED void insitu_pack_errors_run(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
+                                         int16_t *next) {
+  __asm__("cmp r0, #0\n\t"
+          "it eq\n\t"
+          "bxeq lr\n\t"
+          "push {r4, r5, r6, r7, r8, r9}\n\t"
           "ldr r12, [sp, #24]\n"
           "1:\n\t"
           "ldr r4, [r2]\n\t"
@@ -245,12 +247,6 @@ INSITU_NAKED static void insitu_pack_errors(int32_t pairs, int32_t step, const i
                                                                  "bne 1b\n\t"
                                                                  "pop {r4, r5, r6, r7, r8, r9}\n\t"
                                                                  "bx lr");
-}
-
-void insitu_pack_errors_run(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
-                            int16_t *next) {
-  if (pairs > 0)
-    insitu_pack_errors(pairs, step, dy, to, next);
 }
 
 /* Two pairs at a time, 7 instructions. */
@@ -281,47 +277,53 @@ void insitu_sum_pairs(int32_t pairs, const int16_t *a, int32_t total[2]) {
   }
 }
 
-/* Weight 8 AT of r5, gradient G: the high word of 2^32 w + 2^32 - 1 - u + G r1, held to 8 bits. */
-#define INSITU_STEP_WEIGHT(NOISE, BYTE, G)                                                         \
-  NOISE "\n\t" BYTE "\n\t"                                                                         \
-        "smlal r11, r12, " G ", r1\n\t"                                                            \
-        "ssat " G ", #8, r12\n\t"
-#define INSITU_NOISE(SHIFT) "lsl r11, lr, #" SHIFT "\n\tbfi r11, r10, #0, #24"
+/* The weight that WIDEN brings to r12, its gradient G: the high word of 2^32 w + 2^32 - 1 - u +
+ * G r1, held to 8 bits. lr has two random bytes, complemented; what else SHIFT brings lands on ones
+ * of r10. */
+#define INSITU_STEP_WEIGHT(SHIFT, WIDEN, G)                                                        \
+  "orr r11, r10, lr, lsl #" SHIFT "\n\t" WIDEN "\n\t"                                              \
+  "smlal r11, r12, " G ", r1\n\t"                                                                  \
+  "ssat " G ", #8, r12\n\t"
 
-/* r1: the multiplier, negated. 8.75 instructions a weight. */
-INSITU_NAKED static uint32_t insitu_step_fours(int32_t groups, int32_t minus_multiplier,
+/* Draws and steps, multiplier > 0 or 0, groups > 0. The state is complemented, so that carry must
+ * be set when it is drawn. 8.25 instructions a weight. */
+INSITU_NAKED static uint32_t insitu_step_fours(int32_t groups, int32_t multiplier,
                                                const int32_t *gradient, uint32_t state, int8_t *w) {
   __asm__("push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
           "ldr r4, [sp, #36]\n\t"
           "movw r10, #0xFFFF\n\t"
-          "movt r10, #0x7F\n"
+          "movt r10, #0x7F\n\t"
+          "rsb r1, r1, #0\n\t"
+          "mvn r3, r3\n\t"
+          "cmp r0, #0\n"
           "1:\n\t"
-          "lsrs r3, r3, #1\n\t"
-          "it cs\n\t"
-          "eorcs r3, r3, #0xA3000000\n\t"
+          "rrxs r3, r3\n\t"
+          "it cc\n\t"
+          "eorcc r3, r3, #0xA3000000\n\t"
           "ldm r2, {r6, r7, r8, r9}\n\t"
           "add r2, r2, #32\n\t"
           "ldr r5, [r4]\n\t"
-          "mvn lr, r3\n\t" INSITU_STEP_WEIGHT(INSITU_NOISE("0"), "sxtb r12, r5", "r6")
-              INSITU_STEP_WEIGHT(INSITU_NOISE("8"), "sbfx r12, r5, #8, #8", "r7")
-                  INSITU_STEP_WEIGHT(INSITU_NOISE("16"), "sbfx r12, r5, #16, #8", "r8")
-                      INSITU_STEP_WEIGHT("orr r11, r10, lr, lsl #24", "asr r12, r5, #24",
-                                         "r9") "bfi r6, r7, #8, #8\n\t"
-                                               "bfi r8, r9, #8, #8\n\t"
-                                               "pkhbt r6, r6, r8, lsl #16\n\t"
-                                               "mov lr, #0x01010101\n\t"
-                                               "qsub8 r6, r6, lr\n\t"
-                                               "qadd8 r6, r6, lr\n\t" /* no -128 */
-                                               "str r6, [r4], #4\n\t"
-                                               "subs r0, r0, #1\n\t"
-                                               "bne 1b\n\t"
-                                               "mov r0, r3\n\t"
-                                               "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}");
+          "uxtb16 lr, r3, ror #8\n\t" INSITU_STEP_WEIGHT("8", "sxtb r12, r5", "r6")
+              INSITU_STEP_WEIGHT(
+                  "24", "sbfx r12, r5, #16, #8",
+                  "r8") "uxtb16 lr, r3\n\t" INSITU_STEP_WEIGHT("8", "sbfx r12, r5, #8, #8", "r7")
+                  INSITU_STEP_WEIGHT("24", "asr r12, r5, #24",
+                                     "r9") "bfi r6, r7, #8, #8\n\t"
+                                           "bfi r8, r9, #8, #8\n\t"
+                                           "pkhbt r6, r6, r8, lsl #16\n\t"
+                                           "mov lr, #0x01010101\n\t"
+                                           "qsub8 r6, r6, lr\n\t"
+                                           "qadd8 r6, r6, lr\n\t" /* no -128 */
+                                           "str r6, [r4], #4\n\t"
+                                           "subs r0, r0, #1\n\t" /* sets carry */
+                                           "bne 1b\n\t"
+                                           "mvn r0, r3\n\t"
+                                           "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}");
 }
 
 uint32_t insitu_step_groups(int32_t groups, int32_t multiplier, const int32_t *gradient,
                             uint32_t state, int8_t *w) {
-  return groups > 0 ? insitu_step_fours(groups, -multiplier, gradient, state, w) : state;
+  return groups > 0 ? insitu_step_fours(groups, multiplier, gradient, state, w) : state;
 }
 
 /* The state of which insitu_draw makes this one. */
@@ -333,12 +335,12 @@ void insitu_step_part(int32_t count, int32_t multiplier, const int32_t *gradient
                       int8_t *w) {
   int8_t part[4] = {0};
   if (count == 4) {
-    insitu_step_fours(1, -multiplier, gradient, insitu_before(bits), w);
+    insitu_step_fours(1, multiplier, gradient, insitu_before(bits), w);
     return;
   }
   for (int32_t j = 0; j < count; j++)
     part[j] = w[j];
-  insitu_step_fours(1, -multiplier, gradient, insitu_before(bits), part);
+  insitu_step_fours(1, multiplier, gradient, insitu_before(bits), part);
   for (int32_t j = 0; j < count; j++)
     w[j] = part[j];
 }
