@@ -55,21 +55,21 @@ static insitu_conv_group_t insitu_group(const insitu_conv_params_t *p,
 }
 
 /* to[pair][j] = elements j of the windows that begin in line x of the map. */
-static void insitu_pack_windows(const insitu_conv_gradient_t *walk, const insitu_conv_part_t *part,
+static void insitu_pack_windows(const insitu_conv_gradient_t *walk, int32_t pairs,
                                 const insitu_conv_group_t *group, const int8_t *x, int16_t *to) {
   const insitu_conv_params_t *p = &walk->p;
   const int32_t limit = p->in_width * p->in_channels, step = p->stride_width * p->in_channels;
-  int32_t first = group->first;
-  for (int32_t n = 0; n < part->pairs; n++, first += 2 * step, to += 2 * INSITU_CHANNELS) {
-    if (n == group->before && group->inside > 0) {
-      insitu_pack_windows_run(group->inside, walk->zero, step, x + first, to);
-      n += group->inside - 1;
-      first += (group->inside - 1) * 2 * step;
-      to += (group->inside - 1) * 2 * INSITU_CHANNELS;
-    } else {
-      insitu_pack_edge(walk->zero, x, limit, first, first + step, to);
-    }
+  int32_t first = group->first, n = 0;
+  for (; n < group->before; n++, first += 2 * step, to += 2 * INSITU_CHANNELS)
+    insitu_pack_edge(walk->zero, x, limit, first, first + step, to);
+  if (group->inside > 0) {
+    insitu_pack_windows_run(group->inside, walk->zero, step, x + first, to);
+    n += group->inside;
+    first += group->inside * 2 * step;
+    to += group->inside * 2 * INSITU_CHANNELS;
   }
+  for (; n < pairs; n++, first += 2 * step, to += 2 * INSITU_CHANNELS)
+    insitu_pack_edge(walk->zero, x, limit, first, first + step, to);
 }
 
 /* b: [group][rest][line][pair][4][2] */
@@ -85,7 +85,8 @@ static void insitu_pack_inputs(const insitu_conv_gradient_t *walk, const insitu_
         if (iy < 0 || iy >= p->in_height) {
           memset(to, 0, (size_t)(part->pairs * 8) * sizeof *to);
         } else {
-          insitu_pack_windows(walk, part, &group, walk->x + iy * p->in_width * p->in_channels, to);
+          insitu_pack_windows(walk, part->pairs, &group,
+                              walk->x + iy * p->in_width * p->in_channels, to);
         }
       }
     }

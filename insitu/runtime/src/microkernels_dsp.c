@@ -20,7 +20,7 @@ enum { SUMS = 0, ADDED = 4, HELD = 8, SHORT = 12, ERRORS = 16, WHOLE = 20, PART 
  * ERRORS: of one multiplier, no zero point, held to [-127, 127]; WHOLE four of them, PART
  * `channels` of them. */
 typedef struct {
-  int32_t bytes, lines;
+  int32_t bytes, more; /* of a in a line; lines behind the first */
   const int32_t *start;
   int32_t jump, skip_a, skip_b;
   int32_t next_a, next_b; /* bytes from the end of a block's last line */
@@ -95,14 +95,14 @@ INSITU_NAKED static void insitu_run_blocks(const insitu_conv_run_t *run, const i
       "smlad r6, r11, lr, r6\n\t"
       "smlad r10, r12, lr, r10\n\t"
       ".endr\n\t"
-      "ldrd r0, r12, [sp]\n\t"
-      "cmp r1, r0\n\t"
+      "ldrd r12, r0, [sp]\n\t"
+      "cmp r1, r12\n\t"
       "bne 1b\n\t"
-      "subs r12, r12, #1\n\t"
-      "bne 3f\n\t"
+      "cbnz r0, 3f\n\t"
       "ldr pc, [sp, #40]\n"
       "3:\n\t" /* the next line */
-      "str r12, [sp, #4]\n\t"
+      "sub r0, r0, #1\n\t"
+      "str r0, [sp, #4]\n\t"
       "ldrd r11, r12, [sp, #24]\n\t"
       "ldr r0, [sp, #8]\n\t"
       "add r1, r1, r11\n\t"
@@ -219,7 +219,7 @@ static insitu_conv_run_t insitu_sums(const insitu_conv_block_t *block, int32_t *
                                      int32_t count) {
   const insitu_conv_run_t run = {
       .bytes = block->bytes,
-      .lines = block->lines,
+      .more = block->lines - 1,
       .start = block->start,
       .jump = block->jump,
       .skip_a = block->skip_a,
@@ -314,8 +314,8 @@ int32_t insitu_conv_blocks(insitu_conv_tile_t *tile, const int16_t *a, const int
   if (columns == 0 || tile->output.shift > 0)
     return 0;
   insitu_conv_run_t run = insitu_sums(block, 0, 0);
-  run.next_a = 2 * tile->pair_a - run.lines * run.bytes - (run.lines - 1) * run.skip_a;
-  run.next_b = -2 * run.lines * run.bytes - (run.lines - 1) * run.skip_b;
+  run.next_a = 2 * tile->pair_a - block->lines * run.bytes - run.more * run.skip_a;
+  run.next_b = -2 * block->lines * run.bytes - run.more * run.skip_b;
   run.finish = tile->errors ? ERRORS : insitu_is_wide(tile) ? HELD : SHORT;
   run.store = tile->channels == INSITU_CHANNELS ? WHOLE : PART;
   run.output = &tile->output;

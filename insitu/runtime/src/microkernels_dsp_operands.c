@@ -285,17 +285,20 @@ void insitu_sum_pairs(int32_t pairs, const int16_t *a, int32_t total[2]) {
   "smlal r11, r12, " G ", r1\n\t"                                                                  \
   "ssat " G ", #8, r12\n\t"
 
-/* Draws and steps, multiplier > 0 or 0, groups > 0. The state is complemented, so that carry must
- * be set when it is drawn. 8.25 instructions a weight. */
-INSITU_NAKED static uint32_t insitu_step_fours(int32_t groups, int32_t multiplier,
-                                               const int32_t *gradient, uint32_t state, int8_t *w) {
-  __asm__("push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
+/* The state is complemented, so that carry must be set when it is drawn. 8.25 instructions a
+ * weight. */
+INSITU_NAKED uint32_t insitu_step_groups(int32_t groups, int32_t multiplier,
+                                         const int32_t *gradient, uint32_t state, int8_t *w) {
+  __asm__("cmp r0, #0\n\t" /* sets carry */
+          "itt eq\n\t"
+          "moveq r0, r3\n\t"
+          "bxeq lr\n\t"
+          "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
           "ldr r4, [sp, #36]\n\t"
           "movw r10, #0xFFFF\n\t"
           "movt r10, #0x7F\n\t"
           "rsb r1, r1, #0\n\t"
-          "mvn r3, r3\n\t"
-          "cmp r0, #0\n"
+          "mvn r3, r3\n"
           "1:\n\t"
           "rrxs r3, r3\n\t"
           "it cc\n\t"
@@ -321,11 +324,6 @@ INSITU_NAKED static uint32_t insitu_step_fours(int32_t groups, int32_t multiplie
                                            "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}");
 }
 
-uint32_t insitu_step_groups(int32_t groups, int32_t multiplier, const int32_t *gradient,
-                            uint32_t state, int8_t *w) {
-  return groups > 0 ? insitu_step_fours(groups, multiplier, gradient, state, w) : state;
-}
-
 /* The state of which insitu_draw makes this one. */
 static inline uint32_t insitu_before(uint32_t state) {
   return state >> 31 ? (state ^ 0xA3000000u) << 1 | 1u : state << 1;
@@ -335,12 +333,12 @@ void insitu_step_part(int32_t count, int32_t multiplier, const int32_t *gradient
                       int8_t *w) {
   int8_t part[4] = {0};
   if (count == 4) {
-    insitu_step_fours(1, multiplier, gradient, insitu_before(bits), w);
+    insitu_step_groups(1, multiplier, gradient, insitu_before(bits), w);
     return;
   }
   for (int32_t j = 0; j < count; j++)
     part[j] = w[j];
-  insitu_step_fours(1, multiplier, gradient, insitu_before(bits), part);
+  insitu_step_groups(1, multiplier, gradient, insitu_before(bits), part);
   for (int32_t j = 0; j < count; j++)
     w[j] = part[j];
 }
