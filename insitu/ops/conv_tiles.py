@@ -25,8 +25,9 @@ CHANNELS = 4
 PACK, EXPAND = 2.2, 5.5
 """Instructions that a weight and an operand cost in each tile, with the DSP extension."""
 
-INPUT, ERROR, CALL = 2.3, 2.4, 45.0
-"""The same of an input and an error of the weight gradient, and of a call of the microkernel."""
+INPUT, ERROR, BLOCK, ROW = 2.3, 2.0, 23.0, 85.0
+"""The same of an input and an error of the weight gradient; what a block of products costs beside
+them, and a line of a row's window in each block of the gradient."""
 
 PRICE = 1e-5
 """Of a byte of scratch, in instructions a multiply-accumulate."""
@@ -119,7 +120,8 @@ def update_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> 
         tiles = -(-size[0] // height) * -(-size[1] // width)
         blocks = -(-w[0] // out) * -(-line // elements)
         again = -(-line // elements) if tiles == 1 else blocks
-        work = tiles * (INPUT * inputs * again + ERROR * errors * blocks + CALL / 8 * sums * blocks)
+        run = BLOCK / 8 * elements + ROW
+        work = tiles * (INPUT * inputs * again + (ERROR * errors + out * w[1] * run) * blocks)
         scratch = 8 * w[0] + 4 * out + 4 * sums + 2 * (inputs + errors) + 2 * w[0]
         found.append((work, Tile(height, width, scratch, out, elements)))
     return _best(found, math.prod(y[:2]) * math.prod(w), _most_bytes(attributes, x, w, y))

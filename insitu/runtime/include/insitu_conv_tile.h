@@ -24,15 +24,6 @@ static inline insitu_conv_line_t insitu_line(int32_t columns, int32_t width, int
   return line;
 }
 
-typedef struct {
-  insitu_conv_block_t block;
-  int32_t start[INSITU_POSITIONS * INSITU_CHANNELS]; /* the biases, twice */
-  insitu_conv_output_t output;
-  int32_t rows, columns, channels; /* channels: 1 to 4 */
-  int32_t row_a, pair_a;           /* int16 from a row, and a pair of positions, to the next */
-  int32_t row_y, column_y;         /* elements of y from a row, and a position, to the next */
-} insitu_conv_tile_t;
-
 /* y = output(bias + sum of a b) of all positions of a tile. */
 void insitu_conv_tile(insitu_conv_tile_t *tile, const int16_t *a, const int16_t *b, int8_t *y);
 

@@ -50,6 +50,59 @@ int32_t insitu_observe(const insitu_conv_output_t *output, int32_t *observed);
 /* y[n step + j] of a block; acc is used up. */
 void insitu_finish_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step);
 
+/* Some positions of a map and four channels. */
+typedef struct {
+  insitu_conv_block_t block;
+  int32_t start[INSITU_POSITIONS * INSITU_CHANNELS]; /* the biases, twice */
+  insitu_conv_output_t output;
+  int32_t errors;                  /* y is errors: one multiplier, and extremes do not matter */
+  int32_t rows, columns, channels; /* channels: 1 to 4 */
+  int32_t row_a, pair_a;           /* int16 from a row, and a pair of positions, to the next */
+  int32_t row_y, column_y;         /* elements of y from a row, and a position, to the next */
+} insitu_conv_tile_t;
+
+/* Lines of a window, `blocks` of each, `pairs` long: where b begins, in int16. Those that leave the
+ * same rest by the stride lie one behind the other. */
+typedef struct {
+  int32_t pairs, blocks, count, stride;
+  int32_t next, line, rest; /* from a block, a line and a rest to the next */
+} insitu_conv_lines_t;
+
+static inline const int16_t *insitu_line_begin(const insitu_conv_lines_t *lines, int32_t k,
+                                               const int16_t *b) {
+  return b + k % lines->stride * lines->rest + k / lines->stride * lines->line;
+}
+
+/* Many blocks at once, where a core has a way of its own (Helium has another). */
+#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
+/* y = output(start + sum of a b) of the first positions of all rows; returns of how many. */
+int32_t insitu_conv_blocks(insitu_conv_tile_t *tile, const int16_t *a, const int16_t *b, int8_t *y);
+
+/* sums[line][n][8] = sums[line][n] if `add`, + sum over pairs of a b. */
+void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32_t add, const int16_t *a,
+                           const int16_t *b, int32_t *sums);
+#else
+static inline int32_t insitu_conv_blocks(insitu_conv_tile_t *tile, const int16_t *a,
+                                         const int16_t *b, int8_t *y) {
+  (void)tile, (void)a, (void)b, (void)y;
+  return 0;
+}
+
+static inline void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32_t add,
+                                         const int16_t *a, const int16_t *b, int32_t *sums) {
+  const int32_t zeros[INSITU_POSITIONS * INSITU_CHANNELS] = {0};
+  insitu_conv_block_t block = insitu_block(lines->pairs, 1, 0, 0, zeros);
+  for (int32_t k = 0; k < lines->count; k++) {
+    const int16_t *from = insitu_line_begin(lines, k, b);
+    for (int32_t n = 0; n < lines->blocks; n++, sums += 8, from += lines->next) {
+      if (add)
+        block.start = sums;
+      insitu_multiply_block(&block, a, from, sums);
+    }
+  }
+}
+#endif
+
 /* to[k / 2][0][k % 2] = x[k] - zero, k < size: one of the two positions of a. */
 void insitu_centre_pairs(int32_t size, int32_t zero, const int8_t *x, int16_t *to);
 

@@ -6,6 +6,12 @@
 
 #include "insitu.h"
 
+#if defined(__clang__)
+#define INSITU_NAKED __attribute__((naked, noinline))
+#else
+#define INSITU_NAKED __attribute__((naked, noipa))
+#endif
+
 /* Two int16 in a word: low, high. */
 static inline uint32_t insitu_load_word(const void *from) {
   uint32_t word;
@@ -56,19 +62,13 @@ static inline uint32_t insitu_add_odd_bytes(uint32_t a, uint32_t v) {
   return r;
 }
 
-static inline uint32_t insitu_larger_bytes(uint32_t a, uint32_t b) {
-  uint32_t r;
-  __asm__("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(r) : "r"(a), "r"(b) : "cc");
-  return r;
-}
-
-/* How many bytes of v are not 0. */
-static inline int32_t insitu_bytes_that_are(uint32_t v) {
+/* count + how many bytes of v are not 0 */
+static inline int32_t insitu_add_bytes_that_are(uint32_t v, int32_t count) {
   const uint32_t ones = 0x01010101u, none = 0;
   uint32_t r;
-  __asm__("usub8 %0, %1, %2\n\tsel %0, %2, %3\n\tusad8 %0, %0, %3"
+  __asm__("usub8 %0, %1, %2\n\tsel %0, %2, %3\n\tusada8 %0, %0, %3, %4"
           : "=&r"(r)
-          : "r"(v), "r"(ones), "r"(none)
+          : "r"(v), "r"(ones), "r"(none), "r"(count)
           : "cc");
   return (int32_t)r;
 }
@@ -77,19 +77,6 @@ static inline int32_t insitu_bytes_that_are(uint32_t v) {
 static inline int32_t insitu_scale_low(int32_t factor, uint32_t e) {
   int32_t r;
   __asm__("smlawb %0, %1, %2, %3" : "=r"(r) : "r"(factor), "r"(e), "r"(1));
-  return r;
-}
-
-static inline int32_t insitu_scale_high(int32_t factor, uint32_t e) {
-  int32_t r;
-  __asm__("smlawt %0, %1, %2, %3" : "=r"(r) : "r"(factor), "r"(e), "r"(1));
-  return r;
-}
-
-/* (a >> 1, b >> 1) of values of 17 bits */
-static inline uint32_t insitu_halved(int32_t a, int32_t b) {
-  uint32_t r;
-  __asm__("pkhtb %0, %1, %2, asr #1" : "=r"(r) : "r"((uint32_t)b << 15), "r"(a));
   return r;
 }
 

@@ -122,27 +122,6 @@ void insitu_conv_grad_input_s8(const insitu_conv_grad_input_params_t *g, const i
   }
 }
 
-/* Random bytes of a row: the last draw, and how many they were. */
-typedef struct {
-  uint32_t state;
-  int32_t draws;
-} insitu_conv_draws_t;
-
-/* Goes on to so many draws of the row; never back. */
-static void insitu_draw_until(insitu_conv_draws_t *draws, int32_t wanted) {
-  draws->state = insitu_draw_ahead(draws->state, wanted - draws->draws);
-  draws->draws = wanted;
-}
-
-/* The bytes of the weights k to k + 3 of a row, the first in the high one. */
-static uint32_t insitu_random_bytes(insitu_conv_draws_t *draws, int32_t k) {
-  const int32_t rest = k % 4 * 8;
-  insitu_draw_until(draws, k / 4 + 1);
-  if (rest == 0)
-    return draws->state;
-  return draws->state << rest | insitu_draw(draws->state) >> (32 - rest);
-}
-
 /* Multiplier and generator of each row with an error; returns how many multipliers are held. */
 static int32_t insitu_begin_rows(const insitu_conv_gradient_t *walk, float factor,
                                  const float *row_scale, uint32_t *generator) {
@@ -157,25 +136,57 @@ static int32_t insitu_begin_rows(const insitu_conv_gradient_t *walk, float facto
   return saturated;
 }
 
+/* Steps of four weights after four, of which the last may be fewer. The first begins `rest` bytes
+ * into the bytes of `state`. Returns the last state. */
+static uint32_t insitu_step_odd_groups(int32_t count, int32_t rest, int32_t multiplier,
+                                       const int32_t *sums, uint32_t state, int8_t *w) {
+  while (1) {
+    const uint32_t next = insitu_draw(state);
+    const uint32_t bits = rest == 0 ? state : state << (8 * rest) | next >> (32 - 8 * rest);
+    insitu_step_part(insitu_min(count, INSITU_CHANNELS), multiplier, sums, bits, w);
+    if (count <= INSITU_CHANNELS)
+      return state;
+    state = next;
+    count -= INSITU_CHANNELS, sums += 2 * INSITU_CHANNELS, w += INSITU_CHANNELS;
+  }
+}
+
+/* Steps of some lines of a row, from its element k on; groups have draws of their own. */
+static __attribute__((noinline)) void insitu_step_lines(const insitu_conv_gradient_t *walk,
+                                                        int32_t multiplier, const int32_t *sums,
+                                                        uint32_t state, int8_t *w) {
+  const int32_t groups = walk->groups, line = walk->p.kernel_width * walk->p.in_channels;
+  int32_t ahead = walk->element / 4;
+  w += walk->element;
+  for (int32_t left = walk->p.kernel_height; left > 0; left--, w += line, sums += groups * 8) {
+    state = insitu_draw_ahead(state, ahead);
+    state = insitu_step_groups(groups, multiplier, sums, state, w);
+    ahead = line / 4 - groups;
+  }
+}
+
+/* The same where they have not. */
+static void insitu_step_odd_lines(const insitu_conv_gradient_t *walk, int32_t multiplier,
+                                  const int32_t *sums, uint32_t state, int8_t *w) {
+  const int32_t groups = walk->groups, line = walk->p.kernel_width * walk->p.in_channels;
+  const int32_t count = insitu_min(line - walk->element, groups * INSITU_CHANNELS);
+  int32_t drawn = 0, k = walk->element;
+  for (int32_t ky = 0; ky < walk->p.kernel_height; ky++, k += line, sums += groups * 8) {
+    state = insitu_draw_ahead(state, k / 4 + 1 - drawn);
+    state = insitu_step_odd_groups(count, k % 4, multiplier, sums, state, w + k);
+    drawn = k / 4 + groups;
+  }
+}
+
 /* w[row] -= the step of the block's elements of row r. */
 static void insitu_step_block_row(const insitu_conv_gradient_t *walk, int32_t r, int8_t *w) {
-  const int32_t line = walk->p.kernel_width * walk->p.in_channels;
   const int32_t multiplier = walk->multiplier[walk->row + r];
-  const int32_t whole = line % 4 == 0 ? walk->groups : 0; /* groups that have a draw of their own */
-  insitu_conv_draws_t draws = {walk->state[walk->row + r], 0};
-  for (int32_t ky = 0; ky < walk->p.kernel_height; ky++, w += line) {
-    const int32_t *sums = insitu_block_sums(walk, r, ky);
-    int32_t element = walk->element;
-    if (whole > 0) {
-      insitu_draw_until(&draws, (ky * line + element) / 4);
-      draws.state = insitu_step_groups(whole, multiplier, sums, draws.state, w + element);
-      draws.draws += whole;
-    }
-    for (int32_t j = whole; j < walk->groups; j++, element += INSITU_CHANNELS, sums += 8) {
-      const uint32_t bits = insitu_random_bytes(&draws, ky * line + element);
-      insitu_step_part(insitu_min(line - element, 4), multiplier, sums, bits, w + element);
-    }
-  }
+  const uint32_t state = walk->state[walk->row + r];
+  const int32_t *const sums = insitu_block_sums(walk, r, 0);
+  if (walk->p.kernel_width * walk->p.in_channels % 4 == 0)
+    insitu_step_lines(walk, multiplier, sums, state, w);
+  else
+    insitu_step_odd_lines(walk, multiplier, sums, state, w);
 }
 
 static int32_t insitu_update_rows(const insitu_conv_params_t *p, const insitu_qparams_t *dy_q,

@@ -21,34 +21,55 @@ typedef struct {
 /* Four elements of a window of two positions at the edge of the map; 0 outside. */
 static void insitu_pack_edge(int32_t zero, const int8_t *x, int32_t limit, int32_t first,
                              int32_t second, int16_t *to) {
-  for (int32_t j = 0; j < INSITU_CHANNELS; j++) {
-    const int32_t a = first + j, b = second + j;
-    to[2 * j] = (int16_t)(a >= 0 && a < limit ? x[a] - zero : 0);
-    to[2 * j + 1] = (int16_t)(b >= 0 && b < limit ? x[b] - zero : 0);
+  const uint32_t outside = (uint32_t)(zero & 0xFF) * 0x01010101u;
+  uint32_t both[2] = {outside, outside};
+  for (int32_t h = 0, at = first; h < 2; h++, at = second) {
+    int8_t *const four = (int8_t *)&both[h];
+    if (at >= 0 && at + INSITU_CHANNELS <= limit) {
+      memcpy(four, x + at, INSITU_CHANNELS);
+      continue;
+    }
+    for (int32_t j = insitu_max(0, -at); j < insitu_min(INSITU_CHANNELS, limit - at); j++)
+      four[j] = x[at + j];
   }
+  insitu_pack_windows_run(1, zero, INSITU_CHANNELS, (const int8_t *)both, to);
 }
 
-/* to[pair][j] = elements e + j of the windows that begin in line x of the map. */
-static void insitu_pack_windows(const insitu_conv_gradient_t *walk, const insitu_conv_part_t *part,
-                                const int8_t *x, int32_t e, int16_t *to) {
+/* A group's windows in a line of the map: of the first, where it begins, and how many pairs lie
+ * before the map, and then inside. */
+typedef struct {
+  int32_t first, before, inside;
+} insitu_conv_group_t;
+
+static insitu_conv_group_t insitu_group(const insitu_conv_params_t *p,
+                                        const insitu_conv_part_t *part, int32_t element) {
+  const int32_t limit = p->in_width * p->in_channels, step = p->stride_width * p->in_channels;
+  insitu_conv_group_t group = {0, 0, 0};
+  group.first = (part->ox * p->stride_width - p->pad_left) * p->in_channels + element;
+  if (group.first < 0)
+    group.before = insitu_min((2 * step - 1 - group.first) / (2 * step), part->pairs);
+  const int32_t room = limit - INSITU_CHANNELS - step - group.first - group.before * 2 * step;
+  if (room >= 0)
+    group.inside = insitu_min(part->pairs - group.before, room / (2 * step) + 1);
+  return group;
+}
+
+/* to[pair][j] = elements j of the windows that begin in line x of the map. */
+static void insitu_pack_windows(const insitu_conv_gradient_t *walk, int32_t pairs,
+                                const insitu_conv_group_t *group, const int8_t *x, int16_t *to) {
   const insitu_conv_params_t *p = &walk->p;
   const int32_t limit = p->in_width * p->in_channels, step = p->stride_width * p->in_channels;
-  int32_t first = (part->ox * p->stride_width - p->pad_left) * p->in_channels + e;
-  for (int32_t n = 0; n < part->pairs;) {
-    const int32_t room = limit - INSITU_CHANNELS - step - first; /* behind this pair */
-    if (first >= 0 && room >= 0) {
-      const int32_t run = insitu_min(part->pairs - n, room / (2 * step) + 1);
-      insitu_pack_windows_run(run, walk->zero, step, x + first, to);
-      n += run;
-      first += run * 2 * step;
-      to += run * 2 * INSITU_CHANNELS;
-    } else {
-      insitu_pack_edge(walk->zero, x, limit, first, first + step, to);
-      n++;
-      first += 2 * step;
-      to += 2 * INSITU_CHANNELS;
-    }
+  int32_t first = group->first, n = 0;
+  for (; n < group->before; n++, first += 2 * step, to += 2 * INSITU_CHANNELS)
+    insitu_pack_edge(walk->zero, x, limit, first, first + step, to);
+  if (group->inside > 0) {
+    insitu_pack_windows_run(group->inside, walk->zero, step, x + first, to);
+    n += group->inside;
+    first += group->inside * 2 * step;
+    to += group->inside * 2 * INSITU_CHANNELS;
   }
+  for (; n < pairs; n++, first += 2 * step, to += 2 * INSITU_CHANNELS)
+    insitu_pack_edge(walk->zero, x, limit, first, first + step, to);
 }
 
 /* b: [group][rest][line][pair][4][2] */
@@ -57,14 +78,15 @@ static void insitu_pack_inputs(const insitu_conv_gradient_t *walk, const insitu_
   const int32_t rests = insitu_min(p->stride_height, p->kernel_height);
   int16_t *to = walk->inputs;
   for (int32_t j = 0; j < walk->groups; j++) {
+    const insitu_conv_group_t group = insitu_group(p, part, walk->element + j * INSITU_CHANNELS);
     for (int32_t rest = 0; rest < rests; rest++) {
       for (int32_t k = 0; k < part->lines; k++, to += part->pairs * 8) {
         const int32_t iy = (part->oy + k) * p->stride_height + rest - p->pad_top;
         if (iy < 0 || iy >= p->in_height) {
           memset(to, 0, (size_t)(part->pairs * 8) * sizeof *to);
         } else {
-          insitu_pack_windows(walk, part, walk->x + iy * p->in_width * p->in_channels,
-                              walk->element + j * INSITU_CHANNELS, to);
+          insitu_pack_windows(walk, part->pairs, &group,
+                              walk->x + iy * p->in_width * p->in_channels, to);
         }
       }
     }
@@ -93,10 +115,12 @@ static void insitu_pack_four_errors(const insitu_conv_gradient_t *walk,
                                     const insitu_conv_part_t *part, int32_t channel, int16_t *to) {
   const insitu_conv_params_t *p = &walk->p;
   const int32_t channels = p->out_channels;
+  const int32_t joined = part->columns == p->out_width && part->columns % 2 == 0;
+  const int32_t rows = joined ? 1 : part->rows; /* no pair ends a row: all rows are as one */
+  const int32_t pairs = (joined ? part->rows : 1) * (part->columns / 2);
   int16_t *next = to + part->rows * part->pairs * 4;
-  for (int32_t row = 0; row < part->rows; row++) {
+  for (int32_t row = 0; row < rows; row++) {
     const int8_t *dy = walk->dy + ((part->oy + row) * p->out_width + part->ox) * channels + channel;
-    const int32_t pairs = part->columns / 2;
     insitu_pack_errors_run(pairs, channels, dy, to, next);
     to += pairs * 4;
     next += pairs * 4;
@@ -132,20 +156,19 @@ static void insitu_multiply_part(const insitu_conv_gradient_t *walk, const insit
   const insitu_conv_params_t *p = &walk->p;
   const int32_t rests = insitu_min(p->stride_height, p->kernel_height);
   const int32_t pairs = part->rows * part->pairs, line = part->pairs * 8;
-  const int32_t zeros[8] = {0};
-  insitu_conv_block_t block = insitu_block(pairs, 1, 0, 0, zeros);
+  const insitu_conv_lines_t lines = {
+      .pairs = pairs,
+      .blocks = walk->groups,
+      .count = p->kernel_height,
+      .stride = p->stride_height,
+      .next = rests * part->lines * line,
+      .line = line,
+      .rest = part->lines * line,
+  };
   int32_t *sums = walk->sums;
-  for (int32_t r = 0; r < walk->rows; r += 2) {
+  for (int32_t r = 0; r < walk->rows; r += 2, sums += p->kernel_height * walk->groups * 8) {
     const int16_t *const a = walk->errors + r / 2 * pairs * 4;
-    for (int32_t ky = 0; ky < p->kernel_height; ky++) {
-      const int32_t first = ky % p->stride_height * part->lines + ky / p->stride_height;
-      const int16_t *b = walk->inputs + first * line;
-      for (int32_t j = 0; j < walk->groups; j++, sums += 8, b += rests * part->lines * line) {
-        if (add)
-          block.start = sums;
-        insitu_multiply_block(&block, a, b, sums);
-      }
-    }
+    insitu_multiply_lines(&lines, add, a, walk->inputs, sums);
     if (walk->element == 0)
       insitu_sum_pairs(pairs, a, walk->total + r);
   }

@@ -200,6 +200,7 @@ int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, c
   grad.across = insitu_reach(p->pad_left, p->kernel_width, p->stride_width);
   grad.line = insitu_line(p->tile_width, grad.across.span * grad.channels, grad.channels);
   insitu_conv_tile_t tile = {
+      .errors = 1,
       .row_a = 2 * grad.line.size,
       .pair_a = 2 * grad.line.pitch,
       .row_y = p->stride_height * p->in_width * p->in_channels,

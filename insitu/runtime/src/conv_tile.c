@@ -18,20 +18,24 @@ static void insitu_store_part(insitu_conv_tile_t *tile, int32_t positions, int32
 }
 
 void insitu_conv_tile(insitu_conv_tile_t *tile, const int16_t *a, const int16_t *b, int8_t *y) {
-  const int32_t whole = tile->channels == INSITU_CHANNELS ? tile->columns / 2 : 0;
+  const int32_t made = insitu_conv_blocks(tile, a, b, y);
+  const int32_t whole = tile->channels == INSITU_CHANNELS ? tile->columns & ~1 : made;
+  a += made / 2 * tile->pair_a;
+  y += made * tile->column_y;
+  if (made == tile->columns)
+    return;
   for (int32_t row = 0; row < tile->rows; row++, a += tile->row_a, y += tile->row_y) {
     const int16_t *from = a;
     int8_t *to = y;
     int32_t acc[ACC];
-    for (int32_t left = whole; left > 0; left--, from += tile->pair_a) {
+    for (int32_t n = made; n < whole; n += INSITU_POSITIONS, from += tile->pair_a) {
       insitu_multiply_block(&tile->block, from, b, acc);
       insitu_finish_block(&tile->output, acc, to, tile->column_y);
       to += INSITU_POSITIONS * tile->column_y;
     }
-    for (int32_t n = INSITU_POSITIONS * whole; n < tile->columns; n += INSITU_POSITIONS) {
+    for (int32_t n = whole; n < tile->columns; n += INSITU_POSITIONS, from += tile->pair_a) {
       insitu_multiply_block(&tile->block, from, b, acc);
       insitu_store_part(tile, insitu_min(tile->columns - n, INSITU_POSITIONS), acc, to);
-      from += tile->pair_a;
       to += INSITU_POSITIONS * tile->column_y;
     }
   }
