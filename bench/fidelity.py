@@ -125,9 +125,7 @@ def mcunet(every: int) -> Task:
     """Photographs enlarged; their classes are not the network's."""
     test = cifar10("test", rows=slice(0, None, 10_000 // 64)).x[:64]
     path = models() / "mcunet-5fps.onnx"
-    return Task(
-        "MCUNet-5FPS, photographs", path, enlarged(_photographs(256)), enlarged(test), None
-    )
+    return Task("MCUNet-5FPS, photographs", path, enlarged(_photographs(256)), enlarged(test), None)
 
 
 def enlarged(x: Array) -> Array:
