@@ -38,7 +38,14 @@ from insitu.ops.conv_groups import (
     kernel_of,
     shape_params,
 )
-from insitu.ops.conv_tiles import Tile, forward_tile, grad_input_tile, tiled, update_tile
+from insitu.ops.conv_tiles import (
+    Tile,
+    forward_tile,
+    grad_input_tile,
+    listed_errors,
+    tiled,
+    update_tile,
+)
 from insitu.ops.geometry import Padding, dilation_of, groups_of, output_size
 from insitu.ops.grouped import products, transposed, weight_gradient
 from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp, window
@@ -205,6 +212,7 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
                 _grad_input_tile(node, graph),
             ),
             **{name: node.attributes[name] for name in ("drop", "multiplier", "shift")},
+            **({} if kernel == GROUPED else {"entries": _listed(node, graph)}),
         },
         arguments=(f"${dy}", f"${w}", f"${rel}", "!", f"${dx}"),
         source=f"{kernel}.c",
@@ -216,13 +224,18 @@ def _grad_input_tile(node: Node, graph: Graph) -> Tile:
     return grad_input_tile(node.attributes, dx, w, dy)
 
 
+def _listed(node: Node, graph: Graph) -> int:
+    return listed_errors(node.attributes, graph.tensors[node.inputs[1]].shape)
+
+
 def _grad_input_scratch(node: Node, graph: Graph) -> int:
-    """Sums over the channels, int32, or a tile; of depthwise layers the weights, or planes."""
+    """Sums over the channels, int32, and a list, or a tile; depthwise: the weights, or planes."""
     dy, w, dx = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
     if is_depthwise(node.attributes, w):
         planes = band(node.attributes, dx, w, dy, grad_input_band)
         return max(2 * DEPTHWISE_BLOCK * (w.size // w.shape[0]), planes.bytes)
-    return max(4 * dx.shape[2], _grad_input_tile(node, graph).bytes)
+    listed = 0 if kernel_of(node.attributes) == GROUPED else 8 * _listed(node, graph)
+    return max(4 * dx.shape[2] + listed, _grad_input_tile(node, graph).bytes)
 
 
 conv_grad_input = OpDef(
