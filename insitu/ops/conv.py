@@ -36,6 +36,7 @@ from insitu.ops.conv_groups import (
     gradient_scratch,
     is_depthwise,
     kernel_of,
+    live_scratch,
     shape_params,
 )
 from insitu.ops.conv_tiles import (
@@ -207,7 +208,8 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
         params={
             "shape": tiled(
                 shape_params(
-                    node.attributes, tensors[dx], tensors[w], tensors[dy], grad_input_band
+                    *(node.attributes, tensors[dx], tensors[w], tensors[dy], grad_input_band),
+                    live=_grad_input_live(node, graph),
                 ),
                 _grad_input_tile(node, graph),
             ),
@@ -228,12 +230,24 @@ def _listed(node: Node, graph: Graph) -> int:
     return listed_errors(node.attributes, graph.tensors[node.inputs[1]].shape)
 
 
+def _grad_input_planes(node: Node, graph: Graph) -> int:
+    dy, w, dx = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
+    planes = band(node.attributes, dx, w, dy, grad_input_band)
+    return max(2 * DEPTHWISE_BLOCK * (w.size // w.shape[0]), planes.bytes)
+
+
+def _grad_input_live(node: Node, graph: Graph) -> int:
+    dy, w, dx = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
+    if band(node.attributes, dx, w, dy, grad_input_band).lines == 0:
+        return 0
+    return live_scratch(node.attributes, dx, w, dy, _grad_input_planes(node, graph))
+
+
 def _grad_input_scratch(node: Node, graph: Graph) -> int:
     """Sums over the channels, int32, and a list, or a tile; depthwise: the weights, or planes."""
-    dy, w, dx = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
+    w, dx = graph.tensors[node.inputs[1]], graph.tensors[node.outputs[0]]
     if is_depthwise(node.attributes, w):
-        planes = band(node.attributes, dx, w, dy, grad_input_band)
-        return max(2 * DEPTHWISE_BLOCK * (w.size // w.shape[0]), planes.bytes)
+        return _grad_input_planes(node, graph) + _grad_input_live(node, graph)
     listed = 0 if kernel_of(node.attributes) == GROUPED else 8 * _listed(node, graph)
     return max(4 * dx.shape[2] + listed, _grad_input_tile(node, graph).bytes)
 
@@ -303,7 +317,10 @@ def _update_c(node: Node, graph: Graph) -> CCall:
         function=f"insitu_{kernel}_update_s8",
         params_type=f"insitu_{kernel}_params_t",
         params=tiled(
-            shape_params(node.attributes, tensors[x], tensors[w], tensors[dy], gradient_band),
+            shape_params(
+                *(node.attributes, tensors[x], tensors[w], tensors[dy], gradient_band),
+                live=_update_live(node, graph),
+            ),
             _update_tile(node, graph),
         ),
         arguments=(
@@ -332,7 +349,14 @@ def _update_scratch(node: Node, graph: Graph) -> int:
     """The gradient of a row or of some, or a tile."""
     x, w, dy = (graph.tensors[node.inputs[index]] for index in (1, 2, 0))
     rows = gradient_scratch(node.attributes, x, w, dy)
-    return max(rows, _update_tile(node, graph).bytes)
+    return max(rows + _update_live(node, graph), _update_tile(node, graph).bytes)
+
+
+def _update_live(node: Node, graph: Graph) -> int:
+    x, w, dy = (graph.tensors[node.inputs[index]] for index in (1, 2, 0))
+    if band(node.attributes, x, w, dy, gradient_band).lines == 0:
+        return 0
+    return live_scratch(node.attributes, x, w, dy, gradient_scratch(node.attributes, x, w, dy))
 
 
 conv_update = OpDef(

@@ -107,7 +107,8 @@ def grad_input_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape)
 
 def listed_errors(attributes: Mapping[str, Any], w: Shape) -> int:
     """Entries of the list of errors that a position of dx is made of; 8 bytes each."""
-    places = math.prod(-(-w[1 + a] // attributes["stride"][a]) for a in range(2))
+    stride: Pair = attributes["stride"]
+    places = math.prod(-(-w[1 + a] // stride[a]) for a in range(2))
     limit: int = attributes.get(SCRATCH_LIMIT, MOST_BYTES)
     free = (limit - 4 * w[3]) // 8 // CHANNELS * CHANNELS
     return min(-(-places * w[0] // CHANNELS) * CHANNELS, max(free, CHANNELS), MOST_LISTED)
