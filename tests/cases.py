@@ -323,6 +323,14 @@ ZOO = {
             *(grouped(6, 6, padding=ALL_1), RELU, FLATTEN, linear(5)),
         ),
     ),
+    "mobile-blocks": Case(
+        (10, 9, 3),
+        (
+            *(conv(16), RELU6, grouped(16, 16, padding=ALL_1), RELU6, conv(8, (1, 1))),
+            *(conv(24, (1, 1)), RELU6, grouped(24, 24, (5, 5), padding=(2, 2, 2, 2)), RELU6),
+            *(conv(10, (1, 1)), conv(7, stride=(2, 2)), average_pool(), FLATTEN, linear(4)),
+        ),
+    ),
     "zoo-functions": ZOO_OF_FUNCTIONS,
     "zoo-mixing": ZOO_MIXING,
     "zoo-frozen": Case(

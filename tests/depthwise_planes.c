@@ -1,5 +1,6 @@
 /* Depthwise kernels by planes against those by positions, on random data. A line of the input:
- * the shape, band and bytes of scratch of each kernel, a seed. Says what differs. */
+ * the shape, band and bytes of scratch of each kernel, bytes for live channels, a seed. Says what
+ * differs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 typedef struct {
   insitu_conv_params_t shape;
   int32_t band[3], bytes[3]; /* forward, input gradient, weight gradient */
+  int32_t live[2];           /* bytes, of the gradients */
   int32_t seed;
 } trial_t;
 
@@ -53,7 +55,7 @@ static int32_t forward(const trial_t *t, const int8_t *x, const int8_t *w) {
   int8_t *y[2] = {malloc((size_t)size), malloc((size_t)size)};
   int32_t observed[2][2], wrong = 0;
   for (int32_t planes = 0; planes < 2; planes++) {
-    const insitu_conv_groups_params_t p = {*c, channels, 1, 1, planes ? t->band[0] : 0};
+    const insitu_conv_groups_params_t p = {*c, channels, 1, 1, planes ? t->band[0] : 0, 0};
     void *scratch = malloc((size_t)t->bytes[0]);
     insitu_conv_groups_s8(&p, &x_q, &y_q, x, w, bias, multiplier, &shift, scratch, y[planes],
                           observed[planes]);
@@ -75,7 +77,10 @@ static int32_t grad_input(const trial_t *t, const int8_t *dy, const int8_t *w) {
   const int32_t drop = draw(0, 3) ? 0 : draw(1, 10), multiplier = draw(1 << 8, 1 << 22) * 4;
   for (int32_t planes = 0; planes < 2; planes++) {
     const insitu_conv_groups_grad_input_params_t g = {
-        {*c, channels, 1, 1, planes ? t->band[1] : 0}, drop, multiplier, 0};
+        {*c, channels, 1, 1, planes ? t->band[1] : 0, planes ? t->live[0] : 0},
+        drop,
+        multiplier,
+        0};
     void *scratch = malloc((size_t)t->bytes[1]);
     insitu_conv_groups_grad_input_s8(&g, dy, w, rel, scratch, dx[planes]);
     free(scratch);
@@ -99,12 +104,13 @@ static int32_t update(const trial_t *t, const int8_t *dy, const int8_t *x, const
   uint32_t generator[2] = {77, 77};
   int32_t saturated[2], wrong = 0;
   for (int32_t planes = 0; planes < 2; planes++) {
-    const insitu_conv_groups_params_t p = {*c, channels, 1, 1, planes ? t->band[2] : 0};
+    const insitu_conv_groups_params_t p = {
+        *c, channels, 1, 1, planes ? t->band[2] : 0, planes ? t->live[1] : 0};
     memcpy(moved[planes], w, bytes);
     void *scratch = malloc((size_t)t->bytes[2]);
-    saturated[planes] = insitu_conv_groups_update_s8(&p, &dy_q, &x_q, dy, x, row_scale, &rate,
-                                                     scratch, &generator[planes], bias[planes],
-                                                     moved[planes]);
+    saturated[planes] =
+        insitu_conv_groups_update_s8(&p, &dy_q, &x_q, dy, x, row_scale, &rate, scratch,
+                                     &generator[planes], bias[planes], moved[planes]);
     free(scratch);
   }
   wrong += differs(moved[0], moved[1], bytes, "w");
@@ -126,14 +132,14 @@ int main(void) {
     memcpy(&t, values, sizeof t);
     state = (uint32_t)t.seed;
     const insitu_conv_params_t *c = &t.shape;
-    const int32_t channels = c->in_channels, dead = draw(0, 3);
+    const int32_t channels = c->in_channels, dead = draw(0, 4);
     int8_t *x = draw_map(c->in_height * c->in_width * channels, -128, 127, draw(0, 3) == 0);
     int8_t *w = draw_map(c->kernel_height * c->kernel_width * channels, -127, 127, draw(0, 3) == 0);
     const int32_t positions = c->out_height * c->out_width;
     int8_t *dy = draw_map(positions * channels, -127, 127, draw(0, 3) == 0);
     for (int32_t k = 0; k < positions * channels; k++)
-      if ((dead == 0 && k % channels % 3 == 0) || (dead == 1 && k % 7 != 0) ||
-          (dead == 2 && k < positions * channels / 2))
+      if ((dead == 0 && k % channels % 3 == 0) || (dead == 3 && k % channels % 4 != 1) ||
+          (dead == 1 && k % 7 != 0) || (dead == 2 && k < positions * channels / 2))
         dy[k] = 0;
     const int32_t wrong = forward(&t, x, w) + grad_input(&t, dy, w) + update(&t, dy, x, w);
     free(x), free(w), free(dy);

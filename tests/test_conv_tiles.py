@@ -28,6 +28,7 @@ from insitu.ops.conv_tiles import (
     Tile,
     forward_tile,
     grad_input_tile,
+    listed_errors,
     tiled,
     update_tile,
 )
@@ -183,14 +184,17 @@ def forward(kernels: Kernels, layer: Layer) -> None:
     assert observed.read("<i4").tolist() == [min(0, v.min()), max(0, v.max())]
 
 
-def grad_input(kernels: Kernels, layer: Layer) -> None:
+def grad_input(
+    kernels: Kernels, layer: Layer, tile: Tile | None = None, entries: int | None = None
+) -> None:
     x, w, dy = layer.arrays()
-    tile = grad_input_tile(layer.attributes, *layer.shapes)
+    tile = tile or grad_input_tile(layer.attributes, *layer.shapes)
+    entries = entries or listed_errors(layer.attributes, w.shape)
     rel = np.random.default_rng(1).integers(1, 32769, layer.out).astype(np.uint16)
     drop, multiplier = 3, 2**26
     dx = Fenced(x.size)
-    scratch = Fenced(max(4 * layer.size[2], tile.bytes))
-    shape = [*layer.params(tile), drop, multiplier, layer.shift]
+    scratch = Fenced(max(4 * layer.size[2] + 8 * entries, tile.bytes))
+    shape = [*layer.params(tile), drop, multiplier, layer.shift, entries]
     kernels.call("insitu_conv_grad_input_s8", shape, dy, w, rel, scratch, dx)
     errors = expand_error(dy, rel, drop).reshape(-1, layer.out)
     y = layer.shapes[2]
@@ -299,6 +303,14 @@ def layers(draw: st.DrawFn) -> Layer:
 def test_the_kernels_of_any_layer_equal_numpy(layer: Layer, kernels: Kernels) -> None:
     for question in QUESTIONS.values():
         question(kernels, layer)
+
+
+@pytest.mark.parametrize("entries", [4, None])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_errors_in_one_list_or_several_equal_numpy(
+    layer: str, entries: int | None, kernels: Kernels
+) -> None:
+    grad_input(kernels, LAYERS[layer], ONE_BY_ONE, entries)
 
 
 @pytest.mark.parametrize("layer", LAYERS)

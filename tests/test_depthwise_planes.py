@@ -19,7 +19,10 @@ from insitu.ops import planes
 pytestmark = pytest.mark.toolchain
 
 RUNTIME = ports().parent
-SOURCES = ("conv_groups", "conv_groups_gradient", "conv_planes", "conv_planes_gradient", "planes")
+SOURCES = (
+    *("conv_groups", "conv_groups_gradient", "conv_live_channels"),
+    *("conv_planes", "conv_planes_gradient", "planes"),
+)
 TRIALS = 400
 Shape = dict[str, int]
 
@@ -35,7 +38,7 @@ def shape(rng: random.Random) -> Shape | None:
         (size[0] + top + bottom - kernel[0]) // stride[0] + 1,
         (size[1] + left + right - kernel[1]) // stride[1] + 1,
     )
-    channels = rng.choice([1, 2, 3, 4, 5, 7, 8, 9])
+    channels = rng.choice([1, 2, 3, 4, 5, 7, 8, 9, 12, 16])
     if min(out) < 1:
         return None
     names = "in_height in_width in_channels out_height out_width out_channels kernel_height"
@@ -55,7 +58,12 @@ def trial(rng: random.Random, c: Shape) -> list[int]:
     before = [0, 0, 4 * planes.LANES * row]
     needed = [max(a, b + of.bytes) for a, b, of in zip(block, before, bands, strict=True)]
     assert all(n <= max(a, limit) for a, n in zip(block, needed, strict=True))
-    return [*c.values(), *(of.lines for of in bands), *needed, rng.randint(0, 10**6)]
+    live = []
+    for kernel in (1, 2):
+        added = planes.live_bytes(c) if bands[kernel].lines and rng.random() < 0.8 else 0
+        needed[kernel] += added
+        live.append(added)
+    return [*c.values(), *(of.lines for of in bands), *needed, *live, rng.randint(0, 10**6)]
 
 
 @pytest.mark.parametrize("enough", [6 * 1024, 1], ids=["whole-maps", "line-by-line"])
@@ -67,6 +75,7 @@ def test_planes_compute_what_positions_do(
     shapes = [c for c in (shape(rng) for _ in range(TRIALS)) if c]
     trials = [trial(rng, c) for c in shapes]
     assert sum(values[16] > 0 for values in trials) > TRIALS / 3
+    assert sum(values[-2] > 0 for values in trials) > TRIALS / 40
     done = subprocess.run(
         [build(tmp_path)],
         input="\n".join(" ".join(map(str, values)) for values in trials),

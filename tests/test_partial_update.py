@@ -206,6 +206,7 @@ NETWORKS = [
     "linear-of-wide",
     "average",
     "conv-1d",
+    "mobile-blocks",
 ]
 
 
@@ -237,6 +238,25 @@ def test_twin_and_cores_equal_the_reference_on_digits(
             limits=False,
         )
         assert_same(compiled.step, stream, emulator.run(firmware, stream))
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("update", ["full", "dynamic:0.1:0.3", "sampled:0.2:0.5"])
+@pytest.mark.parametrize("case", ["mobile-blocks", "conv-many-channels", "conv-stride-2"])
+def test_cores_equal_the_reference(case: str, update: str, core: str, tmp_path: Path) -> None:
+    compiled = Compiled(CASES[case], TrainingConfig(update=update).scheme)
+    stream = compiled.stream(12)
+    compiled.write(tmp_path / "source")
+    firmware = build_firmware(
+        tmp_path / "source",
+        "model",
+        board(core, fpu=core == "cortex-m4"),
+        tmp_path,
+        toolchain=toolchain_or_skip(core, None),
+        limits=False,
+    )
+    assert_same(compiled.step, stream, emulator.run(firmware, stream))
 
 
 @pytest.mark.toolchain

@@ -36,9 +36,17 @@ from insitu.ops.conv_groups import (
     gradient_scratch,
     is_depthwise,
     kernel_of,
+    live_scratch,
     shape_params,
 )
-from insitu.ops.conv_tiles import Tile, forward_tile, grad_input_tile, tiled, update_tile
+from insitu.ops.conv_tiles import (
+    Tile,
+    forward_tile,
+    grad_input_tile,
+    listed_errors,
+    tiled,
+    update_tile,
+)
 from insitu.ops.geometry import Padding, dilation_of, groups_of, output_size
 from insitu.ops.grouped import products, transposed, weight_gradient
 from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp, window
@@ -200,11 +208,13 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
         params={
             "shape": tiled(
                 shape_params(
-                    node.attributes, tensors[dx], tensors[w], tensors[dy], grad_input_band
+                    *(node.attributes, tensors[dx], tensors[w], tensors[dy], grad_input_band),
+                    live=_grad_input_live(node, graph),
                 ),
                 _grad_input_tile(node, graph),
             ),
             **{name: node.attributes[name] for name in ("drop", "multiplier", "shift")},
+            **({} if kernel == GROUPED else {"entries": _listed(node, graph)}),
         },
         arguments=(f"${dy}", f"${w}", f"${rel}", "!", f"${dx}"),
         source=f"{kernel}.c",
@@ -216,13 +226,30 @@ def _grad_input_tile(node: Node, graph: Graph) -> Tile:
     return grad_input_tile(node.attributes, dx, w, dy)
 
 
-def _grad_input_scratch(node: Node, graph: Graph) -> int:
-    """Sums over the channels, int32, or a tile; of depthwise layers the weights, or planes."""
+def _listed(node: Node, graph: Graph) -> int:
+    return listed_errors(node.attributes, graph.tensors[node.inputs[1]].shape)
+
+
+def _grad_input_planes(node: Node, graph: Graph) -> int:
     dy, w, dx = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
+    planes = band(node.attributes, dx, w, dy, grad_input_band)
+    return max(2 * DEPTHWISE_BLOCK * (w.size // w.shape[0]), planes.bytes)
+
+
+def _grad_input_live(node: Node, graph: Graph) -> int:
+    dy, w, dx = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
+    if band(node.attributes, dx, w, dy, grad_input_band).lines == 0:
+        return 0
+    return live_scratch(node.attributes, dx, w, dy, _grad_input_planes(node, graph))
+
+
+def _grad_input_scratch(node: Node, graph: Graph) -> int:
+    """Sums over the channels, int32, and a list, or a tile; depthwise: the weights, or planes."""
+    w, dx = graph.tensors[node.inputs[1]], graph.tensors[node.outputs[0]]
     if is_depthwise(node.attributes, w):
-        planes = band(node.attributes, dx, w, dy, grad_input_band)
-        return max(2 * DEPTHWISE_BLOCK * (w.size // w.shape[0]), planes.bytes)
-    return max(4 * dx.shape[2], _grad_input_tile(node, graph).bytes)
+        return _grad_input_planes(node, graph) + _grad_input_live(node, graph)
+    listed = 0 if kernel_of(node.attributes) == GROUPED else 8 * _listed(node, graph)
+    return max(4 * dx.shape[2] + listed, _grad_input_tile(node, graph).bytes)
 
 
 conv_grad_input = OpDef(
@@ -290,7 +317,10 @@ def _update_c(node: Node, graph: Graph) -> CCall:
         function=f"insitu_{kernel}_update_s8",
         params_type=f"insitu_{kernel}_params_t",
         params=tiled(
-            shape_params(node.attributes, tensors[x], tensors[w], tensors[dy], gradient_band),
+            shape_params(
+                *(node.attributes, tensors[x], tensors[w], tensors[dy], gradient_band),
+                live=_update_live(node, graph),
+            ),
             _update_tile(node, graph),
         ),
         arguments=(
@@ -319,7 +349,14 @@ def _update_scratch(node: Node, graph: Graph) -> int:
     """The gradient of a row or of some, or a tile."""
     x, w, dy = (graph.tensors[node.inputs[index]] for index in (1, 2, 0))
     rows = gradient_scratch(node.attributes, x, w, dy)
-    return max(rows, _update_tile(node, graph).bytes)
+    return max(rows + _update_live(node, graph), _update_tile(node, graph).bytes)
+
+
+def _update_live(node: Node, graph: Graph) -> int:
+    x, w, dy = (graph.tensors[node.inputs[index]] for index in (1, 2, 0))
+    if band(node.attributes, x, w, dy, gradient_band).lines == 0:
+        return 0
+    return live_scratch(node.attributes, x, w, dy, gradient_scratch(node.attributes, x, w, dy))
 
 
 conv_update = OpDef(

@@ -10,7 +10,7 @@ from typing import Any
 
 from insitu.graph.model import SCRATCH_LIMIT, Tensor
 from insitu.ops.geometry import DENSE, conv_params, dilation_of, groups_of
-from insitu.ops.planes import BY_POSITIONS, LANES, MOST_BYTES, Band, gradient_band
+from insitu.ops.planes import BY_POSITIONS, LANES, MOST_BYTES, Band, gradient_band, live_bytes
 
 BandOf = Callable[[Mapping[str, int], int], Band]
 """Of insitu_conv_params_t and the most bytes that it may take."""
@@ -49,8 +49,24 @@ def band(
     return band_of(conv_params(attributes, x, w, y), limit)
 
 
+def live_scratch(
+    attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor, scratch_bytes: int
+) -> int:
+    """What a depthwise kernel of the backward pass adds to its scratch, see `live_bytes`."""
+    if not is_depthwise(attributes, w) or dilation_of(attributes) != DENSE:
+        return 0
+    added = live_bytes(conv_params(attributes, x, w, y))
+    limit: int = attributes.get(SCRATCH_LIMIT, MOST_BYTES)
+    return added if scratch_bytes + added <= limit else 0
+
+
 def shape_params(
-    attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor, band_of: BandOf | None = None
+    attributes: Mapping[str, Any],
+    x: Tensor,
+    w: Tensor,
+    y: Tensor,
+    band_of: BandOf | None = None,
+    live: int = 0,
 ) -> dict[str, Any]:
     """Fields of insitu_conv_params_t, or of insitu_conv_groups_params_t, see `band`."""
     conv = conv_params(attributes, x, w, y)
@@ -63,6 +79,7 @@ def shape_params(
         "dilation_height": height,
         "dilation_width": width,
         "band": band(attributes, x, w, y, band_of).lines,
+        "live_bytes": live,
     }
 
 

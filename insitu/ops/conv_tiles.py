@@ -2,7 +2,7 @@
 
 A tile's operands are expanded to int16 once, each channel's weights once a tile: the larger the
 tile, the fewer instructions, the more scratch. Twins: runtime/src/conv_tiles.c, conv_grad_tiles.c,
-conv_blocks.c.
+conv_grad_list.c, conv_blocks.c.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ LEAST_BYTES, MOST_BYTES = 8 * 1024, 12 * 1024
 """Between these the scratch may have as many bytes as the layer's weights, or as its input and
 output twice; fewer where SCRATCH_LIMIT says so. A layer for whose smallest tile this is too little
 is made position by position."""
+
+MOST_LISTED = 512
+"""Errors; a position that is made of more takes them in several lists."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,15 @@ def grad_input_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape)
 
     phase = (-(-x[0] // stride[0]), -(-x[1] // stride[1]))
     return _cheapest(_flat(x, w, y, stride, phase), (x, w, y), operands, size, most)
+
+
+def listed_errors(attributes: Mapping[str, Any], w: Shape) -> int:
+    """Entries of the list of errors that a position of dx is made of; 8 bytes each."""
+    stride: Pair = attributes["stride"]
+    places = math.prod(-(-w[1 + a] // stride[a]) for a in range(2))
+    limit: int = attributes.get(SCRATCH_LIMIT, MOST_BYTES)
+    free = (limit - 4 * w[3]) // 8 // CHANNELS * CHANNELS
+    return min(-(-places * w[0] // CHANNELS) * CHANNELS, max(free, CHANNELS), MOST_LISTED)
 
 
 def update_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> Tile:

@@ -18,6 +18,9 @@ KERNEL = 7
 ENOUGH_BYTES, MOST_BYTES = 6 * 1024, 12 * 1024
 """A band takes up to the first, and the second where a single line needs as much."""
 
+MOST_LIVE_BYTES = 2 * 1024
+"""What may be added to them so that channels without errors cost nothing."""
+
 MOST_ERRORS = 256
 """Of a line: their sum fits int16."""
 
@@ -54,6 +57,18 @@ def _band(lines: int, once: int, again: int, limit: int) -> Band:
         return BY_POSITIONS
     count = max(min(lines, (min(ENOUGH_BYTES, limit) - once) // again + 1), 1)
     return Band(count, once + (count - 1) * again)
+
+
+def live_bytes(c: Mapping[str, int]) -> int:
+    """What channels that have errors are brought together in; 0 where that does not pay.
+
+    Twin: runtime/include/insitu_live_channels.h.
+    """
+    places = c["in_height"] * c["in_width"] + c["out_height"] * c["out_width"]
+    weights = c["kernel_height"] * c["kernel_width"]
+    needed = 2 * _even(c["in_channels"]) + LANES * (places + weights)
+    worth = c["in_channels"] % LANES == 0 and c["in_channels"] > 2 * LANES
+    return needed if worth and needed <= MOST_LIVE_BYTES else 0
 
 
 def forward_band(c: Mapping[str, int], limit: int = MOST_BYTES) -> Band:

@@ -45,8 +45,14 @@ int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, c
                                      const int8_t *w, const uint16_t *rel, void *scratch,
                                      int8_t *dx);
 
-/* list[live] = the channels of dy that are not zero; returns whether so many of their errors are
- * not that it pays to take all of them. flags: int8[channels] of scratch. */
+/* The same by lists of the errors that are not zero. */
+void insitu_conv_grad_input_list(const insitu_conv_grad_input_params_t *g, const int8_t *dy,
+                                 const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx);
+
+/* list[live] = the channels of dy that are not zero; returns how many of their errors are not, in
+ * units of 1 / INSITU_ALL, and 0 where these are so few that INSITU_SPARSE says to take them one by
+ * one. flags: int8[channels] of scratch. */
+enum { INSITU_ALL = 256 };
 int32_t insitu_find_live(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags,
                          int16_t *list, int32_t *live);
 

@@ -6,7 +6,8 @@
 
 #include "insitu_fixed_point.h"
 
-enum { INSITU_WORD = 4 }; /* rows side by side */
+enum { INSITU_WORD = 4 };     /* rows side by side */
+enum { INSITU_SUMMED = 512 }; /* positions whose errors have a sum of 16 bits */
 
 #if defined(__ARM_FEATURE_DSP)
 static inline uint32_t insitu_word_at(const int8_t *from) {
@@ -42,27 +43,22 @@ static inline uint32_t insitu_sum_odd(uint32_t sum, uint32_t v) {
   return r;
 }
 
-/* sums[j] = sum over positions of |dy[rows position + j]|, j < INSITU_WORD */
+/* sums[j] = sum over at most INSITU_SUMMED positions of |dy[rows position + j]|, j < INSITU_WORD */
 static inline void insitu_sum_word(int32_t positions, int32_t rows, const int8_t *dy,
                                    int32_t *sums) {
-  enum { MOST = 512 }; /* positions whose sum fits 16 bits */
-  sums[0] = sums[1] = sums[2] = sums[3] = 0;
-  for (int32_t left; positions > 0; positions -= MOST) {
-    uint32_t even = 0, odd = 0;
-    for (left = insitu_min(positions, MOST); left > 3; left -= 4) {
-      const uint32_t a = insitu_two_sizes(dy, rows), b = insitu_two_sizes(dy + 2 * rows, rows);
-      even = insitu_sum_even(insitu_sum_even(even, a), b);
-      odd = insitu_sum_odd(insitu_sum_odd(odd, a), b);
-      dy += 4 * rows;
-    }
-    for (; left > 0; left--, dy += rows) {
-      const uint32_t size = insitu_sizes_of(insitu_word_at(dy));
-      even = insitu_sum_even(even, size);
-      odd = insitu_sum_odd(odd, size);
-    }
-    sums[0] += (int32_t)(even & 0xFFFFu), sums[1] += (int32_t)(odd & 0xFFFFu);
-    sums[2] += (int32_t)(even >> 16), sums[3] += (int32_t)(odd >> 16);
+  uint32_t even = 0, odd = 0;
+  for (int32_t left = positions % 4; left > 0; left--, dy += rows) {
+    const uint32_t size = insitu_sizes_of(insitu_word_at(dy));
+    even = insitu_sum_even(even, size);
+    odd = insitu_sum_odd(odd, size);
   }
+  for (int32_t left = positions / 4; left > 0; left--, dy += 4 * rows) {
+    const uint32_t a = insitu_two_sizes(dy, rows), b = insitu_two_sizes(dy + 2 * rows, rows);
+    even = insitu_sum_even(insitu_sum_even(even, a), b);
+    odd = insitu_sum_odd(insitu_sum_odd(odd, a), b);
+  }
+  sums[0] = (int32_t)(even & 0xFFFFu), sums[1] = (int32_t)(odd & 0xFFFFu);
+  sums[2] = (int32_t)(even >> 16), sums[3] = (int32_t)(odd >> 16);
 }
 
 /* dy[rows position + j] = 0 at all positions for the j < INSITU_WORD whose byte of `kept` is 0; the
@@ -92,6 +88,19 @@ static inline uint32_t insitu_live_word(int32_t positions, int32_t rows, const i
   for (; positions > 0; positions--, dy += rows)
     live |= insitu_word_at(dy);
   return live;
+}
+
+/* The first k from `from` on where e[k] is not 0; size where there is none. */
+static inline int32_t insitu_next_error(int32_t from, int32_t size, const int8_t *e) {
+  int32_t k = from;
+  for (; k + 4 <= size; k += 4) {
+    const uint32_t word = insitu_word_at(e + k);
+    if (word != 0)
+      return k + __builtin_ctz(word) / 8;
+  }
+  while (k < size && e[k] == 0)
+    k++;
+  return k;
 }
 
 /* Bytes of dy where those of y - first and last - y are not negative, else 0. */
@@ -161,6 +170,13 @@ static inline uint32_t insitu_live_word(int32_t positions, int32_t rows, const i
       live |= (uint32_t)(uint8_t)dy[j] << 8 * j;
   }
   return live;
+}
+
+static inline int32_t insitu_next_error(int32_t from, int32_t size, const int8_t *e) {
+  int32_t k = from;
+  while (k < size && e[k] == 0)
+    k++;
+  return k;
 }
 
 static inline int32_t insitu_pass_words(int32_t size, int32_t first, int32_t last, const int8_t *dy,

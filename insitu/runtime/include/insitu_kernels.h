@@ -63,10 +63,11 @@ typedef struct {
   insitu_conv_params_t shape; /* of the forward pass */
   int32_t drop;               /* bits dropped from the error so that sums fit int32 */
   int32_t multiplier, shift;
+  int32_t entries; /* of a list of errors, a multiple of 4 */
 } insitu_conv_grad_input_params_t;
 
 /* dx[iy, ix, i] = sat(rescale(sum over o, ky, kx of w[o, ky, kx, i] e'[oy, ox, o])).
- * scratch: int32[in_channels], or for tiles grad_input_tile(...).bytes if that is more. */
+ * scratch: int32[in_channels + 2 entries], or for tiles grad_input_tile(...).bytes if more. */
 void insitu_conv_grad_input_s8(const insitu_conv_grad_input_params_t *p, const int8_t *dy,
                                const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx);
 

@@ -19,6 +19,8 @@ typedef struct {
   int32_t groups;            /* in_channels and out_channels are multiples of it */
   int32_t dilation_height, dilation_width;
   int32_t band; /* depthwise by planes, see insitu_planes.h: lines at once; 0: by positions */
+  int32_t
+      live_bytes; /* with a band: of scratch before the rest, see insitu_live_channels.h, or 0 */
 } insitu_conv_groups_params_t;
 
 #define INSITU_DEPTHWISE_BLOCK 16 /* most channels of a depthwise layer worked on side by side */

@@ -12,11 +12,11 @@
 #if !defined(__thumb2__)
 
 #if defined(__clang__)
-#define INSITU_NAKED __attribute__((naked, noinline))
+#define INSITU_NAKED __attribute__((naked, noinline, unused))
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wunused-parameter"
 #else
-#define INSITU_NAKED __attribute__((naked, noipa))
+#define INSITU_NAKED __attribute__((naked, noipa, unused))
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #pragma GCC diagnostic ignored "-Wreturn-type"

@@ -72,54 +72,10 @@ void insitu_conv_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
     insitu_conv_positions(p, &layer, scratch, y, observed);
 }
 
-/* sum[i] += e w[i] */
-static void insitu_add_scaled(int32_t size, int32_t e, const int8_t *restrict w,
-                              int32_t *restrict sum) {
-  for (int32_t k = 0; k < size; k++)
-    sum[k] += e * w[k];
-}
-
-/* sum[i] += sum over o of w[o, ky, kx, i] e'[oy, ox, o], for one place of the window. */
-static void insitu_add_tap(const insitu_conv_grad_input_params_t *g, const int8_t *dy,
-                           const int8_t *w, const uint16_t *rel, int32_t *sum) {
-  const insitu_conv_params_t *p = &g->shape;
-  const int32_t row = insitu_row_size(p);
-  for (int32_t o = 0; o < p->out_channels; o++) {
-    if (dy[o] == 0)
-      continue;
-    const int32_t e = insitu_expand_error(dy[o], rel[o], g->drop);
-    insitu_add_scaled(p->in_channels, e, w + o * row, sum);
-  }
-}
-
 void insitu_conv_grad_input_s8(const insitu_conv_grad_input_params_t *g, const int8_t *dy,
                                const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx) {
-  const insitu_conv_params_t *p = &g->shape;
-  const int32_t channels = p->in_channels;
-  int32_t *sum = scratch;
-  if (p->tile_width > 0 && insitu_conv_grad_input_tiles(g, dy, w, rel, scratch, dx))
-    return;
-  for (int32_t iy = 0; iy < p->in_height; iy++) {
-    for (int32_t ix = 0; ix < p->in_width; ix++) {
-      memset(sum, 0, (size_t)channels * sizeof *sum);
-      for (int32_t ky = 0; ky < p->kernel_height; ky++) {
-        const int32_t sy = iy + p->pad_top - ky, oy = sy / p->stride_height;
-        if (sy < 0 || sy % p->stride_height != 0 || oy >= p->out_height)
-          continue;
-        for (int32_t kx = 0; kx < p->kernel_width; kx++) {
-          const int32_t sx = ix + p->pad_left - kx, ox = sx / p->stride_width;
-          if (sx < 0 || sx % p->stride_width != 0 || ox >= p->out_width)
-            continue;
-          insitu_add_tap(g, dy + (oy * p->out_width + ox) * p->out_channels,
-                         w + (ky * p->kernel_width + kx) * channels, rel, sum);
-        }
-      }
-      for (int32_t i = 0; i < channels; i++) {
-        const int32_t v = insitu_rescale(sum[i], g->multiplier, g->shift);
-        *dx++ = (int8_t)insitu_clamp(v, -127, 127);
-      }
-    }
-  }
+  if (g->shape.tile_width == 0 || !insitu_conv_grad_input_tiles(g, dy, w, rel, scratch, dx))
+    insitu_conv_grad_input_list(g, dy, w, rel, scratch, dx);
 }
 
 /* Multiplier and generator of each row with an error; returns how many multipliers are held. */

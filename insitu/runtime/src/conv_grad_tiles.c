@@ -8,6 +8,9 @@
 #include "insitu_conv_tile.h"
 #include "insitu_span.h"
 
+/* What an error costs that is listed, and its product with a weight there and in a tile. */
+enum { LISTED = 44, LISTED_MAC = 3, MAC = 2 };
+
 /* One axis: dx at rest + stride m is made of errors m + low .. m + low + places - 1, the last with
  * the window's place `first`, each before it a stride later in the window. */
 typedef struct {
@@ -185,7 +188,8 @@ int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, c
                              .factor = factor,
                              .weights = weights};
   /* the flags are used up before the weights are written, and stand in their place */
-  if (!insitu_find_live(positions, most, dy, (int8_t *)weights, list, &grad.live))
+  const int32_t share = insitu_find_live(positions, most, dy, (int8_t *)weights, list, &grad.live);
+  if (share * (LISTED + LISTED_MAC * p->in_channels) < INSITU_ALL * MAC * p->in_channels)
     return 0;
   if (grad.live == 0 || p->kernel_height < p->stride_height || p->kernel_width < p->stride_width)
     memset(dx, 0, (size_t)(p->in_height * p->in_width * p->in_channels));

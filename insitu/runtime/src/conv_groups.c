@@ -5,6 +5,7 @@
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_groups.h"
 #include "insitu_lanes.h"
+#include "insitu_live_channels.h"
 #include "insitu_planes.h"
 #include "insitu_taps.h"
 
@@ -270,9 +271,14 @@ static void insitu_grouped_grad_input(const insitu_conv_groups_grad_input_params
 void insitu_conv_groups_grad_input_s8(const insitu_conv_groups_grad_input_params_t *g,
                                       const int8_t *dy, const int8_t *w, const uint16_t *rel,
                                       void *scratch, int8_t *dx) {
-  if (INSITU_PLANES && g->shape.band > 0 && g->shift == 0 && g->drop <= INSITU_PLANES_DROP)
-    insitu_grad_input_planes(g, dy, w, rel, scratch, dx);
-  else if (insitu_is_depthwise(&g->shape))
+  if (INSITU_PLANES && g->shape.band > 0 && g->shift == 0 && g->drop <= INSITU_PLANES_DROP) {
+    insitu_live_channels_t live = insitu_live_channels(&g->shape, dy, scratch);
+    void *const planes = (int8_t *)scratch + g->shape.live_bytes;
+    if (live.few)
+      insitu_grad_input_live(g, &live, dy, w, rel, planes, dx);
+    else
+      insitu_grad_input_planes(g, dy, w, rel, planes, dx);
+  } else if (insitu_is_depthwise(&g->shape))
     insitu_depthwise_grad_input(g, dy, w, rel, scratch, dx);
   else
     insitu_grouped_grad_input(g, dy, w, rel, scratch, dx);

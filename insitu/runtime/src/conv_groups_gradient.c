@@ -5,6 +5,7 @@
 #include "insitu_error_words.h"
 #include "insitu_kernels_groups.h"
 #include "insitu_lanes.h"
+#include "insitu_live_channels.h"
 #include "insitu_planes.h"
 #include "insitu_taps.h"
 
@@ -143,6 +144,20 @@ static uint32_t insitu_step_row(int32_t row, int32_t multiplier, const int32_t *
   return state;
 }
 
+/* insitu_conv_groups_gradient of the channels list[count <= 4]. */
+static uint32_t insitu_gradient_live(const insitu_conv_groups_params_t *p, int32_t zero,
+                                     const insitu_live_channels_t *live, int32_t r,
+                                     const int8_t *dy, const int8_t *x, void *planes,
+                                     int32_t *gradient, int32_t *errors) {
+  const insitu_conv_params_t *c = &p->conv;
+  const insitu_conv_groups_params_t four = insitu_four_channels(p);
+  const int32_t count = insitu_min(live->count - r, INSITU_WORD);
+  const int16_t *const list = live->list + r;
+  insitu_gather_channels(c->out_height * c->out_width, c->out_channels, list, count, dy, live->dy);
+  insitu_gather_channels(c->in_height * c->in_width, c->in_channels, list, count, x, live->map);
+  return insitu_gradient_planes(&four, zero, live->dy, live->map, 0, planes, gradient, errors);
+}
+
 int32_t insitu_conv_groups_update_s8(const insitu_conv_groups_params_t *p,
                                      const insitu_qparams_t *dy_q, const insitu_qparams_t *x_q,
                                      const int8_t *dy, const int8_t *x, const float *row_scale,
@@ -150,19 +165,24 @@ int32_t insitu_conv_groups_update_s8(const insitu_conv_groups_params_t *p,
                                      int32_t *bias, int8_t *w) {
   const float factor = rate[0] * dy_q->scale * x_q->scale * 4294967296.0f;
   const int32_t row = insitu_group_row(p), at_once = insitu_rows_at_once(p);
-  int32_t *gradient = scratch, errors[INSITU_DEPTHWISE_BLOCK];
-  int32_t saturated = 0;
+  insitu_live_channels_t live = {0};
+  if (INSITU_PLANES)
+    live = insitu_live_channels(p, dy, scratch);
+  int32_t *const gradient = (int32_t *)scratch + p->live_bytes / 4;
+  int32_t *const planes = gradient + row * at_once;
+  int32_t saturated = 0, errors[INSITU_DEPTHWISE_BLOCK];
   uint32_t state = *generator, alive = 0;
-  for (int32_t o = 0; o < p->conv.out_channels; o++, w += row) {
-    const int32_t lane = o % at_once;
-    if (lane == 0)
-      alive = insitu_conv_groups_gradient(p, x_q->zero_point, dy, x, o, gradient + row * at_once,
-                                          gradient, errors);
+  for (int32_t r = 0; r < (live.few ? live.count : p->conv.out_channels); r++) {
+    const int32_t lane = r % at_once, o = live.few ? live.list[r] : r;
+    if (lane == 0 && live.few)
+      alive = insitu_gradient_live(p, x_q->zero_point, &live, r, dy, x, planes, gradient, errors);
+    else if (lane == 0)
+      alive = insitu_conv_groups_gradient(p, x_q->zero_point, dy, x, o, planes, gradient, errors);
     if (!(alive >> lane & 1))
       continue;
     const int32_t multiplier = insitu_round_clamp(factor / row_scale[o], 0, INT32_MAX);
     saturated += multiplier == INT32_MAX;
-    state = insitu_step_row(row, multiplier, gradient + lane, at_once, state, w);
+    state = insitu_step_row(row, multiplier, gradient + lane, at_once, state, w + o * row);
     bias[o] = insitu_update_bias(bias[o], errors[lane], rate[0], dy_q->scale);
   }
   *generator = state;

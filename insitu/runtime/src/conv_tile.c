@@ -53,5 +53,9 @@ int32_t insitu_find_live(int32_t positions, int32_t channels, const int8_t *dy, 
   for (int32_t n = 0; n < positions; n += step, asked++)
     errors += insitu_count_errors(channels, dy + n * channels);
   *live = count;
-  return errors * INSITU_SPARSE >= count * asked;
+  if (count == 0)
+    return INSITU_ALL;
+  return errors * INSITU_SPARSE >= count * asked
+             ? insitu_max(errors * INSITU_ALL / (count * asked), 1)
+             : 0;
 }

@@ -17,15 +17,20 @@ static int32_t insitu_sum_row(int32_t positions, int32_t rows, const int8_t *dy)
 /* sums[rows] of all rows, and the highest; returns their total. */
 static int32_t insitu_sum_rows(const insitu_select_rows_params_t *p, const int8_t *dy,
                                int32_t *sums, int32_t *highest) {
-  int32_t total = 0, row = 0, most = 0;
-  for (; row + INSITU_WORD <= p->rows; row += INSITU_WORD) {
-    int32_t *const sum = sums + row;
-    insitu_sum_word(p->positions, p->rows, dy + row, sum);
-    total += sum[0] + sum[1] + sum[2] + sum[3];
-    most = insitu_max(most, insitu_max(insitu_max(sum[0], sum[1]), insitu_max(sum[2], sum[3])));
+  const int32_t rows = p->rows, positions = p->positions;
+  int32_t total = 0, most = 0, row = 0;
+  for (; row + INSITU_WORD <= rows; row += INSITU_WORD) {
+    insitu_sum_word(insitu_min(positions, INSITU_SUMMED), rows, dy + row, sums + row);
+    for (int32_t n = INSITU_SUMMED; n < positions; n += INSITU_SUMMED) {
+      int32_t more[INSITU_WORD];
+      insitu_sum_word(insitu_min(positions - n, INSITU_SUMMED), rows, dy + n * rows + row, more);
+      for (int32_t j = 0; j < INSITU_WORD; j++)
+        sums[row + j] += more[j];
+    }
   }
-  for (; row < p->rows; row++) {
-    sums[row] = insitu_sum_row(p->positions, p->rows, dy + row);
+  for (; row < rows; row++)
+    sums[row] = insitu_sum_row(positions, rows, dy + row);
+  for (row = 0; row < rows; row++) {
     total += sums[row];
     most = insitu_max(most, sums[row]);
   }
