@@ -51,8 +51,34 @@ static inline int32_t insitu_round_clamp_bits(float v, int32_t low, int32_t high
   return insitu_clamp(whole, low, high);
 }
 
+/* |v| < most, both as bits, whose order is that of sizes; not for NaN. */
+static inline int32_t insitu_is_below(float v, float most) {
+  uint32_t size, limit;
+  memcpy(&size, &v, sizeof size);
+  memcpy(&limit, &most, sizeof limit);
+  return size << 1 < limit << 1;
+}
+
+/* The same, and the sign is plus. */
+static inline int32_t insitu_is_below_unsigned(float v, float most) {
+  uint32_t bits, limit;
+  memcpy(&bits, &v, sizeof bits);
+  memcpy(&limit, &most, sizeof limit);
+  return bits < limit;
+}
+
+/* Nearest integer, halves away from zero, of |v| < 2^30: trunc(2 v) is odd from a half on. */
+static inline int32_t insitu_round_small(float v) {
+  const int32_t twice = (int32_t)(v + v);
+  return (twice + 1 + (twice < 0 ? -1 : 0)) >> 1;
+}
+
 /* The same with float operations, one rounding each. */
 static inline int32_t insitu_round_clamp_float(float v, int32_t low, int32_t high) {
+  if (low == -high && high <= 1 << 30 && insitu_is_below(v, (float)high))
+    return insitu_round_small(v);
+  if (low == 0 && high > 1 << 30 && insitu_is_below_unsigned(v, 1073741824.0f))
+    return insitu_round_small(v);
   if (!(v > (float)low))
     return low;
   if (v >= (float)high)

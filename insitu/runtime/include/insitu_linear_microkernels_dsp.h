@@ -176,6 +176,96 @@ static int32_t insitu_dot_row(int32_t size, const int8_t *w, const int16_t *x) {
   return i < size ? insitu_dot_few(size - i, w + i, x + i, sum) : sum;
 }
 
+#define INSITU_LINEAR_OUTPUTS
+
+/* Of y, in bytes and halves as the assembly wants them; the smallest and largest value before the
+ * clamp, held to int16. */
+typedef struct {
+  uint32_t zero, low, high; /* zero - low, low, high - low */
+  int32_t extremes[2];      /* two of the smallest, two of the largest */
+  int32_t lowest, highest;
+} insitu_linear_outputs_t;
+
+static inline insitu_linear_outputs_t insitu_linear_outputs(const insitu_qparams_t *y_q) {
+  const uint32_t every = 0x01010101u;
+  const int32_t low = y_q->clamp_min;
+  const insitu_linear_outputs_t outputs = {(uint32_t)((y_q->zero_point - low) & 0xFFFF) * 0x10001u,
+                                           (uint32_t)(low & 0xFF) * every,
+                                           (uint32_t)(y_q->clamp_max - low) * every,
+                                           {0, 0},
+                                           0,
+                                           0};
+  return outputs;
+}
+
+/* 9.75 instructions a row. */
+INSITU_NAKED static void insitu_finish_fours(insitu_linear_outputs_t *outputs, const int32_t *sum,
+                                             const int32_t *bias, const int32_t *multiplier,
+                                             int8_t *y, int32_t fours) {
+  __asm__("push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
+          "ldrd r12, lr, [sp, #36]\n"
+          "1:\n\t"
+          "ldm r1!, {r4, r5, r6, r7}\n\t"
+          "ldm r2!, {r8, r9, r10, r11}\n\t"
+          "add r4, r4, r8\n\t"
+          "add r5, r5, r9\n\t"
+          "add r6, r6, r10\n\t"
+          "add r7, r7, r11\n\t"
+          "ldm r3!, {r8, r9, r10, r11}\n\t"
+          "smmulr r4, r4, r8\n\t"
+          "smmulr r5, r5, r9\n\t"
+          "smmulr r6, r6, r10\n\t"
+          "smmulr r7, r7, r11\n\t"
+          "ssat r4, #16, r4\n\t"
+          "ssat r5, #16, r5\n\t"
+          "ssat r6, #16, r6\n\t"
+          "ssat r7, #16, r7\n\t"
+          "pkhbt r4, r4, r6, lsl #16\n\t"
+          "pkhbt r5, r5, r7, lsl #16\n\t"
+          "ldrd r6, r7, [r0, #12]\n\t" /* extremes */
+          "ssub16 r8, r4, r5\n\t"
+          "sel r9, r4, r5\n\t"
+          "sel r10, r5, r4\n\t"
+          "ssub16 r8, r9, r7\n\t"
+          "sel r7, r9, r7\n\t"
+          "ssub16 r8, r6, r10\n\t"
+          "sel r6, r10, r6\n\t"
+          "strd r6, r7, [r0, #12]\n\t"
+          "ldrd r8, r9, [r0]\n\t"
+          "ldr r10, [r0, #8]\n\t"
+          "qadd16 r4, r4, r8\n\t"
+          "qadd16 r5, r5, r8\n\t"
+          "usat16 r4, #8, r4\n\t"
+          "usat16 r5, #8, r5\n\t"
+          "orr r4, r4, r5, lsl #8\n\t"
+          "usub8 r11, r10, r4\n\t"
+          "sel r4, r4, r10\n\t"
+          "uadd8 r4, r4, r9\n\t"
+          "str r4, [r12], #4\n\t"
+          "subs lr, lr, #1\n\t"
+          "bne 1b\n\t"
+          "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}");
+}
+
+/* y = clamp(zero + rescale(bias + sum)) of the first rows; returns of how many: fours whose values
+ * did not leave int16, and that need no shift. */
+static inline int32_t insitu_finish_rows(insitu_linear_outputs_t *outputs, int32_t rows,
+                                         int32_t shift, const int32_t *sum, const int32_t *bias,
+                                         const int32_t *multiplier, int8_t *y) {
+  if (rows < 4 || shift > 0)
+    return 0;
+  outputs->extremes[0] = outputs->extremes[1] = 0;
+  insitu_finish_fours(outputs, sum, bias, multiplier, y, rows / 4);
+  const int32_t *const seen = outputs->extremes;
+  const int32_t lowest = insitu_min((int16_t)seen[0], seen[0] >> 16);
+  const int32_t highest = insitu_max((int16_t)seen[1], seen[1] >> 16);
+  if (lowest == INT16_MIN || highest == INT16_MAX)
+    return 0;
+  outputs->lowest = insitu_min(outputs->lowest, lowest);
+  outputs->highest = insitu_max(outputs->highest, highest);
+  return rows & ~3;
+}
+
 /* ---- input gradient ------------------------------------------------------------------------ */
 
 #define INSITU_LINEAR_LIST 4 /* the rows of a list are filled up to a multiple of this */

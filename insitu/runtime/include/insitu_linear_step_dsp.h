@@ -17,7 +17,7 @@ static inline void insitu_prepare_step(int32_t size, int32_t zero, const int8_t 
 #define INSITU_STEP(X, Y)                                                                          \
   "lsrs r3, r3, #1\n\t"                                                                            \
   "it cs\n\t"                                                                                      \
-  "eorcs r3, r3, r7\n\t"                                                                           \
+  "eorcs r3, r3, #0xA3000000\n\t"                                                                  \
   "smlabb r12, " X ", r4, r5\n\t"                                                                  \
   "smlatb " X ", " X ", r4, r5\n\t"                                                                \
   "pkhtb " X ", " X ", r12, asr #16\n\t"                                                           \
@@ -45,7 +45,6 @@ INSITU_NAKED static uint32_t insitu_step_fours(const int16_t *x, const int16_t *
       "movw r5, #0x8000\n\t"
       "movt r5, #0x0100\n\t"
       "mov r6, #0x01010101\n\t"
-      "mov r7, #0xA3000000\n\t"
       "mov r12, #0x00FF00FF\n\t"
       "uadd8 r12, r12, r12\n\t" /* from now on SEL takes bytes 0 and 2 from its first */
       "sub lr, r1, r0\n\t"
@@ -73,7 +72,7 @@ INSITU_NAKED static uint32_t insitu_step_fours(const int16_t *x, const int16_t *
   "ldm r0!, {r8, r9}\n\t"                                                                          \
   "lsrs r3, r3, #1\n\t"                                                                            \
   "it cs\n\t"                                                                                      \
-  "eorcs r3, r3, r7\n\t"                                                                           \
+  "eorcs r3, r3, #0xA3000000\n\t"                                                                  \
   "smlabb r12, r8, r4, r5\n\t"                                                                     \
   "smlatb r8, r8, r4, r5\n\t"                                                                      \
   "lsl r8, r8, #1\n\t"                                                                             \
@@ -103,7 +102,6 @@ INSITU_NAKED static uint32_t insitu_step_fours_far(const int16_t *x, const int16
           "ldr r4, [sp, #36]\n\t"
           "mov r5, #0x4000\n\t"
           "mov r6, #0x01010101\n\t"
-          "mov r7, #0xA3000000\n\t"
           "mov r10, #0x00FF00FF\n\t"
           "uadd8 r12, r10, r10\n\t"
           "mov r11, #0x01000100\n"

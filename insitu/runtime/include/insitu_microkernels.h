@@ -68,11 +68,6 @@ typedef struct {
   int32_t next, line, rest; /* from a block, a line and a rest to the next */
 } insitu_conv_lines_t;
 
-static inline const int16_t *insitu_line_begin(const insitu_conv_lines_t *lines, int32_t k,
-                                               const int16_t *b) {
-  return b + k % lines->stride * lines->rest + k / lines->stride * lines->line;
-}
-
 /* Many blocks at once, where a core has a way of its own (Helium has another). */
 #if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
 /* y = output(start + sum of a b) of the first positions of all rows; returns of how many. */
@@ -92,8 +87,12 @@ static inline void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32
                                          const int16_t *a, const int16_t *b, int32_t *sums) {
   const int32_t zeros[INSITU_POSITIONS * INSITU_CHANNELS] = {0};
   insitu_conv_block_t block = insitu_block(lines->pairs, 1, 0, 0, zeros);
-  for (int32_t k = 0; k < lines->count; k++) {
-    const int16_t *from = insitu_line_begin(lines, k, b);
+  for (int32_t k = 0, rest = 0; k < lines->count; k++) {
+    const int16_t *from = b + rest * lines->rest;
+    if (++rest == lines->stride) {
+      rest = 0;
+      b += lines->line;
+    }
     for (int32_t n = 0; n < lines->blocks; n++, sums += 8, from += lines->next) {
       if (add)
         block.start = sums;

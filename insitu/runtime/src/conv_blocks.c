@@ -18,21 +18,18 @@ typedef struct {
   int32_t oy, ox, rows, columns, pairs, lines;
 } insitu_conv_part_t;
 
-/* Four elements of a window of two positions at the edge of the map; 0 outside. */
+/* Four elements of a window of one position at the edge of the map; 0 outside. */
+static void insitu_pack_edge_of(int32_t zero, const int8_t *x, int32_t limit, int32_t first,
+                                int16_t *to) {
+  for (int32_t j = 0; j < INSITU_CHANNELS; j++, first++)
+    to[2 * j] = (int16_t)((uint32_t)first < (uint32_t)limit ? x[first] - zero : 0);
+}
+
+/* The same of two positions. */
 static void insitu_pack_edge(int32_t zero, const int8_t *x, int32_t limit, int32_t first,
                              int32_t second, int16_t *to) {
-  const uint32_t outside = (uint32_t)(zero & 0xFF) * 0x01010101u;
-  uint32_t both[2] = {outside, outside};
-  for (int32_t h = 0, at = first; h < 2; h++, at = second) {
-    int8_t *const four = (int8_t *)&both[h];
-    if (at >= 0 && at + INSITU_CHANNELS <= limit) {
-      memcpy(four, x + at, INSITU_CHANNELS);
-      continue;
-    }
-    for (int32_t j = insitu_max(0, -at); j < insitu_min(INSITU_CHANNELS, limit - at); j++)
-      four[j] = x[at + j];
-  }
-  insitu_pack_windows_run(1, zero, INSITU_CHANNELS, (const int8_t *)both, to);
+  insitu_pack_edge_of(zero, x, limit, first, to);
+  insitu_pack_edge_of(zero, x, limit, second, to + 1);
 }
 
 /* A group's windows in a line of the map: of the first, where it begins, and how many pairs lie
@@ -46,8 +43,8 @@ static insitu_conv_group_t insitu_group(const insitu_conv_params_t *p,
   const int32_t limit = p->in_width * p->in_channels, step = p->stride_width * p->in_channels;
   insitu_conv_group_t group = {0, 0, 0};
   group.first = (part->ox * p->stride_width - p->pad_left) * p->in_channels + element;
-  if (group.first < 0)
-    group.before = insitu_min((2 * step - 1 - group.first) / (2 * step), part->pairs);
+  while (group.before < part->pairs && group.first + group.before * 2 * step < 0)
+    group.before++;
   const int32_t room = limit - INSITU_CHANNELS - step - group.first - group.before * 2 * step;
   if (room >= 0)
     group.inside = insitu_min(part->pairs - group.before, room / (2 * step) + 1);

@@ -12,6 +12,11 @@ static int32_t insitu_sum_rows(int32_t rows, int32_t size, const int8_t *w, cons
   int32_t k = 0;
   for (; k + INSITU_LINEAR_ROWS <= count; k += INSITU_LINEAR_ROWS)
     insitu_dot_rows(size, w + k * size, x, sum + k);
+  if (k > 0 && count - k > 1) { /* some of them again cost less than rows one by one */
+    k = count - INSITU_LINEAR_ROWS;
+    insitu_dot_rows(size, w + k * size, x, sum + k);
+    return count;
+  }
   for (; k < count; k++)
     sum[k] = insitu_dot_row(size, w + k * size, x);
   return count;
@@ -23,21 +28,24 @@ void insitu_linear_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x
                       void *scratch, int8_t *y, int32_t *observed) {
   const int32_t pre_shift = shift[0];
   const int32_t zero = y_q->zero_point, min = y_q->clamp_min, max = y_q->clamp_max;
-  int32_t sum[CHUNK], lowest = 0, highest = 0;
+  int32_t sum[CHUNK];
+  insitu_linear_outputs_t outputs = insitu_linear_outputs(y_q);
   insitu_centre(p->in_features, x_q->zero_point, x, scratch);
   for (int32_t left = p->out_features; left > 0; left -= CHUNK) {
     const int32_t rows = insitu_sum_rows(left, p->in_features, w, scratch, sum);
     w += rows * p->in_features;
-    for (int32_t k = 0; k < rows; k++) {
-      const int32_t v = insitu_rescale_sum(*bias++ + sum[k], *multiplier++, pre_shift);
-      lowest = insitu_min(lowest, v);
-      highest = insitu_max(highest, v);
-      *y++ = (int8_t)insitu_clamp(v + zero, min, max);
+    int32_t k = insitu_finish_rows(&outputs, rows, pre_shift, sum, bias, multiplier, y);
+    for (; k < rows; k++) {
+      const int32_t v = insitu_rescale_sum(bias[k] + sum[k], multiplier[k], pre_shift);
+      outputs.lowest = insitu_min(outputs.lowest, v);
+      outputs.highest = insitu_max(outputs.highest, v);
+      y[k] = (int8_t)insitu_clamp(v + zero, min, max);
     }
+    bias += rows, multiplier += rows, y += rows;
   }
   if (observed) {
-    observed[0] = lowest;
-    observed[1] = highest;
+    observed[0] = outputs.lowest;
+    observed[1] = outputs.highest;
   }
 }
 
@@ -90,27 +98,34 @@ void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *g, con
   }
 }
 
+/* kappa, held to +-INT16_MAX; `saturated` counts those that were. */
+static inline int32_t insitu_kappa(float ratio, int32_t *saturated) {
+  if (insitu_is_below(ratio, (float)INT16_MAX - 0.5f))
+    return insitu_round_small(ratio);
+  *saturated += 1;
+  return ratio > 0.0f ? INT16_MAX : -INT16_MAX;
+}
+
 int32_t insitu_linear_update_s8(const insitu_linear_params_t *p, const insitu_qparams_t *dy_q,
                                 const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
                                 const float *row_scale, const float *rate, void *scratch,
                                 uint32_t *generator, int32_t *bias, int8_t *w) {
   const float factor = rate[0] * dy_q->scale * x_q->scale * 65536.0f;
   const float bias_factor = insitu_bias_factor(rate[0], dy_q->scale);
-  const int32_t size = p->in_features;
-  int16_t *inputs = 0; /* made for the first row with an error */
-  int32_t saturated = 0;
+  const int32_t size = p->in_features, rows = p->out_features;
+  int32_t saturated = 0, o = 0;
   uint32_t state = *generator;
-  for (int32_t o = 0; o < p->out_features; o++, w += size) {
+  while (o < rows && dy[o] == 0)
+    o++;
+  if (o < rows)
+    insitu_prepare_step(size, x_q->zero_point, x, scratch);
+  for (; o < rows; o++) {
     if (dy[o] == 0)
       continue;
-    if (!inputs) {
-      inputs = scratch;
-      insitu_prepare_step(size, x_q->zero_point, x, inputs);
-    }
-    const float ratio = insitu_divide(insitu_multiply((float)dy[o], factor), row_scale[o]);
-    const int32_t kappa = insitu_round_clamp(ratio, -INT16_MAX, INT16_MAX);
-    saturated += kappa == INT16_MAX || kappa == -INT16_MAX;
-    state = insitu_step_weights(size, kappa, inputs, state, w);
+    const float error = (float)dy[o];
+    const float ratio = insitu_divide(insitu_multiply(error, factor), row_scale[o]);
+    const int32_t kappa = insitu_kappa(ratio, &saturated);
+    state = insitu_step_weights(size, kappa, scratch, state, w + o * size);
     bias[o] = insitu_step_bias(bias[o], dy[o], bias_factor);
   }
   *generator = state;

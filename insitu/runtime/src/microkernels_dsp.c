@@ -251,10 +251,14 @@ void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32_t add, const 
   run.next_a = -block.bytes;
   run.next_b = 2 * (lines->next - block.bytes);
   run.finish = add ? ADDED : SUMS;
-  for (int32_t k = 0; k < lines->count; k++) {
+  for (int32_t k = 0, rest = 0; k < lines->count; k++) {
     if (add)
       run.start = run.to;
-    insitu_run_blocks(&run, a, insitu_line_begin(lines, k, b));
+    insitu_run_blocks(&run, a, b + rest * lines->rest);
+    if (++rest == lines->stride) {
+      rest = 0;
+      b += lines->line;
+    }
     run.to = run.end;
     run.end = (int32_t *)run.end + lines->blocks * INSITU_POSITIONS * INSITU_CHANNELS;
   }
