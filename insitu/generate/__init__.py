@@ -16,6 +16,7 @@ from insitu.graph.model import Graph
 
 RUNTIME_HEADERS = (
     "insitu.h",
+    "insitu_bytes.h",
     "insitu_elementary.h",
     "insitu_fixed_point.h",
     "insitu_kernels.h",
@@ -25,6 +26,7 @@ RUNTIME_HEADERS = (
     "insitu_linear_microkernels_thumb.h",
     "insitu_linear_step_dsp.h",
     "insitu_losses.h",
+    "insitu_microkernels_dsp.h",
     "insitu_soft_float.h",
     "insitu_span.h",
 )
@@ -45,7 +47,8 @@ OF_THE_RUNTIME = (
     "losses",
     *("conv_block", "conv_draws", "conv_grad", "conv_gradient", "conv_layer", "conv_line"),
     *("conv_output", "conv_part", "conv_phase", "conv_reach", "conv_tile"),
-    *("microkernels", "microkernels_dsp"),
+    *("microkernels", "microkernels_dsp", "pool_microkernels"),
+    *("axis", "bytes", "holders", "mean", "places", "weighing"),
     "fixed_point",
     "linear_microkernels",
     "linear_microkernels_dsp",
@@ -72,10 +75,7 @@ OF_THE_RUNTIME = (
 TAKEN_ENDS = ("_params", "_data")
 """Models with names that end so would have those of the runtime's types, or another's files."""
 
-CONV_HEADERS = (
-    *("insitu_conv_gradient.h", "insitu_conv_tile.h"),
-    *("insitu_microkernels.h", "insitu_microkernels_dsp.h"),
-)
+CONV_HEADERS = ("insitu_conv_gradient.h", "insitu_conv_tile.h", "insitu_microkernels.h")
 """For models with integer convolutions without groups."""
 
 GROUPS_HEADERS = (
@@ -86,6 +86,9 @@ GROUPS_HEADERS = (
 
 MIXING_HEADERS = ("insitu_kernels_mixing.h", "insitu_pad.h")
 """For models with concatenations, products, pads and the like."""
+
+POOL_HEADER = "insitu_pool_microkernels.h"
+"""For models with integer pools."""
 
 FLOAT_HEADER = "insitu_kernels_f32.h"
 """For models with float layers."""
@@ -147,6 +150,7 @@ def generate(graph: Graph, plan: MemoryPlan, name: str, *, seed: int = 0) -> CSo
             *RUNTIME_HEADERS,
             *([FLOAT_HEADER] if model.has_float_layers else []),
             *(CONV_HEADERS if "conv.c" in sources else []),
+            *([POOL_HEADER] if "pool.c" in sources else []),
             *(GROUPS_HEADERS if model.has_groups else []),
             *([ACTIVATION_HEADER] if model.has_functions else []),
             *(MIXING_HEADERS if model.has_mixing else []),
