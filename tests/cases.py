@@ -310,6 +310,7 @@ ZOO = {
             *(conv(10, (2, 2)), RELU6, max_pool((2, 2), (2, 2)), average_pool((2, 3), (1, 1))),
             *(conv(7, (1, 1)), conv(7, (1, 1), of=(4,)), add(5, 6, subtract=True), RELU),
             *(max_pool((2, 2), (1, 1)), average_pool(), max_pool((2, 1), (1, 1)), FLATTEN),
+            linear(6),
         ),
     ),
     "zoo-groups": Case(
