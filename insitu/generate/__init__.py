@@ -49,6 +49,7 @@ OF_THE_RUNTIME = (
     *("conv_output", "conv_part", "conv_phase", "conv_reach", "conv_tile"),
     *("microkernels", "microkernels_dsp", "pool_microkernels"),
     *("axis", "bytes", "holders", "mean", "places", "weighing"),
+    *("lanes_f32", "terms"),
     "fixed_point",
     "linear_microkernels",
     "linear_microkernels_dsp",
@@ -79,7 +80,8 @@ CONV_HEADERS = ("insitu_conv_gradient.h", "insitu_conv_tile.h", "insitu_microker
 """For models with integer convolutions without groups."""
 
 GROUPS_HEADERS = (
-    *("insitu_kernels_groups.h", "insitu_lanes.h", "insitu_pairs.h", "insitu_planes.h"),
+    *("insitu_kernels_groups.h", "insitu_lanes.h", "insitu_lanes_f32.h"),
+    *("insitu_pairs.h", "insitu_planes.h"),
     *("insitu_slide.h", "insitu_taps.h"),
 )
 """For models with convolutions that have groups or dilation."""
