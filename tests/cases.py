@@ -304,6 +304,15 @@ ZOO = {
             *(add(10, 11), RELU, *HEAD),
         ),
     ),
+    "zoo-pools": Case(
+        (13, 12, 3),
+        (
+            *(conv(10, (2, 2)), RELU6, max_pool((2, 2), (2, 2)), average_pool((2, 3), (1, 1))),
+            *(conv(7, (1, 1)), conv(7, (1, 1), of=(4,)), add(5, 6, subtract=True), RELU),
+            *(max_pool((2, 2), (1, 1)), average_pool(), max_pool((2, 1), (1, 1)), FLATTEN),
+            linear(6),
+        ),
+    ),
     "zoo-groups": Case(
         (9, 8, 2),
         (

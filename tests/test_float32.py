@@ -160,6 +160,7 @@ ON_CORES = [
     *(("zoo-2d", "mixed", core, "gcc") for core in CORES),
     *(("zoo-mixing", "float32", core, "gcc") for core in ("cortex-m0plus", "cortex-m7-fpu")),
     *(("zoo-2d", "decay", core, "gcc") for core in ("cortex-m0plus", "cortex-m4-fpu")),
+    *(("zoo-depthwise", "float32", core, "gcc") for core in ("cortex-m0plus", "cortex-m4-fpu")),
 ]
 
 

@@ -110,7 +110,7 @@ ON_CORES = [
     *((case, machine, "gcc") for case in ZOO for machine in CORES),
     *(
         (case, machine, "zig")
-        for case in ("zoo-2d", "zoo-groups", "zoo-depthwise")
+        for case in ("zoo-2d", "zoo-groups", "zoo-depthwise", "zoo-pools")
         for machine in CORES
     ),
     *(("conv-tiles", machine, name) for machine in CORES[::2] for name in ("gcc", "zig")),

@@ -102,45 +102,6 @@ static inline int32_t insitu_next_error(int32_t from, int32_t size, const int8_t
     k++;
   return k;
 }
-
-/* Bytes of dy where those of y - first and last - y are not negative, else 0. */
-static inline uint32_t insitu_passing(uint32_t dy, uint32_t y, uint32_t first, uint32_t last) {
-  uint32_t r, t;
-  __asm__("ssub8 %1, %3, %4\n\tsel %0, %2, %6\n\tssub8 %1, %5, %3\n\tsel %0, %0, %6"
-          : "=&r"(r), "=&r"(t)
-          : "r"(dy), "r"(y), "r"(first), "r"(last), "r"(0)
-          : "cc");
-  return r;
-}
-
-static inline uint32_t insitu_passing_from(uint32_t dy, uint32_t y, uint32_t first) {
-  uint32_t r;
-  __asm__("ssub8 %0, %2, %3\n\tsel %0, %1, %4"
-          : "=&r"(r)
-          : "r"(dy), "r"(y), "r"(first), "r"(0)
-          : "cc");
-  return r;
-}
-
-/* dx[i] = dy[i] where first <= y[i] <= last, else 0; in words, returns how many were done. */
-static inline int32_t insitu_pass_words(int32_t size, int32_t first, int32_t last, const int8_t *dy,
-                                        const int8_t *y, int8_t *dx) {
-  const uint32_t ones = 0x01010101u, low = ((uint32_t)first & 0xFFu) * ones;
-  const uint32_t high = ((uint32_t)last & 0xFFu) * ones;
-  int32_t i = 0;
-  if (first < INT8_MIN || first > INT8_MAX || last < INT8_MIN || last > INT8_MAX)
-    return 0; /* such a bound is no byte */
-  if (last == INT8_MAX) {
-    for (; i + 4 <= size; i += 4)
-      insitu_put_word(dx + i,
-                      insitu_passing_from(insitu_word_at(dy + i), insitu_word_at(y + i), low));
-    return i;
-  }
-  for (; i + 4 <= size; i += 4)
-    insitu_put_word(dx + i,
-                    insitu_passing(insitu_word_at(dy + i), insitu_word_at(y + i), low, high));
-  return i;
-}
 #else
 static inline void insitu_sum_word(int32_t positions, int32_t rows, const int8_t *dy,
                                    int32_t *sums) {
@@ -177,12 +138,6 @@ static inline int32_t insitu_next_error(int32_t from, int32_t size, const int8_t
   while (k < size && e[k] == 0)
     k++;
   return k;
-}
-
-static inline int32_t insitu_pass_words(int32_t size, int32_t first, int32_t last, const int8_t *dy,
-                                        const int8_t *y, int8_t *dx) {
-  (void)size, (void)first, (void)last, (void)dy, (void)y, (void)dx;
-  return 0;
 }
 #endif
 

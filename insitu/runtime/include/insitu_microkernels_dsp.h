@@ -62,6 +62,74 @@ static inline uint32_t insitu_add_odd_bytes(uint32_t a, uint32_t v) {
   return r;
 }
 
+static inline uint32_t insitu_larger_bytes(uint32_t a, uint32_t b) {
+  uint32_t r;
+  __asm__("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(r) : "r"(a), "r"(b) : "cc");
+  return r;
+}
+
+static inline uint32_t insitu_smaller_bytes(uint32_t a, uint32_t b) {
+  uint32_t r;
+  __asm__("ssub8 %0, %1, %2\n\tsel %0, %2, %1" : "=&r"(r) : "r"(a), "r"(b) : "cc");
+  return r;
+}
+
+static inline uint32_t insitu_larger_halves(uint32_t a, uint32_t b) {
+  uint32_t r;
+  __asm__("ssub16 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(r) : "r"(a), "r"(b) : "cc");
+  return r;
+}
+
+static inline uint32_t insitu_smaller_halves(uint32_t a, uint32_t b) {
+  uint32_t r;
+  __asm__("ssub16 %0, %1, %2\n\tsel %0, %2, %1" : "=&r"(r) : "r"(a), "r"(b) : "cc");
+  return r;
+}
+
+/* Sums of halves, held to int16. */
+static inline uint32_t insitu_sum_of_halves(uint32_t a, uint32_t b) {
+  uint32_t r;
+  __asm__("qadd16 %0, %1, %2" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
+
+/* v >> 14, held to int8 */
+static inline int32_t insitu_hold_meeting(int32_t v) {
+  int32_t r;
+  __asm__("ssat %0, #8, %1, asr #14" : "=r"(r) : "r"(v) : "cc");
+  return r;
+}
+
+/* The bytes of `value` where a >= b as int8, 0 elsewhere. */
+static inline uint32_t insitu_keep_where(uint32_t a, uint32_t b, uint32_t value) {
+  const uint32_t none = 0;
+  uint32_t r;
+  __asm__("ssub8 %0, %1, %2\n\tsel %0, %3, %4"
+          : "=&r"(r)
+          : "r"(a), "r"(b), "r"(value), "r"(none)
+          : "cc");
+  return r;
+}
+
+/* Sums of bytes, held to int8. */
+static inline uint32_t insitu_sum_of_bytes(uint32_t a, uint32_t b) {
+  uint32_t r;
+  __asm__("qadd8 %0, %1, %2" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
+
+/* Of the bytes of `rest` those where a >= b as int8, 0 elsewhere; there, rest becomes 0. */
+static inline uint32_t insitu_take_where(uint32_t a, uint32_t b, uint32_t *rest) {
+  const uint32_t none = 0;
+  uint32_t taken, left;
+  __asm__("ssub8 %0, %2, %3\n\tsel %0, %4, %5\n\tsel %1, %5, %4"
+          : "=&r"(taken), "=&r"(left)
+          : "r"(a), "r"(b), "r"(*rest), "r"(none)
+          : "cc");
+  *rest = left;
+  return taken;
+}
+
 /* count + how many bytes of v are not 0 */
 static inline int32_t insitu_add_bytes_that_are(uint32_t v, int32_t count) {
   const uint32_t ones = 0x01010101u, none = 0;

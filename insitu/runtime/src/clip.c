@@ -1,19 +1,12 @@
 /* Clip and its gradient. Twin: insitu/ops/clip.py. */
-#include "insitu_error_words.h"
+#include "insitu_bytes.h"
 #include "insitu_kernels.h"
 
 void insitu_clip_s8(const insitu_clip_params_t *p, const insitu_qparams_t *x_q, const int8_t *x,
                     int8_t *y) {
   const int32_t low = insitu_quantize_bound(p->min, x_q);
   const int32_t high = insitu_quantize_bound(p->max, x_q);
-  for (int32_t i = 0; i < p->size; i++)
-    y[i] = (int8_t)insitu_clamp(x[i], low, high);
-}
-
-static void insitu_pass(int32_t size, int32_t first, int32_t last, const int8_t *dy,
-                        const int8_t *y, int8_t *dx) {
-  for (int32_t i = insitu_pass_words(size, first, last, dy, y, dx); i < size; i++)
-    dx[i] = y[i] >= first && y[i] <= last ? dy[i] : 0;
+  insitu_hold(p->size, low, high, x, y);
 }
 
 void insitu_clip_grad_s8(const insitu_clip_params_t *p, const insitu_qparams_t *x_q,

@@ -3,6 +3,7 @@
 
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"
+#include "insitu_pool_microkernels.h"
 
 /* The part of a window that lies on the map: rows [top, bottom), columns [left, right). */
 typedef struct {
@@ -17,45 +18,52 @@ static insitu_window_t insitu_window(const insitu_pool_params_t *p, int32_t oy, 
   return window;
 }
 
-/* Index of the first largest element of channel c in the window. */
-static int32_t insitu_first_largest(const insitu_pool_params_t *p, insitu_window_t window,
-                                    const int8_t *x, int32_t c) {
-  int32_t best = (window.top * p->in_width + window.left) * p->channels + c;
-  for (int32_t y = window.top; y < window.bottom; y++) {
-    for (int32_t column = window.left; column < window.right; column++) {
-      const int32_t index = (y * p->in_width + column) * p->channels + c;
-      if (x[index] > x[best])
-        best = index;
-    }
-  }
-  return best;
+/* The places of a window on a map of so many columns. */
+static insitu_places_t insitu_places(int32_t rows, int32_t columns, int32_t channels,
+                                     int32_t width) {
+  insitu_places_t places = {rows,           columns, channels, (width - columns) * channels,
+                            rows * columns, {0}};
+  for (int32_t k = 0; k < insitu_min(places.count, 4); k++)
+    places.at[k] = (k / columns * width + k % columns) * channels;
+  return places;
+}
+
+/* Those of the next window, which mostly are as those of the one before it. */
+static void insitu_set_places(const insitu_pool_params_t *p, insitu_window_t window,
+                              insitu_places_t *places) {
+  const int32_t rows = window.bottom - window.top, columns = window.right - window.left;
+  if (rows != places->rows || columns != places->columns)
+    *places = insitu_places(rows, columns, p->channels, p->in_width);
+}
+
+/* Where in x, or dx, a window begins. */
+static int32_t insitu_begin(const insitu_pool_params_t *p, insitu_window_t window) {
+  return (window.top * p->in_width + window.left) * p->channels;
 }
 
 void insitu_max_pool_s8(const insitu_pool_params_t *p, const insitu_qparams_t *x_q, const int8_t *x,
                         int8_t *y) {
+  insitu_places_t places = {0};
   (void)x_q;
   for (int32_t oy = 0; oy < p->out_height; oy++) {
-    for (int32_t ox = 0; ox < p->out_width; ox++) {
+    for (int32_t ox = 0; ox < p->out_width; ox++, y += p->channels) {
       const insitu_window_t window = insitu_window(p, oy, ox);
-      for (int32_t c = 0; c < p->channels; c++) {
-        *y++ = x[insitu_first_largest(p, window, x, c)];
-      }
+      insitu_set_places(p, window, &places);
+      insitu_largest(&places, x + insitu_begin(p, window), y);
     }
   }
 }
 
 void insitu_max_pool_grad_s8(const insitu_pool_params_t *p, const int8_t *dy, const int8_t *x,
                              int8_t *dx) {
+  insitu_places_t places = {0};
   memset(dx, 0, (size_t)(p->in_height * p->in_width * p->channels));
   for (int32_t oy = 0; oy < p->out_height; oy++) {
-    for (int32_t ox = 0; ox < p->out_width; ox++) {
+    for (int32_t ox = 0; ox < p->out_width; ox++, dy += p->channels) {
       const insitu_window_t window = insitu_window(p, oy, ox);
-      for (int32_t c = 0; c < p->channels; c++, dy++) {
-        if (*dy == 0)
-          continue;
-        const int32_t index = insitu_first_largest(p, window, x, c);
-        dx[index] = (int8_t)insitu_clamp(dx[index] + *dy, -127, 127);
-      }
+      insitu_set_places(p, window, &places);
+      const int32_t begin = insitu_begin(p, window);
+      insitu_route_errors(&places, dy, x + begin, dx + begin);
     }
   }
 }
@@ -69,65 +77,99 @@ static int32_t insitu_count(const insitu_pool_params_t *p, insitu_window_t windo
 
 void insitu_average_pool_s8(const insitu_pool_params_t *p, const insitu_qparams_t *x_q,
                             const int8_t *x, int8_t *y) {
+  insitu_places_t places = {0};
+  insitu_mean_t mean = {0};
   for (int32_t oy = 0; oy < p->out_height; oy++) {
-    for (int32_t ox = 0; ox < p->out_width; ox++) {
+    for (int32_t ox = 0; ox < p->out_width; ox++, y += p->channels) {
       const insitu_window_t window = insitu_window(p, oy, ox);
-      const int32_t count = insitu_count(p, window);
-      const int32_t present = (window.bottom - window.top) * (window.right - window.left);
-      const int32_t padding = (count - present) * (x_q->zero_point + 128);
-      for (int32_t c = 0; c < p->channels; c++) {
-        int32_t sum = padding;
-        for (int32_t iy = window.top; iy < window.bottom; iy++) {
-          for (int32_t ix = window.left; ix < window.right; ix++) {
-            sum += x[(iy * p->in_width + ix) * p->channels + c] + 128;
-          }
-        }
-        *y++ = (int8_t)((2 * sum + count) / (2 * count) - 128);
-      }
+      insitu_set_places(p, window, &places);
+      const uint32_t count = (uint32_t)insitu_count(p, window);
+      const uint32_t padding = count - (uint32_t)places.count;
+      if (count != mean.count)
+        mean.multiplier = count <= INSITU_MOST_PLACES ? (1u << 24) / count + 1 : 0;
+      mean.count = count;
+      mean.offset = 128 * count + padding * (uint32_t)x_q->zero_point + count / 2;
+      insitu_average(&places, &mean, x + insitu_begin(p, window), y);
     }
   }
 }
 
-/* The first and one past the last output whose window holds place `i` of an axis. */
-static int32_t insitu_first_window(int32_t i, int32_t pad, int32_t kernel, int32_t stride) {
-  const int32_t reach = i + pad - kernel + 1;
-  return reach <= 0 ? 0 : (reach + stride - 1) / stride;
-}
+typedef struct {
+  int32_t pad, kernel, stride, in, out, count_padding;
+} insitu_axis_t;
 
-static int32_t insitu_end_window(int32_t i, int32_t pad, int32_t stride, int32_t outputs) {
-  return insitu_min((i + pad) / stride + 1, outputs);
+/* The outputs [first, end) of an axis whose windows hold a place, and whether all of these average
+ * over as many elements as they have places. */
+typedef struct {
+  int32_t first, end, are_whole;
+} insitu_holders_t;
+
+/* From place i - 1 to i. */
+static void insitu_move_on(const insitu_axis_t *axis, int32_t i, insitu_holders_t *holders) {
+  const int32_t at = i + axis->pad;
+  int32_t first = holders->first, end = holders->end;
+  while (first < axis->out && first * axis->stride + axis->kernel <= at)
+    first++;
+  while (end < axis->out && end * axis->stride <= at)
+    end++;
+  const int32_t last = (end - 1) * axis->stride + axis->kernel - axis->pad;
+  holders->first = first, holders->end = end;
+  holders->are_whole =
+      axis->count_padding || (first * axis->stride >= axis->pad && last <= axis->in);
 }
 
 /* round(e window / count), halves away from zero. */
 static int32_t insitu_share(int32_t e, int32_t window, int32_t count) {
+  if (window == count)
+    return e;
   const int32_t size = (2 * (e < 0 ? -e : e) * window + count) / (2 * count);
   return e < 0 ? -size : size;
 }
 
-void insitu_average_pool_grad_s8(const insitu_pool_params_t *p, const int8_t *dy, int8_t *dx) {
+/* dx[c] = the sum of the shares that all windows around a place give it. */
+static void insitu_sum_shares(const insitu_pool_params_t *p, insitu_holders_t rows,
+                              insitu_holders_t columns, const int8_t *dy, int8_t *dx) {
   const int32_t area = p->kernel_height * p->kernel_width;
+  for (int32_t c = 0; c < p->channels; c++) {
+    int32_t sum = 0;
+    for (int32_t oy = rows.first; oy < rows.end; oy++) {
+      for (int32_t ox = columns.first; ox < columns.end; ox++) {
+        const int32_t count = insitu_count(p, insitu_window(p, oy, ox));
+        sum += insitu_share(dy[(oy * p->out_width + ox) * p->channels + c], area, count);
+      }
+    }
+    dx[c] = (int8_t)insitu_clamp(sum, -127, 127);
+  }
+}
+
+/* The error of a place, given the windows around it. */
+static void insitu_place_error(const insitu_pool_params_t *p, insitu_holders_t rows,
+                               insitu_holders_t columns, const int8_t *dy, int8_t *dx) {
+  const int32_t high = rows.end - rows.first, wide = columns.end - columns.first;
+  const int8_t *from = dy + (rows.first * p->out_width + columns.first) * p->channels;
+  if (!rows.are_whole || !columns.are_whole) {
+    insitu_sum_shares(p, rows, columns, dy, dx);
+  } else if (high == 1 && wide == 1) {
+    memcpy(dx, from, (size_t)p->channels);
+  } else {
+    const insitu_places_t places = insitu_places(high, wide, p->channels, p->out_width);
+    for (int32_t c = 0; c < p->channels; c++)
+      dx[c] = (int8_t)insitu_clamp(insitu_sum_places(&places, from + c), -127, 127);
+  }
+}
+
+void insitu_average_pool_grad_s8(const insitu_pool_params_t *p, const int8_t *dy, int8_t *dx) {
+  const insitu_axis_t down = {p->pad_top,   p->kernel_height, p->stride_height,
+                              p->in_height, p->out_height,    p->count_padding};
+  const insitu_axis_t across = {p->pad_left, p->kernel_width, p->stride_width,
+                                p->in_width, p->out_width,    p->count_padding};
+  insitu_holders_t rows = {0, 0, 0};
   for (int32_t iy = 0; iy < p->in_height; iy++) {
-    const int32_t top = insitu_first_window(iy, p->pad_top, p->kernel_height, p->stride_height);
-    const int32_t bottom = insitu_end_window(iy, p->pad_top, p->stride_height, p->out_height);
-    for (int32_t ix = 0; ix < p->in_width; ix++) {
-      const int32_t left = insitu_first_window(ix, p->pad_left, p->kernel_width, p->stride_width);
-      const int32_t right = insitu_end_window(ix, p->pad_left, p->stride_width, p->out_width);
-      const insitu_window_t window = insitu_window(p, top, left);
-      if (bottom - top == 1 && right - left == 1 && insitu_count(p, window) == area) {
-        memcpy(dx, dy + (top * p->out_width + left) * p->channels, (size_t)p->channels);
-        dx += p->channels;
-        continue;
-      }
-      for (int32_t c = 0; c < p->channels; c++) {
-        int32_t sum = 0;
-        for (int32_t oy = top; oy < bottom; oy++) {
-          for (int32_t ox = left; ox < right; ox++) {
-            const int32_t count = insitu_count(p, insitu_window(p, oy, ox));
-            sum += insitu_share(dy[(oy * p->out_width + ox) * p->channels + c], area, count);
-          }
-        }
-        *dx++ = (int8_t)insitu_clamp(sum, -127, 127);
-      }
+    insitu_holders_t columns = {0, 0, 0};
+    insitu_move_on(&down, iy, &rows);
+    for (int32_t ix = 0; ix < p->in_width; ix++, dx += p->channels) {
+      insitu_move_on(&across, ix, &columns);
+      insitu_place_error(p, rows, columns, dy, dx);
     }
   }
 }
