@@ -1,6 +1,6 @@
 """results/*.json -> docs/results/learning.md and its plot.
 
-Invariant: a function of the files; nothing is measured here.
+Invariant: a function of the files, and of notes.md; nothing is measured here.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ Float is the float32 scheme where it was run, else PyTorch at batch 1. The goal 
 
 {goals}
 
+{notes}
 ## Partial updates against the full one
 
 Difference to uint8 in place in points, and how many times fewer instructions the backward pass
@@ -100,6 +101,9 @@ GRADIENTS = """\
 
 """
 UNTOUCHED = "-"
+NOTES = Path(__file__).parent / "notes.md"
+"""What the figures do not say by themselves, written by hand."""
+
 PARTIAL_GOALS = {"dynamic-0.5": 0.2, "sampled-0.5": 0.2, "dynamic-0.1": 1.0, "sampled-0.1": 1.0}
 """Points that a partial update may lose."""
 
@@ -128,6 +132,7 @@ def write_report(results: Path, docs: Path) -> None:
         above=_above(tasks),
         accuracy=_grid(tasks, _accuracy, first=("before", _before)),
         goals=_goals(tasks),
+        notes=NOTES.read_text(encoding="utf-8"),
         bytes=_grid(tasks, _bytes),
         instructions=_grid(tasks, _instructions),
         equal=_equal(tasks),
