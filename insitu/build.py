@@ -20,6 +20,7 @@ from insitu.elf import Image, read_elf
 from insitu.errors import BoardError, FitError, OutputError, ToolError
 from insitu.machines import LARGEST_BYTES, MACHINES, MIB
 from insitu.objects import Job, compile_objects, digest_of, produce, read_source, write_text
+from insitu.optimization import optimization
 from insitu.toolchains import GCC_MACHINE_FLAGS, Toolchain, find_toolchain
 
 STACK_BYTES = 2048
@@ -191,7 +192,7 @@ def _firmware_objects(
         *(("-DINSITU_PROFILE_HOOK",) if profile else ()),
     )
     jobs = [
-        Job(path, (*flags, "-O3" if _of_runtime(path) else "-O2"), _of_runtime(path))
+        Job(path, (*flags, *optimization(path.name, board.core)), _of_runtime(path))
         for path in _sources(source_dir)
     ]
     jobs += [Job(port / file, (*flags, "-O2")) for file in ("startup.c", "firmware.c")]

@@ -10,6 +10,7 @@ from pathlib import Path
 from insitu.errors import ConfigError, OutputError
 from insitu.generate.c_text import literal
 from insitu.network import Network
+from insitu.optimization import SMALL, optimization
 
 EXAMPLE = """\
 /* The whole use of {prefix}: predict, then learn from {what}. */
@@ -63,7 +64,10 @@ add_library({prefix} STATIC
 target_include_directories({prefix} PUBLIC include)
 set_target_properties({prefix} PROPERTIES C_STANDARD 99 C_EXTENSIONS OFF)
 # bit-exactness with the twin: one rounding an operation
-target_compile_options({prefix} PRIVATE -ffp-contract=off -O3)
+target_compile_options({prefix} PRIVATE -ffp-contract=off)
+# loops for speed, the rest for size
+set_property(SOURCE {fast} PROPERTY COMPILE_OPTIONS -O3)
+set_property(SOURCE {small} PROPERTY COMPILE_OPTIONS -Os)
 """
 
 ARDUINO = """\
@@ -143,7 +147,12 @@ def _example(network: Network) -> str:
 def _cmake(network: Network, out: Path) -> None:
     sources = _copy(network, out / "include", out / "src")
     listed = "\n  ".join(str(path.relative_to(out)) for path in sources)
-    text = CMAKE.format(prefix=f"insitu_{network.name}", sources=listed)
+    small = [p for p in sources if SMALL in optimization(p.name)]
+    fast, slow = (
+        " ".join(str(p.relative_to(out)) for p in group)
+        for group in ([p for p in sources if p not in small], small)
+    )
+    text = CMAKE.format(prefix=f"insitu_{network.name}", sources=listed, fast=fast, small=slow)
     (out / "CMakeLists.txt").write_text(text, encoding="utf-8")
     (out / "example.c").write_text(_example(network), encoding="utf-8")
 

@@ -3,6 +3,7 @@
 #include "functions.c"
 #include "loss.c"
 #include "rows.c"
+#include "soft_float.c"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -43,7 +44,7 @@ void round_clamp(int32_t n, const float *v, const int32_t *low, const int32_t *h
 void round_clamp_bits(int32_t n, const float *v, const int32_t *low, const int32_t *high,
                       int32_t *out) {
   for (int32_t i = 0; i < n; i++)
-    out[i] = insitu_round_clamp_bits(v[i], low[i], high[i]);
+    out[i] = insitu_round_clamp_soft(v[i], low[i], high[i]);
 }
 
 void round_high_halves(int32_t n, const int32_t *a, const int32_t *m, int32_t *out) {

@@ -304,7 +304,7 @@ void {prefix}_init({prefix}_t *model, void *arena) {{
 }}
 
 insitu_status_t {prefix}_set_learning_rate({prefix}_t *model, float rate) {{
-  if (!(rate > 0.0f && rate <= 1.0f)) return INSITU_ERROR_RATE;
+  if (!insitu_is_rate(rate)) return INSITU_ERROR_RATE;
   model->state.learning_rate = rate;
   return INSITU_OK;
 }}

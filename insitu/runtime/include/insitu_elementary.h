@@ -9,20 +9,14 @@
 
 #include "insitu_fixed_point.h"
 
-static inline float insitu_float_from_bits(uint32_t bits) {
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
 /* exp(x) for x <= 0, relative error below 3e-7; 0 below -87. */
 static inline float insitu_exp_negative(float x) {
-  if (x < -87.0f)
+  if (insitu_less(x, -87.0f))
     return 0.0f;
   const int32_t n = insitu_round_clamp(insitu_multiply(x, 1.44269504f), -126, 0);
   const float whole = (float)n;
-  const float r =
-      (x - insitu_multiply(whole, 0.693359375f)) - insitu_multiply(whole, -2.12194440e-4f);
+  const float r = insitu_subtract(insitu_subtract(x, insitu_multiply(whole, 0.693359375f)),
+                                  insitu_multiply(whole, -2.12194440e-4f));
   float p = 1.0f / 720.0f;
   p = insitu_multiply(p, r) + 1.0f / 120.0f;
   p = insitu_multiply(p, r) + 1.0f / 24.0f;
@@ -76,15 +70,15 @@ static inline float insitu_log_positive(float x) {
   memcpy(&bits, &x, sizeof bits);
   const int32_t n = (int32_t)(bits >> 23) - 127;
   const float m = insitu_float_from_bits((bits & 0x7FFFFFu) | 0x3F800000u);
-  const float t = (m - 1.0f) / (m + 1.0f);
-  const float s = t * t;
+  const float t = insitu_divide(insitu_subtract(m, 1.0f), m + 1.0f);
+  const float s = insitu_multiply(t, t);
   float p = 1.0f / 11.0f;
-  p = p * s + 1.0f / 9.0f;
-  p = p * s + 1.0f / 7.0f;
-  p = p * s + 0.2f;
-  p = p * s + 1.0f / 3.0f;
-  p = p * s + 1.0f;
-  return (float)n * 0.69314718f + 2.0f * t * p;
+  p = insitu_multiply(p, s) + 1.0f / 9.0f;
+  p = insitu_multiply(p, s) + 1.0f / 7.0f;
+  p = insitu_multiply(p, s) + 0.2f;
+  p = insitu_multiply(p, s) + 1.0f / 3.0f;
+  p = insitu_multiply(p, s) + 1.0f;
+  return insitu_multiply((float)n, 0.69314718f) + insitu_multiply(t + t, p);
 }
 
 #endif

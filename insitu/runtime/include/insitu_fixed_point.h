@@ -30,27 +30,6 @@ static inline int32_t insitu_clamp(int32_t v, int32_t low, int32_t high) {
   return insitu_min(insitu_max(v, low), high);
 }
 
-/* Nearest integer, halves away from zero, held to [low, high]; NaN gives low. For cores without an
- * FPU, in integers; |low|, |high| < 2^31. */
-static inline int32_t insitu_round_clamp_bits(float v, int32_t low, int32_t high) {
-  uint32_t bits;
-  memcpy(&bits, &v, sizeof bits);
-  const int32_t exponent = (int32_t)(bits >> 23 & 0xFFu);
-  const uint32_t mantissa = (bits & 0x7FFFFFu) | 0x800000u;
-  uint32_t size = 0;
-  if (exponent >= 127 + 31) { /* 2^31 or more, infinite, NaN */
-    const int32_t is_nan = exponent == 255 && (bits & 0x7FFFFFu) != 0;
-    return bits >> 31 || is_nan ? low : high;
-  }
-  if (exponent >= 127 + 23) {
-    size = mantissa << (exponent - 150);
-  } else if (exponent >= 126) { /* 0.5 or more */
-    size = (mantissa + (1u << (149 - exponent))) >> (150 - exponent);
-  }
-  const int32_t whole = bits >> 31 ? -(int32_t)size : (int32_t)size;
-  return insitu_clamp(whole, low, high);
-}
-
 /* |v| < most, both as bits, whose order is that of sizes; not for NaN. */
 static inline int32_t insitu_is_below(float v, float most) {
   uint32_t size, limit;
@@ -69,11 +48,16 @@ static inline int32_t insitu_is_below_unsigned(float v, float most) {
 
 /* Nearest integer, halves away from zero, of |v| < 2^30: trunc(2 v) is odd from a half on. */
 static inline int32_t insitu_round_small(float v) {
+#if defined(__thumb__) && !defined(__ARM_FP)
+  return insitu_round_clamp_soft(v, -(1 << 30), 1 << 30);
+#else
   const int32_t twice = (int32_t)(v + v);
   return (twice + 1 + (twice < 0 ? -1 : 0)) >> 1;
+#endif
 }
 
-/* The same with float operations, one rounding each. */
+/* Nearest integer, halves away from zero, held to [low, high]; NaN gives low. One rounding an
+ * operation. */
 static inline int32_t insitu_round_clamp_float(float v, int32_t low, int32_t high) {
   if (low == -high && high <= 1 << 30 && insitu_is_below(v, (float)high))
     return insitu_round_small(v);
@@ -90,7 +74,7 @@ static inline int32_t insitu_round_clamp_float(float v, int32_t low, int32_t hig
 
 static inline int32_t insitu_round_clamp(float v, int32_t low, int32_t high) {
 #if defined(__thumb__) && !defined(__ARM_FP)
-  return insitu_round_clamp_bits(v, low, high);
+  return insitu_round_clamp_soft(v, low, high);
 #else
   return insitu_round_clamp_float(v, low, high);
 #endif
@@ -135,7 +119,8 @@ static inline int32_t insitu_expand_error(int32_t e, uint16_t rel, int32_t drop)
  * 256; a sum of two products with q - zero_point stays below 2^31. */
 static inline int32_t insitu_meeting_multiplier(const insitu_qparams_t *x_q,
                                                 const insitu_qparams_t *y_q) {
-  return insitu_round_clamp(x_q->scale / y_q->scale * 16384.0f, 0, 1 << 22);
+  return insitu_round_clamp(insitu_multiply(insitu_divide(x_q->scale, y_q->scale), 16384.0f), 0,
+                            1 << 22);
 }
 
 /* Such a sum in steps of y, halves up. */
@@ -161,6 +146,9 @@ static inline uint32_t insitu_draw_ahead(uint32_t state, int32_t draws) {
 /* The generator's state for a seed: never 0, and far apart for seeds that are near. */
 uint32_t insitu_seed_generator(uint32_t seed);
 
+/* Whether a learning rate is in (0, 1]. */
+int32_t insitu_is_rate(float rate);
+
 /* Quantization in force for a range [low, high] that contains 0. */
 insitu_qparams_t insitu_range_qparams(const float range[2], float clip_min, float clip_max);
 
@@ -169,7 +157,14 @@ int32_t insitu_quantize_bound(float bound, const insitu_qparams_t *q);
 
 /* What turns a sum of errors into the step of a bias, in units of 2^-20. */
 static inline float insitu_bias_factor(float rate, float dy_scale) {
-  return rate * dy_scale * 1048576.0f;
+  return insitu_multiply(insitu_multiply(rate, dy_scale), 1048576.0f);
+}
+
+/* What turns a gradient of integers into the step of a weight, in units of 1 / unit of its scale.
+ */
+static inline float insitu_step_factor(float rate, float dy_scale, float x_scale, float unit) {
+  const float share = insitu_multiply(rate, dy_scale);
+  return insitu_multiply(insitu_multiply(share, x_scale), unit);
 }
 
 /* bias minus the rounded step factor * sum of errors. */

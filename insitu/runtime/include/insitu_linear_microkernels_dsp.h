@@ -349,17 +349,21 @@ static inline int32_t insitu_add_column(const void *list, int32_t rows, const in
   return sum;
 }
 
+/* rescale(sum) held to int8. */
+static inline uint32_t insitu_error_of(int32_t sum, int32_t multiplier, int32_t shift) {
+  uint32_t v;
+  __asm__("ssat %0, #8, %1" : "=r"(v) : "r"(insitu_rescale_sum(sum, multiplier, shift)));
+  return v;
+}
+
 /* dx[i] = rescale(sum[i]) held to [-127, 127], i < 4. */
 static inline void insitu_store_errors(const int32_t *sum, int32_t multiplier, int32_t shift,
                                        int8_t *dx) {
-  uint32_t v[4], four;
-  for (int32_t i = 0; i < 4; i++) {
-    const int32_t wide = insitu_rescale_sum(sum[i], multiplier, shift);
-    __asm__("ssat %0, #8, %1" : "=r"(v[i]) : "r"(wide));
-  }
-  __asm__("bfi %0, %1, #8, #8" : "+r"(v[0]) : "r"(v[1]));
-  __asm__("bfi %0, %1, #8, #8" : "+r"(v[2]) : "r"(v[3]));
-  __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(four) : "r"(v[0]), "r"(v[2]));
+  uint32_t four = insitu_error_of(sum[0], multiplier, shift);
+  uint32_t high = insitu_error_of(sum[2], multiplier, shift);
+  __asm__("bfi %0, %1, #8, #8" : "+r"(four) : "r"(insitu_error_of(sum[1], multiplier, shift)));
+  __asm__("bfi %0, %1, #8, #8" : "+r"(high) : "r"(insitu_error_of(sum[3], multiplier, shift)));
+  __asm__("pkhbt %0, %0, %1, lsl #16" : "+r"(four) : "r"(high));
   __asm__("qsub8 %0, %0, %1\n\tqadd8 %0, %0, %1" : "+r"(four) : "r"(0x01010101u)); /* no -128 */
   memcpy(dx, &four, sizeof four);
 }

@@ -5,7 +5,13 @@
 
 #include "insitu_fixed_point.h"
 
-static inline int32_t insitu_rescale_sum(int32_t acc, int32_t multiplier, int32_t shift) {
+#if defined(__thumb__) && !defined(__thumb2__)
+#define INSITU_ONE_COPY __attribute__((noinline)) /* long, and flash is short */
+#else
+#define INSITU_ONE_COPY inline
+#endif
+
+static INSITU_ONE_COPY int32_t insitu_rescale_sum(int32_t acc, int32_t multiplier, int32_t shift) {
   return insitu_rescale(acc, multiplier, shift);
 }
 
@@ -30,17 +36,20 @@ static inline int32_t insitu_dot_row(int32_t size, const int8_t *restrict w,
 }
 
 /* sum[k] = sum of w[k size + i] x[i], i < size, k < INSITU_LINEAR_ROWS. */
-static inline void insitu_dot_rows(int32_t size, const int8_t *restrict w,
-                                   const int16_t *restrict x, int32_t *sum) {
+static INSITU_ONE_COPY void insitu_dot_rows(int32_t size, const int8_t *restrict w,
+                                            const int16_t *restrict x, int32_t *sum) {
 #if defined(__thumb__)
   const int8_t *next = w + size;
   int32_t s0 = 0, s1 = 0, left = size;
   for (; left >= 4; left -= 4, w += 4, next += 4, x += 4) {
-    for (int32_t i = 0; i < 4; i++) {
-      const int32_t v = x[i];
-      s0 += w[i] * v;
-      s1 += next[i] * v;
-    }
+    s0 += w[0] * x[0];
+    s1 += next[0] * x[0];
+    s0 += w[1] * x[1];
+    s1 += next[1] * x[1];
+    s0 += w[2] * x[2];
+    s1 += next[2] * x[2];
+    s0 += w[3] * x[3];
+    s1 += next[3] * x[3];
   }
   for (int32_t i = 0; i < left; i++) {
     s0 += w[i] * x[i];
@@ -105,7 +114,7 @@ static inline int32_t insitu_add_column(const void *list, int32_t rows, const in
 static inline void insitu_store_errors(const int32_t *sum, int32_t multiplier, int32_t shift,
                                        int8_t *dx) {
   for (int32_t i = 0; i < 4; i++)
-    dx[i] = (int8_t)insitu_clamp(insitu_rescale(sum[i], multiplier, shift), -127, 127);
+    dx[i] = (int8_t)insitu_clamp(insitu_rescale_sum(sum[i], multiplier, shift), -127, 127);
 }
 
 /* ---- update in place ----------------------------------------------------------------------- */

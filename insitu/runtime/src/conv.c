@@ -84,7 +84,8 @@ static int32_t insitu_begin_rows(const insitu_conv_gradient_t *walk, float facto
   const int32_t draws = (insitu_row_size(&walk->p) + 3) / 4;
   int32_t saturated = 0;
   for (int32_t r = 0; r < walk->live; r++) {
-    walk->multiplier[r] = insitu_round_clamp(factor / row_scale[walk->list[r]], 0, INT32_MAX);
+    const float ratio = insitu_divide(factor, row_scale[walk->list[r]]);
+    walk->multiplier[r] = insitu_round_clamp(ratio, 0, INT32_MAX);
     saturated += walk->multiplier[r] == INT32_MAX;
     walk->state[r] = *generator;
     *generator = insitu_draw_ahead(*generator, draws);
@@ -149,7 +150,7 @@ static int32_t insitu_update_rows(const insitu_conv_params_t *p, const insitu_qp
                                   const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
                                   const float *row_scale, const float *rate, void *scratch,
                                   uint32_t *generator, int32_t *bias, int8_t *w) {
-  const float factor = rate[0] * dy_q->scale * x_q->scale * 4294967296.0f;
+  const float factor = insitu_step_factor(rate[0], dy_q->scale, x_q->scale, 4294967296.0f);
   const int32_t row = insitu_row_size(p);
   int32_t *gradient = scratch;
   int32_t saturated = 0;
@@ -158,7 +159,8 @@ static int32_t insitu_update_rows(const insitu_conv_params_t *p, const insitu_qp
     int32_t errors;
     if (!insitu_conv_row_gradient(p, x_q->zero_point, dy, x, o, gradient, &errors))
       continue;
-    const int32_t multiplier = insitu_round_clamp(factor / row_scale[o], 0, INT32_MAX);
+    const int32_t multiplier =
+        insitu_round_clamp(insitu_divide(factor, row_scale[o]), 0, INT32_MAX);
     saturated += multiplier == INT32_MAX;
     uint32_t bits = 0;
     for (int32_t k = 0; k < row; k++, bits <<= 8) {
@@ -184,7 +186,7 @@ int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparam
   insitu_conv_gradient_t walk = insitu_begin_gradient(p, x_q->zero_point, dy, x, scratch);
   if (walk.sparse)
     return insitu_update_rows(p, dy_q, x_q, dy, x, row_scale, rate, scratch, generator, bias, w);
-  const float factor = rate[0] * dy_q->scale * x_q->scale * 4294967296.0f;
+  const float factor = insitu_step_factor(rate[0], dy_q->scale, x_q->scale, 4294967296.0f);
   const int32_t saturated = insitu_begin_rows(&walk, factor, row_scale, generator);
   while (insitu_next_block(&walk)) {
     for (int32_t r = 0; r < walk.rows; r++) {

@@ -103,14 +103,14 @@ static inline int32_t insitu_kappa(float ratio, int32_t *saturated) {
   if (insitu_is_below(ratio, (float)INT16_MAX - 0.5f))
     return insitu_round_small(ratio);
   *saturated += 1;
-  return ratio > 0.0f ? INT16_MAX : -INT16_MAX;
+  return insitu_less(0.0f, ratio) ? INT16_MAX : -INT16_MAX;
 }
 
 int32_t insitu_linear_update_s8(const insitu_linear_params_t *p, const insitu_qparams_t *dy_q,
                                 const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
                                 const float *row_scale, const float *rate, void *scratch,
                                 uint32_t *generator, int32_t *bias, int8_t *w) {
-  const float factor = rate[0] * dy_q->scale * x_q->scale * 65536.0f;
+  const float factor = insitu_step_factor(rate[0], dy_q->scale, x_q->scale, 65536.0f);
   const float bias_factor = insitu_bias_factor(rate[0], dy_q->scale);
   const int32_t size = p->in_features, rows = p->out_features;
   int32_t saturated = 0, o = 0;

@@ -19,12 +19,12 @@ int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const flo
   float total = 0.0f;
   int32_t nonzero = 0, highest = 0;
   for (int32_t i = 0; i < p->size; i++) {
-    exponentials[i] = insitu_exp_negative(scores[i] - largest);
+    exponentials[i] = insitu_exp_negative(insitu_subtract(scores[i], largest));
     total = total + exponentials[i];
   }
   for (int32_t i = 0; i < p->size; i++) {
     const float share = insitu_divide(exponentials[i], total);
-    const float error = i == *label ? share - 1.0f : share;
+    const float error = i == *label ? insitu_subtract(share, 1.0f) : share;
     dy[i] = (int8_t)insitu_round_clamp(insitu_multiply(error, 127.0f), -127, 127);
     nonzero += dy[i] != 0;
     highest = insitu_max(highest, dy[i] < 0 ? -dy[i] : dy[i]);
@@ -33,7 +33,7 @@ int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const flo
     memset(dy, 0, (size_t)p->size);
     nonzero = 0;
   }
-  *loss = insitu_log_positive(total) - (scores[*label] - largest);
+  *loss = insitu_subtract(insitu_log_positive(total), insitu_subtract(scores[*label], largest));
   return nonzero;
 }
 
@@ -78,7 +78,7 @@ int32_t insitu_softmax_cross_entropy_f32(const insitu_loss_f32_params_t *p, cons
 int32_t insitu_argmax_f32(int32_t size, const float *scores) {
   int32_t best = 0;
   for (int32_t i = 1; i < size; i++) {
-    if (scores[i] > scores[best])
+    if (insitu_less(scores[best], scores[i]))
       best = i;
   }
   return best;
