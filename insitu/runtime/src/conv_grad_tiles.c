@@ -191,6 +191,8 @@ int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, c
                              .weights = weights,
                              .lines = lines,
                              .factor = (int32_t *)(void *)weights};
+  if (p->tile_height * p->tile_width < INSITU_FEW)
+    return 0;
   /* the flags are used up before the weights are written, and stand in their place */
   const int32_t share = insitu_find_live(positions, most, dy, (int8_t *)weights, list, &grad.live);
   if (share * (LISTED + LISTED_MAC * p->in_channels) < INSITU_ALL * MAC * p->in_channels)
