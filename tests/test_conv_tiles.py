@@ -132,7 +132,7 @@ class Kernels:
             for path in sorted((runtime / "src").glob("*.c"))
             if path.stem in ("conv", "rows") or path.stem.startswith(("conv_", "microkernels"))
             if not path.stem.endswith("f32")
-            and not any(other in path.stem for other in ("groups", "planes"))
+            and not any(other in path.stem for other in ("groups", "planes", "live_channels"))
         ]
         flags = (*toolchain.compile_flags(), *toolchain.link_flags(), "-fvisibility=default")
         toolchain.run(*flags, "-O1", f"-I{runtime / 'include'}", *sources, "-o", library)

@@ -35,6 +35,7 @@ from insitu.ops.conv_groups import (
     band,
     gradient_scratch,
     is_depthwise,
+    is_product,
     kernel_of,
     live_scratch,
     shape_params,
@@ -50,6 +51,7 @@ from insitu.ops.conv_tiles import (
 from insitu.ops.geometry import Padding, dilation_of, groups_of, output_size
 from insitu.ops.grouped import products, transposed, weight_gradient
 from insitu.ops.layer_gradient import LayerGradient, grad_input_bounds, layer_vjp, window
+from insitu.ops.linear import forward_c, grad_input_c, input_bytes, list_bytes
 from insitu.ops.paper import quantize_affine
 from insitu.ops.planes import forward_band, grad_input_band, gradient_band
 from insitu.ops.rows import (
@@ -114,9 +116,10 @@ def _bounds(node: Node, graph: Graph) -> list[Bound]:
 
 def _c_call(node: Node, graph: Graph) -> CCall:
     x, w, bias, multiplier, shift = node.inputs[:5]
-    y = node.outputs[0]
+    if is_product(node.attributes, graph.tensors[x], graph.tensors[w]):
+        return forward_c(node, graph)
+    y, tensors = node.outputs[0], graph.tensors
     observed = f"${node.outputs[1]}" if len(node.outputs) > 1 else "0"
-    tensors = graph.tensors
     kernel = kernel_of(node.attributes)
     return CCall(
         function=f"insitu_{kernel}_s8",
@@ -149,6 +152,8 @@ def _forward_tile(node: Node, graph: Graph) -> Tile:
 def _scratch(node: Node, graph: Graph) -> int:
     """One patch, int16, or a tile; of depthwise layers the weights of a block, or planes."""
     x, w, y = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
+    if is_product(node.attributes, x, w):
+        return input_bytes(w)
     rows = DEPTHWISE_BLOCK if is_depthwise(node.attributes, w) else 1
     planes = band(node.attributes, x, w, y, forward_band)
     return max(2 * rows * (w.size // w.shape[0]), planes.bytes, _forward_tile(node, graph).bytes)
@@ -199,9 +204,10 @@ def _integer_grad_input(
 
 
 def _grad_input_c(node: Node, graph: Graph) -> CCall:
-    dy, w, rel = node.inputs
-    dx = node.outputs[0]
+    (dy, w, rel), dx = node.inputs, node.outputs[0]
     tensors, kernel = graph.tensors, kernel_of(node.attributes)
+    if is_product(node.attributes, tensors[dx], tensors[w]):
+        return grad_input_c(node, graph)
     return CCall(
         function=f"insitu_{kernel}_grad_input_s8",
         params_type=f"insitu_{kernel}_grad_input_params_t",
@@ -246,6 +252,8 @@ def _grad_input_live(node: Node, graph: Graph) -> int:
 def _grad_input_scratch(node: Node, graph: Graph) -> int:
     """Sums over the channels, int32, and a list, or a tile; depthwise: the weights, or planes."""
     w, dx = graph.tensors[node.inputs[1]], graph.tensors[node.outputs[0]]
+    if is_product(node.attributes, dx, w):
+        return list_bytes(w)
     if is_depthwise(node.attributes, w):
         return _grad_input_planes(node, graph) + _grad_input_live(node, graph)
     listed = 0 if kernel_of(node.attributes) == GROUPED else 8 * _listed(node, graph)

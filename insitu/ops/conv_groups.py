@@ -27,6 +27,12 @@ def is_plain(attributes: Mapping[str, Any]) -> bool:
     return groups_of(attributes) == 1 and dilation_of(attributes) == DENSE
 
 
+def is_product(attributes: Mapping[str, Any], x: Tensor, w: Tensor) -> bool:
+    """Whether the only window is the whole map: a linear layer, in every bit but its update."""
+    whole = x.shape[:2] == w.shape[1:3] and not any(attributes["padding"])
+    return whole and is_plain(attributes)
+
+
 def kernel_of(attributes: Mapping[str, Any]) -> str:
     """The kernel family of a convolution."""
     return PLAIN if is_plain(attributes) else GROUPED

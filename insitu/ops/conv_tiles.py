@@ -98,7 +98,7 @@ def grad_input_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape)
         return _line(columns, across * out, out) * (rows - 1 + down)
 
     def size(rows: int, columns: int) -> int:
-        scratch = 9 * w[0] + 2 * places * out * CHANNELS + 2 * out
+        scratch = 4 * w[0] + 2 * places * out * CHANNELS + 2 * out
         return scratch + 4 * operands(rows, columns)
 
     phase = (-(-x[0] // stride[0]), -(-x[1] // stride[1]))
@@ -115,8 +115,11 @@ def listed_errors(attributes: Mapping[str, Any], w: Shape) -> int:
 
 
 def update_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> Tile:
-    """For the weight gradient: also how many of its rows and elements make a block."""
-    if not is_plain(attributes):
+    """For the weight gradient: also how many of its rows and elements make a block.
+
+    A single position's rows are made one by one: there are no sums.
+    """
+    if not is_plain(attributes) or y[:2] == (1, 1):
         return ONE_BY_ONE
     stride: Pair = attributes["stride"]
     size, line, rests = _flat(x, w, y, stride, y[:2]), w[2] * w[3], min(stride[0], w[1])

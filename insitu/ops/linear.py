@@ -41,13 +41,13 @@ from insitu.ops.rows import (
 )
 
 
-def _input_bytes(w: Tensor) -> int:
-    """The inputs as int16, in fours."""
-    return -(-w.shape[1] // 4) * 8
+def input_bytes(w: Tensor) -> int:
+    """Scratch of the forward kernel: the inputs as int16, in fours."""
+    return -(-w.size // w.shape[0] // 4) * 8
 
 
-def _list_bytes(w: Tensor) -> int:
-    """Rows and their errors, in fours."""
+def list_bytes(w: Tensor) -> int:
+    """Scratch of the input gradient: rows and their errors, in fours."""
     return -(-w.shape[0] // 4) * 32
 
 
@@ -116,15 +116,16 @@ def _bounds(node: Node, graph: Graph) -> list[Bound]:
 
 
 def _scratch_bytes(node: Node, graph: Graph) -> int:
-    return 0 if is_float(node, graph) else _input_bytes(graph.tensors[node.inputs[1]])
+    return 0 if is_float(node, graph) else input_bytes(graph.tensors[node.inputs[1]])
 
 
 def _params(w: Tensor) -> dict[str, int]:
     """Fields of insitu_linear_params_t."""
-    return {"out_features": w.shape[0], "in_features": w.shape[1]}
+    return {"out_features": w.shape[0], "in_features": w.size // w.shape[0]}
 
 
-def _c_call(node: Node, graph: Graph) -> CCall:
+def forward_c(node: Node, graph: Graph) -> CCall:
+    """The call of a layer whose rows of weights are as long as its input."""
     x, w, bias, multiplier, shift = node.inputs[:5]
     y = node.outputs[0]
     observed = f"${node.outputs[1]}" if len(node.outputs) > 1 else "0"
@@ -161,7 +162,7 @@ linear = OpDef(
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1), b * scale + shift),
         "permute": _permute,
     },
-    c_call=by_type(_c_call, linear_f32.forward_c),
+    c_call=by_type(forward_c, linear_f32.forward_c),
     scratch_bytes=_scratch_bytes,
     macs=_macs,
     bounds=_bounds,
@@ -229,7 +230,8 @@ def _integer_grad_input(
     return [np.clip(v, -127, 127).astype(np.int8).reshape(node.attributes["shape"])]
 
 
-def _grad_input_c(node: Node, graph: Graph) -> CCall:
+def grad_input_c(node: Node, graph: Graph) -> CCall:
+    """The call of such a layer's input gradient."""
     dy, w, rel = node.inputs
     return CCall(
         function="insitu_linear_grad_input_s8",
@@ -250,9 +252,9 @@ linear_grad_input = OpDef(
         (inputs[0] @ inputs[1]).reshape(-1, *attributes["shape"])
     ],
     integer_reference=exact(_integer_grad_input, linear_f32.grad_input),
-    c_call=by_type(_grad_input_c, linear_f32.grad_input_c),
+    c_call=by_type(grad_input_c, linear_f32.grad_input_c),
     scratch_bytes=by_type(
-        lambda node, graph: _list_bytes(graph.tensors[node.inputs[1]]), lambda node, graph: 0
+        lambda node, graph: list_bytes(graph.tensors[node.inputs[1]]), lambda node, graph: 0
     ),
     macs=_macs,
     bounds=grad_input_bounds,
@@ -316,7 +318,7 @@ linear_update = OpDef(
     integer_reference=exact(_integer_update, linear_f32.update),
     c_call=by_type(_update_c, linear_f32.update_c),
     scratch_bytes=by_type(
-        lambda node, graph: _input_bytes(graph.tensors[node.inputs[2]]), lambda node, graph: 0
+        lambda node, graph: input_bytes(graph.tensors[node.inputs[2]]), lambda node, graph: 0
     ),
     macs=lambda node, graph: graph.tensors[node.inputs[2]].size,
 )

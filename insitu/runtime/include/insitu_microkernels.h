@@ -148,13 +148,14 @@ void insitu_step_part(int32_t count, int32_t multiplier, const int32_t *gradient
 uint32_t insitu_step_groups(int32_t groups, int32_t multiplier, const int32_t *gradient,
                             uint32_t state, int8_t *w);
 
-/* Where fewer than one error in so many is not zero, it pays to take them one by one. */
+/* Where fewer than one error in so many is not zero, it pays to take them one by one.
+ * Tiles of fewer than INSITU_FEW positions use weights too seldom to lay them out. */
 #if defined(__ARM_FEATURE_DSP)
-enum { INSITU_SPARSE = 8 };
+enum { INSITU_SPARSE = 8, INSITU_FEW = 2 };
 #elif defined(__ARM_ARCH_6M__)
-enum { INSITU_SPARSE = 2 };
+enum { INSITU_SPARSE = 2, INSITU_FEW = 4 };
 #else
-enum { INSITU_SPARSE = 3 };
+enum { INSITU_SPARSE = 3, INSITU_FEW = 4 };
 #endif
 
 #endif

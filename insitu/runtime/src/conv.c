@@ -162,13 +162,9 @@ static int32_t insitu_update_rows(const insitu_conv_params_t *p, const insitu_qp
     const int32_t multiplier =
         insitu_round_clamp(insitu_divide(factor, row_scale[o]), 0, INT32_MAX);
     saturated += multiplier == INT32_MAX;
-    uint32_t bits = 0;
-    for (int32_t k = 0; k < row; k++, bits <<= 8) {
-      if (k % 4 == 0)
-        bits = state = insitu_draw(state);
-      const int64_t noise = (int64_t)(bits >> 24) * (1 << 24) + (1 << 23);
-      const int32_t step = (int32_t)(((int64_t)gradient[k] * multiplier + noise) >> 32);
-      w[k] = (int8_t)insitu_clamp(w[k] - step, -127, 127);
+    for (int32_t k = 0; k < row; k += 4) {
+      state = insitu_draw(state);
+      insitu_step_part(insitu_min(row - k, 4), multiplier, gradient + k, state, w + k);
     }
     bias[o] = insitu_update_bias(bias[o], errors, rate[0], dy_q->scale);
   }

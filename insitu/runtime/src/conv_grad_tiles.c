@@ -50,11 +50,12 @@ typedef struct {
   int32_t live, channels; /* channels of dy that are not zero, and the same made even */
   const int16_t *list;    /* [live] */
   const int32_t *begin;   /* [live], of their weights */
-  const int32_t *factor;  /* [live] */
+  const uint16_t *rel;
   insitu_conv_reach_t down, across;
   insitu_conv_line_t line;
   int16_t *weights, *lines;
-  int8_t *errors; /* [live] */
+  int32_t *factor; /* [live] */
+  int8_t *errors;  /* [live] of a position; both stand where the weights are, before these */
 } insitu_conv_grad_t;
 
 /* e' of one position to where it belongs in one or both streams. */
@@ -155,6 +156,8 @@ static void insitu_grad_tiles(const insitu_conv_grad_t *grad, insitu_conv_tile_t
   for (int32_t m = 0; m < rows; m += p->tile_height) {
     const int32_t lines = insitu_min(rows - m, p->tile_height) - 1 + grad->down.span;
     for (int32_t n = 0; n < columns; n += p->tile_width) {
+      for (int32_t k = 0; k < grad->live; k++)
+        grad->factor[k] = insitu_error_factor(grad->rel[grad->list[k]], grad->drop);
       for (int32_t k = 0; k < lines; k++) {
         insitu_expand_error_line(grad, m + grad->down.low + k, n + grad->across.low,
                                  grad->lines + k * 2 * grad->line.size);
@@ -174,19 +177,22 @@ int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, c
   const int32_t positions = p->out_height * p->out_width, most = p->out_channels;
   const int32_t places = insitu_ceil(p->kernel_height, p->stride_height) *
                          insitu_ceil(p->kernel_width, p->stride_width);
-  int32_t *const factor = scratch;
-  int32_t *const begin = factor + most;
+  int32_t *const begin = scratch;
   int16_t *const weights = (int16_t *)(begin + most);
   int16_t *const list = weights + places * (most + most % 2) * INSITU_CHANNELS;
   int16_t *const lines = list + most + most % 2;
   insitu_conv_grad_t grad = {.p = p,
                              .dy = dy,
                              .w = w,
+                             .rel = rel,
                              .drop = g->drop,
                              .list = list,
                              .begin = begin,
-                             .factor = factor,
-                             .weights = weights};
+                             .weights = weights,
+                             .lines = lines,
+                             .factor = (int32_t *)(void *)weights};
+  if (p->tile_height * p->tile_width < INSITU_FEW)
+    return 0;
   /* the flags are used up before the weights are written, and stand in their place */
   const int32_t share = insitu_find_live(positions, most, dy, (int8_t *)weights, list, &grad.live);
   if (share * (LISTED + LISTED_MAC * p->in_channels) < INSITU_ALL * MAC * p->in_channels)
@@ -195,10 +201,9 @@ int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, c
     memset(dx, 0, (size_t)(p->in_height * p->in_width * p->in_channels));
   if (grad.live == 0)
     return 1;
-  for (int32_t k = 0; k < grad.live; k++) {
-    factor[k] = insitu_error_factor(rel[list[k]], g->drop);
+  for (int32_t k = 0; k < grad.live; k++)
     begin[k] = list[k] * insitu_row_size(p);
-  }
+  grad.errors = (int8_t *)(grad.factor + grad.live);
   grad.channels = grad.live + grad.live % 2;
   grad.down = insitu_reach(p->pad_top, p->kernel_height, p->stride_height);
   grad.across = insitu_reach(p->pad_left, p->kernel_width, p->stride_width);
@@ -213,8 +218,6 @@ int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, c
   tile.output = insitu_output(g->shift, 0, -127, 127);
   for (int32_t j = 0; j < INSITU_CHANNELS; j++)
     tile.output.multiplier[j] = g->multiplier;
-  grad.lines = lines;
-  grad.errors = (int8_t *)(lines + 2 * grad.line.size * (p->tile_height - 1 + grad.down.span));
   insitu_grad_tiles(&grad, &tile, dx);
   return 1;
 }

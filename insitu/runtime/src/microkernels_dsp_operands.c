@@ -329,18 +329,27 @@ static inline uint32_t insitu_before(uint32_t state) {
   return state >> 31 ? (state ^ 0xA3000000u) << 1 | 1u : state << 1;
 }
 
+/* Fewer than four weights. */
+static __attribute__((noinline)) void insitu_step_few(int32_t count, int32_t multiplier,
+                                                      const int32_t *gradient, uint32_t bits,
+                                                      int8_t *w) {
+  int32_t sums[4] = {0};
+  int8_t part[4] = {0};
+  for (int32_t j = 0; j < 3 && j < count; j++) {
+    sums[j] = gradient[j];
+    part[j] = w[j];
+  }
+  insitu_step_groups(1, multiplier, sums, insitu_before(bits), part);
+  for (int32_t j = 0; j < 3 && j < count; j++)
+    w[j] = part[j];
+}
+
 void insitu_step_part(int32_t count, int32_t multiplier, const int32_t *gradient, uint32_t bits,
                       int8_t *w) {
-  int8_t part[4] = {0};
-  if (count == 4) {
+  if (count < 4)
+    insitu_step_few(count, multiplier, gradient, bits, w);
+  else
     insitu_step_groups(1, multiplier, gradient, insitu_before(bits), w);
-    return;
-  }
-  for (int32_t j = 0; j < count; j++)
-    part[j] = w[j];
-  insitu_step_groups(1, multiplier, gradient, insitu_before(bits), part);
-  for (int32_t j = 0; j < count; j++)
-    w[j] = part[j];
 }
 
 #endif
