@@ -22,6 +22,7 @@ RUNTIME = ports().parent
 SOURCES = (
     *("conv_groups", "conv_groups_gradient", "conv_live_channels"),
     *("conv_planes", "conv_planes_gradient", "planes"),
+    *("planes_correlate", "planes_finish", "planes_slide"),
 )
 TRIALS = 400
 Shape = dict[str, int]

@@ -1,12 +1,12 @@
 """Shape of a depthwise convolution -> how many lines its kernels take at once, and their scratch.
 
-With the DSP extension four channels at a time are expanded to int16 and laid out in planes with
-zeros around them: a band of lines, as many as fit. Twin: runtime/include/insitu_planes.h.
+On Cortex-M four channels at a time are expanded to int16 and laid out in planes with zeros around
+them: a band of lines, as many as fit. Twin: runtime/include/insitu_planes.h.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 LANES = 4
@@ -24,6 +24,12 @@ MOST_LIVE_BYTES = 2 * 1024
 MOST_ERRORS = 256
 """Of a line: their sum fits int16."""
 
+ENOUGH_TAPS = 3
+"""In a line of those that a stride leaves together."""
+
+BLOCK, BEHIND = 4, 8
+"""INSITU_BLOCK and INSITU_BEHIND in the C."""
+
 
 @dataclass(frozen=True)
 class Band:
@@ -40,7 +46,14 @@ def _even(value: int) -> int:
     return value + value % 2
 
 
-def _taps(width: int) -> int:
+def _div_up(value: int, by: int) -> int:
+    return -(-value // by)
+
+
+def _taps(width: int, step: int) -> int:
+    """insitu_taps_of in the C."""
+    if step == 1 and width in (1, 2, 4):
+        return _even(width)
     return max(width | 1, 3)
 
 
@@ -50,13 +63,13 @@ def _fits(c: Mapping[str, int]) -> bool:
     return 1 < max(kernel) <= KERNEL
 
 
-def _band(lines: int, once: int, again: int, limit: int) -> Band:
-    """Of at most so many lines; the halfwords that one needs and each further one."""
-    once, again = 2 * LANES * once, 2 * LANES * again
-    if once > limit:
+def _band(lines: int, size: Callable[[int], int], limit: int) -> Band:
+    """Of at most so many lines and bytes; size: halfwords of a channel for a number of lines."""
+    if 2 * LANES * size(1) > limit:
         return BY_POSITIONS
-    count = max(min(lines, (min(ENOUGH_BYTES, limit) - once) // again + 1), 1)
-    return Band(count, once + (count - 1) * again)
+    while lines > 1 and 2 * LANES * size(lines) > min(ENOUGH_BYTES, limit):
+        lines -= 1
+    return Band(lines, 2 * LANES * size(lines))
 
 
 def live_bytes(c: Mapping[str, int]) -> int:
@@ -73,11 +86,13 @@ def live_bytes(c: Mapping[str, int]) -> int:
 
 def forward_band(c: Mapping[str, int], limit: int = MOST_BYTES) -> Band:
     """Of insitu_conv_params_t; at most so many bytes."""
-    if not _fits(c) or c["stride_width"] > 2:
+    stride, down = c["stride_width"], c["stride_height"]
+    if not _fits(c) or stride > 2:
         return BY_POSITIONS
-    columns = c["stride_width"] * _even(c["out_width"]) + _taps(c["kernel_width"]) - 1
-    once, again = c["kernel_height"] * columns, c["stride_height"] * columns
-    return _band(c["out_height"], once, again, limit)
+    columns = _even(stride * _even(c["out_width"]) + _taps(c["kernel_width"], stride) - 1)
+    return _band(
+        c["out_height"], lambda lines: ((lines - 1) * down + c["kernel_height"]) * columns, limit
+    )
 
 
 def grad_input_band(c: Mapping[str, int], limit: int = MOST_BYTES) -> Band:
@@ -85,12 +100,13 @@ def grad_input_band(c: Mapping[str, int], limit: int = MOST_BYTES) -> Band:
     inside = c["pad_top"] < c["kernel_height"] and c["pad_left"] < c["kernel_width"]
     if not _fits(c) or not inside:
         return BY_POSITIONS
-    height, width = _windows(c, "height", "pad_top"), _windows(c, "width", "pad_left")
-    columns = _even(width + -(-c["kernel_width"] // c["stride_width"]) + 4)
-    if c["stride_width"] == 1:
-        columns = _even(width) + _taps(c["kernel_width"]) - 1
-    once = -(-c["kernel_height"] // c["stride_height"]) * columns
-    return _band(height, once, columns, limit)
+    height, width = _windows(c, "height", "pad_top"), _even(_windows(c, "width", "pad_left"))
+    stride, before = c["stride_width"], _div_up(c["kernel_height"], c["stride_height"]) - 1
+    columns = _even(width + _div_up(c["kernel_width"], stride) + 4)
+    if stride == 1:
+        columns = _even(width + _taps(c["kernel_width"], 1) - 1)
+    values = 0 if stride == c["stride_height"] == 1 else width
+    return _band(height, lambda lines: (lines + before) * columns + lines * values, limit)
 
 
 def _windows(c: Mapping[str, int], axis: str, pad: str) -> int:
@@ -102,29 +118,28 @@ def _windows(c: Mapping[str, int], axis: str, pad: str) -> int:
 def gradient_band(c: Mapping[str, int], limit: int = MOST_BYTES) -> Band:
     """Of insitu_conv_params_t: of the map and of the errors; at most so many bytes with the sums.
 
-    With a stride planes cost more than they save.
+    With a stride, planes of few weights cost more than they save.
     """
     strided = c["stride_height"] > 1 or c["stride_width"] > 1
-    if not _fits(c) or strided or c["out_width"] > MOST_ERRORS:
+    few = strided and _div_up(c["kernel_width"], c["stride_width"]) < ENOUGH_TAPS
+    if not _fits(c) or few or c["out_width"] > MOST_ERRORS:
         return BY_POSITIONS
     columns = _gradient_columns(c)
-    sums = 4 * (LANES + 1) * c["kernel_height"] * c["kernel_width"]
-    most = min(MOST_BYTES, limit - sums)
+    down = _div_up(c["kernel_height"], c["stride_height"]) - 1
 
     def size(lines: int) -> int:
-        plane = _even((lines - 1 + c["kernel_height"]) * columns + c["kernel_width"] + 1)
-        return 2 * LANES * (plane + _even(lines * columns))
+        errors = _div_up(lines * columns, 2 * BLOCK) * 2 * BLOCK
+        return (lines + down) * columns + 2 * BEHIND + errors
 
-    if size(1) > most:
-        return BY_POSITIONS
-    count = c["out_height"]
-    while count > 1 and size(count) > min(ENOUGH_BYTES, most):
-        count -= 1
-    return Band(count, size(count))
+    sums = 4 * (LANES + 1) * c["kernel_height"] * c["kernel_width"]
+    return _band(c["out_height"], size, min(MOST_BYTES, limit - sums))
 
 
 def _gradient_columns(c: Mapping[str, int]) -> int:
-    """insitu_gradient_columns in the C."""
-    wanted, left = c["out_width"] + c["kernel_width"] - 1, c["pad_left"]
+    """Twice insitu_gradient_pairs in the C."""
+    stride, left = c["stride_width"], c["pad_left"]
+    wanted = c["out_width"] + _div_up(c["kernel_width"], stride) - 1
+    if stride > 1:
+        return _even(wanted)
     end = left + max(min(wanted - left, c["in_width"]), 0)
-    return max(c["out_width"], wanted - left, end)
+    return _even(max(c["out_width"], wanted - left, end))

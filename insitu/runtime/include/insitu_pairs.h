@@ -8,7 +8,7 @@
 #include "insitu_fixed_point.h"
 
 #ifndef INSITU_PLANES
-#ifdef __ARM_FEATURE_DSP
+#if defined(__thumb__)
 #define INSITU_PLANES 1
 #else
 #define INSITU_PLANES 0
@@ -21,7 +21,14 @@ static inline uint32_t insitu_load_pair(const void *from) {
   return word;
 }
 
-static inline void insitu_store_pair(void *to, uint32_t word) { memcpy(to, &word, sizeof word); }
+/* From where a word begins. */
+static inline uint32_t insitu_load_aligned(const void *from) {
+  return insitu_load_pair(__builtin_assume_aligned(from, sizeof(uint32_t)));
+}
+
+static inline void insitu_store_pair(void *to, uint32_t word) {
+  memcpy(__builtin_assume_aligned(to, sizeof word), &word, sizeof word);
+}
 
 static inline int32_t insitu_low(uint32_t v) { return (int16_t)(v & 0xFFFFu); }
 
@@ -64,13 +71,6 @@ static inline uint32_t insitu_pair_max(uint32_t a, uint32_t b) {
 static inline uint32_t insitu_pair_min(uint32_t a, uint32_t b) {
   uint32_t r;
   __asm__("ssub16 %0, %1, %2\n\tsel %0, %2, %1" : "=&r"(r) : "r"(a), "r"(b) : "cc");
-  return r;
-}
-
-/* Both held to int8. */
-static inline uint32_t insitu_pair_to_bytes(uint32_t v) {
-  uint32_t r;
-  __asm__("ssat16 %0, #8, %1" : "=r"(r) : "r"(v));
   return r;
 }
 
@@ -138,11 +138,6 @@ static inline uint32_t insitu_pair_max(uint32_t a, uint32_t b) {
 static inline uint32_t insitu_pair_min(uint32_t a, uint32_t b) {
   return insitu_make_pair(insitu_min(insitu_low(a), insitu_low(b)),
                           insitu_min(insitu_high(a), insitu_high(b)));
-}
-
-static inline uint32_t insitu_pair_to_bytes(uint32_t v) {
-  return insitu_make_pair(insitu_clamp(insitu_low(v), INT8_MIN, INT8_MAX),
-                          insitu_clamp(insitu_high(v), INT8_MIN, INT8_MAX));
 }
 
 static inline int32_t insitu_scale_to_half(int32_t v, int32_t multiplier) {

@@ -271,7 +271,7 @@ static void insitu_grouped_grad_input(const insitu_conv_groups_grad_input_params
 void insitu_conv_groups_grad_input_s8(const insitu_conv_groups_grad_input_params_t *g,
                                       const int8_t *dy, const int8_t *w, const uint16_t *rel,
                                       void *scratch, int8_t *dx) {
-  if (INSITU_PLANES && g->shape.band > 0 && g->shift == 0 && g->drop <= INSITU_PLANES_DROP) {
+  if (INSITU_PLANES && g->shape.band > 0 && g->shift == 0 && g->drop == 0) {
     insitu_live_channels_t live = insitu_live_channels(&g->shape, dy, scratch);
     void *const planes = (int8_t *)scratch + g->shape.live_bytes;
     if (live.few)

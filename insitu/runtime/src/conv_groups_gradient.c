@@ -103,14 +103,8 @@ static uint32_t insitu_grouped_gradient(const insitu_conv_groups_params_t *p, in
 uint32_t insitu_conv_groups_gradient(const insitu_conv_groups_params_t *p, int32_t zero,
                                      const int8_t *dy, const int8_t *x, int32_t o, void *planes,
                                      int32_t *gradient, int32_t *errors) {
-  if (INSITU_PLANES && p->band > 0) {
-    const int32_t positions = p->conv.out_height * p->conv.out_width;
-    if (o > 0 && /* the first prepares the planes */
-        o + INSITU_WORD <= p->conv.out_channels &&
-        insitu_live_word(positions, p->conv.out_channels, dy + o) == 0)
-      return 0;
+  if (INSITU_PLANES && p->band > 0)
     return insitu_gradient_planes(p, zero, dy, x, o, planes, gradient, errors);
-  }
   const int32_t size = p->conv.in_channels / p->groups;
   const int32_t rows = p->conv.out_channels / p->groups;
   dy += o;
@@ -130,17 +124,24 @@ int32_t insitu_rows_at_once(const insitu_conv_groups_params_t *p) {
   return insitu_is_depthwise(p) ? INSITU_LANES : 1;
 }
 
+static inline int8_t insitu_stepped(int8_t w, int32_t gradient, int32_t multiplier, uint32_t bits) {
+  const int64_t noise = (int64_t)((bits & 0xFF000000u) | 1u << 23);
+  const int32_t step = (int32_t)(((int64_t)gradient * multiplier + noise) >> 32);
+  return (int8_t)insitu_clamp(w - step, -127, 127);
+}
+
 /* w[k] -= (gradient[k] M + noise) >> 32, gradients `apart` elements apart. */
 static uint32_t insitu_step_row(int32_t row, int32_t multiplier, const int32_t *gradient,
                                 int32_t apart, uint32_t state, int8_t *w) {
-  uint32_t bits = 0;
-  for (int32_t k = 0; k < row; k++, bits <<= 8) {
-    if (k % 4 == 0)
-      bits = state = insitu_draw(state);
-    const int64_t noise = (int64_t)(bits >> 24) * (1 << 24) + (1 << 23);
-    const int32_t step = (int32_t)(((int64_t)gradient[k * apart] * multiplier + noise) >> 32);
-    w[k] = (int8_t)insitu_clamp(w[k] - step, -127, 127);
+  for (; row > 3; row -= 4, w += 4) {
+    state = insitu_draw(state);
+    for (int32_t k = 0; k < 4; k++, gradient += apart)
+      w[k] = insitu_stepped(w[k], *gradient, multiplier, state << (8 * k));
   }
+  if (row > 0)
+    state = insitu_draw(state);
+  for (int32_t k = 0; k < row; k++, gradient += apart)
+    w[k] = insitu_stepped(w[k], *gradient, multiplier, state << (8 * k));
   return state;
 }
 
