@@ -70,4 +70,6 @@ def names_taken() -> frozenset[str]:
     """What models cannot be called: insitu_NAME names a type, a function or a file, or the twin."""
     headers = [name.removesuffix(".h") for name in _texts() if name.endswith(".h")]
     names = {name for text in _texts().values() for name in NAME.findall(text)}
-    return frozenset(name.removeprefix("insitu_").removesuffix("_t") for name in (*headers, *names, "host"))
+    return frozenset(
+        name.removeprefix("insitu_").removesuffix("_t") for name in (*headers, *names, "host")
+    )
