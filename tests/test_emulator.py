@@ -307,7 +307,9 @@ def _profile(firmware: Firmware, out_dir: Path, records: int = 20) -> ProfiledRe
     return result
 
 
-@pytest.mark.parametrize("machine", ["cortex-m0plus", "cortex-m4-fpu", "cortex-m33"])
+@pytest.mark.parametrize(
+    "machine", ["cortex-m0plus", "cortex-m4-fpu", "cortex-m33", "cortex-m55-fpu"]
+)
 def test_counting_changes_nothing(
     machine: str, twin_result: RunResult, model_dir: Path, out_dir: Path
 ) -> None:
@@ -327,6 +329,7 @@ COUNTED = {  # instructions a round, so many rounds; a loop of our own, not the 
     "cortex-m0plus": "movs r0, #100\\n1: subs r0, #1\\nbne 1b",
     "cortex-m4": "movs r0, #100\\n1: subs.w r0, r0, #1\\nbne.n 1b",
     "cortex-m33": "movs r0, #100\\n1: subs.w r0, r0, #1\\nbne.n 1b",
+    "cortex-m55-fpu": "movs r0, #100\\n1: subs.w r0, r0, #1\\nbne.n 1b",
 }
 
 

@@ -41,7 +41,14 @@ TARGET_SCHEMES = {
     "bce": Scheme(loss="bce", skip=0.6),
     "bce-float32": Scheme(loss="bce", precision="float32", skip=0.6),
 }
-CORES = ["cortex-m0plus", "cortex-m3", "cortex-m4-fpu", "cortex-m7-fpu", "cortex-m33-fpu"]
+CORES = [
+    "cortex-m0plus",
+    "cortex-m3",
+    "cortex-m4-fpu",
+    "cortex-m7-fpu",
+    "cortex-m33-fpu",
+    "cortex-m55-fpu",
+]
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,8 @@ SHORT = {core.removeprefix("cortex-").replace("plus", "+").upper(): core for cor
 
 def bench(
     core: Annotated[
-        list[str] | None, typer.Option(metavar="M0+|M3|M4|M7|M33", help="May be repeated. [all]")
+        list[str] | None,
+        typer.Option(metavar="M0+|M3|M4|M7|M33|M55", help="May be repeated. [all]"),
     ] = None,
     kernel: Annotated[
         str, typer.Option(metavar="GLOB", help='Rows of the table, e.g. "linear.*" or "step*".')
