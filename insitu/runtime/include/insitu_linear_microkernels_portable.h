@@ -56,7 +56,8 @@ static inline void insitu_dot_rows(int32_t size, const int8_t *restrict w,
 
 /* ---- input gradient ------------------------------------------------------------------------ */
 
-#define INSITU_LINEAR_LIST 1 /* the rows of a list are filled up to a multiple of this */
+#define INSITU_LINEAR_LIST 1    /* the rows of a list are filled up to a multiple of this */
+#define INSITU_LINEAR_COLUMNS 4 /* that are summed side by side */
 
 typedef struct {
   int32_t begin; /* in w */
