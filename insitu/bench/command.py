@@ -20,7 +20,7 @@ from insitu.config import PRECISIONS
 from insitu.errors import ConfigError, OutputError, ToolError
 from insitu.toolchains import Toolchain, find_toolchain
 
-STEP_CORES = ("cortex-m0plus", "cortex-m4", "cortex-m7")
+STEP_CORES = ("cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m55")
 GATE_CORES = ("cortex-m0plus", "cortex-m4")
 """Those of the check that is run for every change."""
 
