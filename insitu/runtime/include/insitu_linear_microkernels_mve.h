@@ -21,6 +21,19 @@ static inline int32_t insitu_rescale_sum(int32_t acc, int32_t multiplier, int32_
   return insitu_rescale(acc, multiplier, shift);
 }
 
+static inline int32x4_t insitu_hold_lanes(int32x4_t v, int32_t low, int32_t high) {
+  return vminq_s32(vmaxq_s32(v, vdupq_n_s32(low)), vdupq_n_s32(high));
+}
+
+/* insitu_rescale */
+static inline int32x4_t insitu_rescale_lanes(int32x4_t acc, int32x4_t multiplier, int32_t shift) {
+  if (shift > 0) {
+    const int32_t limit = (1 << 30) >> shift;
+    acc = vshlq_r_s32(insitu_hold_lanes(acc, -limit, limit), shift);
+  }
+  return vrmulhq_s32(acc, multiplier);
+}
+
 /* x - zero */
 static inline void insitu_centre(int32_t size, int32_t zero, const int8_t *x, int16_t *centred) {
   for (int32_t i = 0; i < size; i += 8) {
@@ -68,6 +81,37 @@ static inline int32_t insitu_dot_row(int32_t size, const int8_t *w, const int16_
   for (int32_t i = 0; i < size; i += 8)
     sum = insitu_dot_few(size - i, w + i, x + i, sum);
   return sum;
+}
+
+#define INSITU_LINEAR_OUTPUTS
+
+typedef struct {
+  int32_t zero, low, high;
+  int32_t lowest, highest;
+} insitu_linear_outputs_t;
+
+static inline insitu_linear_outputs_t insitu_linear_outputs(const insitu_qparams_t *y_q) {
+  const insitu_linear_outputs_t outputs = {y_q->zero_point, y_q->clamp_min, y_q->clamp_max, 0, 0};
+  return outputs;
+}
+
+/* y = clamp(zero + rescale(bias + sum)) of all rows, whose number is returned. */
+static inline int32_t insitu_finish_rows(insitu_linear_outputs_t *outputs, int32_t rows,
+                                         int32_t shift, const int32_t *sum, const int32_t *bias,
+                                         const int32_t *multiplier, int8_t *y) {
+  const int32_t zero = outputs->zero, low = outputs->low, high = outputs->high;
+  int32_t lowest = outputs->lowest, highest = outputs->highest;
+  for (int32_t k = 0; k < rows; k += 4) {
+    const mve_pred16_t there = vctp32q((uint32_t)(rows - k)); /* 0 elsewhere */
+    const int32x4_t acc = vaddq_s32(vldrwq_z_s32(sum + k, there), vldrwq_z_s32(bias + k, there));
+    const int32x4_t v = insitu_rescale_lanes(acc, vldrwq_z_s32(multiplier + k, there), shift);
+    lowest = vminvq_s32(lowest, v);
+    highest = vmaxvq_s32(highest, v);
+    vstrbq_p_s32(y + k, insitu_hold_lanes(vaddq_n_s32(v, zero), low, high), there);
+  }
+  outputs->lowest = lowest;
+  outputs->highest = highest;
+  return rows;
 }
 
 /* ---- input gradient ------------------------------------------------------------------------ */
@@ -131,13 +175,9 @@ static inline int32_t insitu_add_column(const void *list, int32_t rows, const in
 /* dx[i] = rescale(sum[i]) held to [-127, 127], i < INSITU_LINEAR_COLUMNS. */
 static inline void insitu_store_errors(const int32_t *sum, int32_t multiplier, int32_t shift,
                                        int8_t *dx) {
-  const int32_t limit = shift > 0 ? (1 << 30) >> shift : INT32_MAX;
   for (int32_t i = 0; i < INSITU_LINEAR_COLUMNS; i += 4) {
-    int32x4_t v = vldrwq_s32(sum + i);
-    if (shift > 0)
-      v = vshlq_r_s32(vminq_s32(vmaxq_s32(v, vdupq_n_s32(-limit)), vdupq_n_s32(limit)), shift);
-    v = vrmulhq_s32(v, vdupq_n_s32(multiplier));
-    vstrbq_s32(dx + i, vminq_s32(vmaxq_s32(v, vdupq_n_s32(-127)), vdupq_n_s32(127)));
+    const int32x4_t v = insitu_rescale_lanes(vldrwq_s32(sum + i), vdupq_n_s32(multiplier), shift);
+    vstrbq_s32(dx + i, insitu_hold_lanes(v, -127, 127));
   }
 }
 
