@@ -17,8 +17,8 @@ from typing import Any
 
 from insitu.errors import BoardError
 
-CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
-CORES_WITH_FPU = ("cortex-m4", "cortex-m7", "cortex-m33")
+CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
+CORES_WITH_FPU = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 KINDS = ("flash", "ram")
 
 Type = type | tuple[type, ...]

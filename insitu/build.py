@@ -114,13 +114,12 @@ def build_hook(out_dir: Path, *, toolchain: Toolchain | None = None) -> Path:
     """
     out_dir = out_dir.resolve()
     chosen = toolchain or find_toolchain("host")
-    source = ports() / "emulator/block_profile.c"
-    (compiled,) = compile_objects(
-        chosen, [Job(source, (*chosen.compile_flags(), "-O2"))], (), out_dir
-    )
-    library = out_dir / f"block_profile-{compiled.stem}.so"
+    folder = ports() / "emulator"
+    jobs = [Job(path, (*chosen.compile_flags(), "-O2")) for path in sorted(folder.glob("*.c"))]
+    objects = compile_objects(chosen, jobs, tuple(folder.glob("*.h")), out_dir)
+    library = out_dir / f"block_profile-{digest_of(*(path.name for path in objects))}.so"
     if not library.exists():
-        produce(chosen, library, *chosen.link_flags(), compiled)
+        produce(chosen, library, *chosen.link_flags(), *objects)
     return library
 
 
@@ -190,6 +189,7 @@ def _firmware_objects(
         "-isystem",
         str(port / "include"),
         *(("-DINSITU_PROFILE_HOOK",) if profile else ()),
+        *(() if MACHINES[board.core].unicorn_model else ("-DINSITU_PROFILE_DIGITS",)),
     )
     jobs = [
         Job(path, (*flags, *optimization(path.name, board.core)), _of_runtime(path))

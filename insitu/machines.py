@@ -19,7 +19,9 @@ class EmulatedMachine:
         core: as in `boards.CORES`.
         qemu_machine: QEMU's name of a board with this core; "" where Unicorn alone is used.
         qemu_bytes: the flash and the RAM that this board has, each, from the origins on.
-        unicorn_model: the suffix of Unicorn's UC_CPU_ARM_CORTEX_ constant.
+        unicorn_model: the suffix of Unicorn's UC_CPU_ARM_CORTEX_ constant; "" where it has none.
+        qemu_reset: where QEMU's board looks for its first stack pointer and program counter; None
+            where that is the flash's origin.
     """
 
     core: str
@@ -28,6 +30,7 @@ class EmulatedMachine:
     flash_origin: int
     ram_origin: int
     qemu_bytes: int = 4 * MIB
+    qemu_reset: int | None = None
 
 
 MACHINES = {
@@ -67,6 +70,15 @@ MACHINES = {
             unicorn_model="M33",
             flash_origin=0x1000_0000,
             ram_origin=0x3800_0000,
+        ),
+        EmulatedMachine(  # in its DDR, since its fast memories are smaller than boards' flash
+            core="cortex-m55",
+            qemu_machine="mps3-an547",
+            unicorn_model="",
+            flash_origin=0x6000_0000,
+            ram_origin=0x7000_0000,
+            qemu_bytes=64 * MIB,
+            qemu_reset=0,
         ),
     )
 }

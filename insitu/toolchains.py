@@ -36,8 +36,11 @@ GCC_MACHINE_FLAGS = {
     ("cortex-m7", True): ("-mcpu=cortex-m7", "-mfpu=fpv5-d16", "-mfloat-abi=hard"),
     ("cortex-m33", False): ("-mcpu=cortex-m33", "-mfloat-abi=soft"),
     ("cortex-m33", True): ("-mcpu=cortex-m33", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"),
+    ("cortex-m55", False): ("-mcpu=cortex-m55+nomve+nofp", "-mfloat-abi=soft"),
+    ("cortex-m55", True): ("-mcpu=cortex-m55+nomve.fp", "-mfloat-abi=hard"),
 }
-"""By (core, FPU)."""
+"""By (core, FPU). No vectors of floats on the M55: Helium flushes subnormal numbers to zero.
+Source: Armv8-M Architecture Reference Manual (DDI 0553), StandardFPSCRValue."""
 
 ZIG_MACHINE_FLAGS = {
     ("cortex-m0plus", False): ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m0plus"),
@@ -55,6 +58,12 @@ ZIG_MACHINE_FLAGS = {
         "-target",
         "thumb-freestanding-eabihf",
         "-mcpu=cortex_m33+fp_armv8d16sp",
+    ),
+    ("cortex-m55", False): ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m55"),
+    ("cortex-m55", True): (
+        "-target",
+        "thumb-freestanding-eabihf",
+        "-mcpu=cortex_m55+mve+fp_armv8d16sp",
     ),
 }
 """By (core, FPU). Without the feature behind the plus, zig calls soft float functions."""
@@ -311,7 +320,9 @@ class EmulatorTool:
 
 
 def find_emulator(core: str, *, prefer: str | None = None) -> EmulatorTool:
-    """The emulator for a core: QEMU where installed, else Unicorn; for the M0+ always Unicorn.
+    """The emulator for a core: QEMU where installed, else Unicorn.
+
+    The M0+ has always Unicorn, the M55 always QEMU: the other does not have it.
 
     Raises:
         ToolError: there is none, or not the preferred one.
@@ -320,6 +331,8 @@ def find_emulator(core: str, *, prefer: str | None = None) -> EmulatorTool:
         raise ToolError(f'no emulator "{prefer}"; choose from: qemu, unicorn')
     if prefer == "qemu" and not MACHINES[core].qemu_machine:
         raise ToolError(f"qemu has no board with {core}; use unicorn")
+    if prefer == "unicorn" and not MACHINES[core].unicorn_model:
+        raise ToolError(f"unicorn has no {core}; use qemu")
     if prefer != "unicorn" and MACHINES[core].qemu_machine:
         path = shutil.which("qemu-system-arm")
         version = _version((path, "--version")) if path else None
@@ -327,6 +340,11 @@ def find_emulator(core: str, *, prefer: str | None = None) -> EmulatorTool:
             return EmulatorTool(name="qemu", version=version, command=(path,))
         if prefer == "qemu":
             raise ToolError("qemu-system-arm is not installed; install it, or use unicorn")
+        if not MACHINES[core].unicorn_model:
+            raise ToolError(
+                f"only qemu has {core} and qemu-system-arm is not installed; install it, or choose "
+                f"a board with another core: it is the same C for every core"
+            )
     if importlib.util.find_spec("unicorn") is None:
         raise ToolError(f"no emulator for {core} is installed; run: pip install unicorn")
     return EmulatorTool(name="unicorn", version=importlib.metadata.version("unicorn"))

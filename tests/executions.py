@@ -41,6 +41,7 @@ BOARDS = {
     "cortex-m4": "nrf52840",
     "cortex-m7": "imxrt1062",
     "cortex-m33": "nrf5340",
+    "cortex-m55": "alif-e3",
 }
 """A real board for each core, with its memories."""
 

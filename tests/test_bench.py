@@ -238,7 +238,7 @@ def test_json_says_every_figure_and_its_compiler() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--core", "M5"), 'no core "M5"; choose from: M0+, M3, M4, M7, M33'),
+        (("--core", "M5"), 'no core "M5"; choose from: M0+, M3, M4, M7, M33, M55'),
         (("--core", "M4", "--kernel", "nothing"), 'no row is called "nothing"'),
     ],
 )

@@ -36,6 +36,7 @@ def test_there_is_a_board_of_every_core() -> None:
 @pytest.mark.parametrize(
     ("name", "core", "megahertz", "ram_kib", "flash_kib"),
     [
+        ("alif-e3", "cortex-m55", 160, 6912, 5632),
         ("imxrt1062", "cortex-m7", 600, 1024, 7936),
         ("nrf52840", "cortex-m4", 64, 256, 1024),
         ("nrf5340", "cortex-m33", 128, 512, 1024),
@@ -54,7 +55,9 @@ def test_a_board_is_as_its_data_sheet_says(
 
 
 def test_an_unknown_board_lists_the_known_ones() -> None:
-    with pytest.raises(BoardError, match=r'"arduino" is unknown; choose from: imxrt1062, .*\.toml'):
+    with pytest.raises(
+        BoardError, match=r'"arduino" is unknown; choose from: alif-e3, imxrt1062, .*\.toml'
+    ):
         find_board("arduino")
 
 

@@ -209,7 +209,7 @@ REFUSED: dict[str, tuple[str, str]] = {
         f"data-{name}": (compile_line(data=f"{name}.npz"), "or damaged; save it")
         for name in DAMAGED
     },
-    "board": (compile_with("--board arduino"), '"arduino" is unknown; choose from: imxrt1062'),
+    "board": (compile_with("--board arduino"), '"arduino" is unknown; choose from: alif-e3, '),
     "train": (compile_with("--train nonsense"), 'no layer with weights is called "nonsense"'),
     "last": (compile_with("--train last:9"), "say last:1 to last:1"),
     "name": (compile_with("--name host"), "insitu_host is a name of the runtime"),

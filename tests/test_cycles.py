@@ -75,6 +75,11 @@ CASES = {
     "m33-pairs": Case("cortex-m33", "0130 0131 0132 0133", 2),
     # the second add reads the first one's result
     "m33-dependent": Case("cortex-m33", "0130 0130", 2),
+    # vldrh.u16 2, vmladava.s16 beside it 1, vmladava.s16 2; le 1, taken or not
+    "m55-vectors": Case("cortex-m55", "91ed801e f2ee240e f2ee242e 0ff009c0", 6),
+    # vldrh.u16 twice: one unit
+    "m55-loads": Case("cortex-m55", "91ed801e 91ed883e", 4),
+    "m55-scalar": Case("cortex-m55", "0130 0131 50f8044b", 3),
     "m7-pairs": Case("cortex-m7", "00f10100 01f10101 02f10102 03f10103", 2),
     "m7-dependent": Case("cortex-m7", "0130 0130 0130 0130", 4),
     # two loads together, one cycle of waiting, smlad

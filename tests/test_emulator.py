@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from insitu.artifacts import Firmware, RunResult
 from insitu.build import build_firmware, build_hook, build_host
 from insitu.elf import read_elf
 from insitu.errors import DataError, FitError, ToolError
+from insitu.machines import MACHINES as CORES
 from insitu.machines import MIB
 from insitu.run import emulator
 from insitu.run.profile import ProfiledResult
@@ -307,7 +309,9 @@ def _profile(firmware: Firmware, out_dir: Path, records: int = 20) -> ProfiledRe
     return result
 
 
-@pytest.mark.parametrize("machine", ["cortex-m0plus", "cortex-m4-fpu", "cortex-m33"])
+@pytest.mark.parametrize(
+    "machine", ["cortex-m0plus", "cortex-m4-fpu", "cortex-m33", "cortex-m55-fpu"]
+)
 def test_counting_changes_nothing(
     machine: str, twin_result: RunResult, model_dir: Path, out_dir: Path
 ) -> None:
@@ -323,10 +327,28 @@ def test_every_node_is_counted_and_again_the_same(model_dir: Path, out_dir: Path
     assert first.blocks == second.blocks
 
 
+def test_qemu_counts_what_unicorn_counts(
+    model_dir: Path, out_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a core that both have; QEMU counts for those that Unicorn has not."""
+    emulator_or_skip("cortex-m33", "qemu")
+    by_unicorn = _profile(_build(model_dir, out_dir, "cortex-m33", profile=True), out_dir)
+    without = replace(CORES["cortex-m33"], unicorn_model="")
+    monkeypatch.setitem(CORES, "cortex-m33", without)
+    by_qemu = _profile(_build(model_dir, tmp_path, "cortex-m33", profile=True), tmp_path)
+    assert by_qemu.emulator.startswith("qemu") and by_unicorn.emulator.startswith("unicorn")
+    assert by_qemu.instructions == by_unicorn.instructions
+    for node, blocks in by_unicorn.blocks.items():
+        assert sum(b.taken for b in by_qemu.blocks[node].values()) == sum(
+            b.taken for b in blocks.values()
+        )
+
+
 COUNTED = {  # instructions a round, so many rounds; a loop of our own, not the compiler's
     "cortex-m0plus": "movs r0, #100\\n1: subs r0, #1\\nbne 1b",
     "cortex-m4": "movs r0, #100\\n1: subs.w r0, r0, #1\\nbne.n 1b",
     "cortex-m33": "movs r0, #100\\n1: subs.w r0, r0, #1\\nbne.n 1b",
+    "cortex-m55-fpu": "movs r0, #100\\n1: subs.w r0, r0, #1\\nbne.n 1b",
 }
 
 

@@ -151,7 +151,14 @@ def test_clang_on_the_desk_equals_the_reference(
     assert_same(run_reference(compiled.step, stream), library.run(stream))
 
 
-CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4-fpu", "cortex-m7-fpu", "cortex-m33-fpu")
+CORES = (
+    "cortex-m0plus",
+    "cortex-m3",
+    "cortex-m4-fpu",
+    "cortex-m7-fpu",
+    "cortex-m33-fpu",
+    "cortex-m55-fpu",
+)
 ON_CORES = [
     *(("zoo-2d", "float32", core, name) for core in CORES for name in ("gcc", "zig")),
     *(("zoo-frozen", "mixed", core, name) for core in CORES for name in ("gcc", "zig")),

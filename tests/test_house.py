@@ -63,7 +63,7 @@ def _subject(node: ast.Compare | ast.Match) -> str:
 FORBIDDEN = {
     "heap": r"\b(malloc|calloc|realloc|free|alloca)\s*\(",
     "double": r"\b(long\s+)?double\b",
-    "libc": r"#\s*include\s*<(?!stdint\.h|stddef\.h|string\.h|arm_acle\.h)",
+    "libc": r"#\s*include\s*<(?!stdint\.h|stddef\.h|string\.h|arm_acle\.h|arm_mve\.h)",
 }
 
 

@@ -57,6 +57,9 @@ RUNS = [
     *((case, "cortex-m0plus", "gcc") for case in ("blocks", "rests-of-three", "held-steps")),
     *(("rests-of-two", core, "gcc") for core in ("cortex-m3", "cortex-m7-fpu", "cortex-m33")),
     ("rests-of-two", "cortex-m0plus", "zig"),
+    *((case, "cortex-m55-fpu", "gcc") for case in CASES),
+    *((case, "cortex-m55-fpu", "zig") for case in ("rests-of-one", "held-steps")),
+    ("rests-of-two", "cortex-m55", "gcc"),
 ]
 
 
@@ -91,7 +94,9 @@ def networks(draw: st.DrawFn) -> Case:
     return network(draw(size), *rows, draw(st.integers(2, 12)), weights=weights, scale=scale)
 
 
-@given(case=networks(), machine=st.sampled_from(["cortex-m4-fpu", "cortex-m0plus"]))
+@given(
+    case=networks(), machine=st.sampled_from(["cortex-m4-fpu", "cortex-m0plus", "cortex-m55-fpu"])
+)
 @settings(max_examples=examples(6))
 def test_any_network_on_a_core_equals_the_reference(
     case: Case, machine: str, tmp_path_factory: pytest.TempPathFactory
@@ -102,7 +107,7 @@ def test_any_network_on_a_core_equals_the_reference(
     assert_same(compiled.step, stream, run_on_core(compiled, stream, machine, "gcc", folder))
 
 
-@pytest.mark.parametrize("machine", ["cortex-m4-fpu", "cortex-m0plus"])
+@pytest.mark.parametrize("machine", ["cortex-m4-fpu", "cortex-m0plus", "cortex-m55-fpu"])
 @pytest.mark.parametrize("signs", ["minus", "rows"])
 def test_extreme_values_on_a_core_equal_the_reference(
     signs: str, machine: str, tmp_path: Path

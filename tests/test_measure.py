@@ -20,7 +20,7 @@ from insitu.run.stream import Stream
 ROOT = Path(__file__).parent
 FEATURES, CLASSES, RECORDS = 1022, 10, 3
 
-BOARD_OF_CORE = ("rp2040", "stm32l152re", "nrf52840", "imxrt1062", "nrf5340")
+BOARD_OF_CORE = ("rp2040", "stm32l152re", "nrf52840", "imxrt1062", "nrf5340", "alif-e3")
 
 
 def test_a_second_of_cycles_is_a_thousand_milliseconds_at_the_active_power() -> None:

@@ -41,7 +41,14 @@ TARGET_SCHEMES = {
     "bce": Scheme(loss="bce", skip=0.6),
     "bce-float32": Scheme(loss="bce", precision="float32", skip=0.6),
 }
-CORES = ["cortex-m0plus", "cortex-m3", "cortex-m4-fpu", "cortex-m7-fpu", "cortex-m33-fpu"]
+CORES = [
+    "cortex-m0plus",
+    "cortex-m3",
+    "cortex-m4-fpu",
+    "cortex-m7-fpu",
+    "cortex-m33-fpu",
+    "cortex-m55-fpu",
+]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +120,11 @@ ON_CORES = [
         for case in ("zoo-2d", "zoo-groups", "zoo-depthwise", "zoo-pools")
         for machine in CORES
     ),
-    *(("conv-tiles", machine, name) for machine in CORES[::2] for name in ("gcc", "zig")),
+    *(
+        ("conv-tiles", machine, name)
+        for machine in (*CORES[::2], "cortex-m55-fpu")
+        for name in ("gcc", "zig")
+    ),
 ]
 
 
@@ -124,6 +135,18 @@ def test_c_on_a_core_equals_the_reference(
     compiled = Compiled(CASES[case])
     stream = compiled.stream(RECORDS)
     assert_same(compiled.step, stream, run_on_core(compiled, stream, machine, name, tmp_path))
+
+
+@given(case=networks())
+@settings(max_examples=examples(4))
+def test_any_network_on_helium_equals_the_reference(
+    case: Case, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    compiled = Compiled(case)
+    stream, folder = compiled.stream(6), tmp_path_factory.mktemp("core")
+    assert_same(
+        compiled.step, stream, run_on_core(compiled, stream, "cortex-m55-fpu", None, folder)
+    )
 
 
 @pytest.mark.parametrize("machine", ["cortex-m0plus", "cortex-m4-fpu"])

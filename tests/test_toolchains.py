@@ -82,6 +82,14 @@ def test_the_m0plus_is_always_emulated_by_unicorn() -> None:
         find_emulator("cortex-m0plus", prefer="qemu")
 
 
+def test_the_m55_is_always_emulated_by_qemu(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ToolError, match="unicorn has no cortex-m55; use qemu"):
+        find_emulator("cortex-m55", prefer="unicorn")
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(ToolError, match=r"only qemu has cortex-m55 and .* same C for every core"):
+        find_emulator("cortex-m55")
+
+
 def test_the_survey_has_a_way_out_for_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     found = {finding.tool: finding.way_out for finding in survey()}

@@ -20,7 +20,7 @@ from insitu.config import PRECISIONS
 from insitu.errors import ConfigError, OutputError, ToolError
 from insitu.toolchains import Toolchain, find_toolchain
 
-STEP_CORES = ("cortex-m0plus", "cortex-m4", "cortex-m7")
+STEP_CORES = ("cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m55")
 GATE_CORES = ("cortex-m0plus", "cortex-m4")
 """Those of the check that is run for every change."""
 
@@ -29,7 +29,8 @@ SHORT = {core.removeprefix("cortex-").replace("plus", "+").upper(): core for cor
 
 def bench(
     core: Annotated[
-        list[str] | None, typer.Option(metavar="M0+|M3|M4|M7|M33", help="May be repeated. [all]")
+        list[str] | None,
+        typer.Option(metavar="M0+|M3|M4|M7|M33|M55", help="May be repeated. [all]"),
     ] = None,
     kernel: Annotated[
         str, typer.Option(metavar="GLOB", help='Rows of the table, e.g. "linear.*" or "step*".')

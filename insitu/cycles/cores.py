@@ -154,6 +154,20 @@ def cortex_m33(block: Instructions) -> Cost:
     return Cost(cost.cycles - saved, cost.taken)
 
 
+def cortex_m55(block: Instructions) -> Cost:
+    """As Cortex-M33; a vector instruction takes two cycles, one of them beside a neighbour's.
+
+    Source: Armv8-M Architecture Reference Manual, B5.4 (beats; neighbours may overlap), and the
+    core's public description ("two beats a cycle"); that a load or store overlaps with arithmetic,
+    that nothing else waits, and that a loop's end takes one cycle are ours.
+    """
+    cost = cortex_m33(block)
+    vectors = ("vector", "vector_memory")
+    more = sum(this.kind in vectors for this in block)
+    more -= sum(a.kind != b.kind and {a.kind, b.kind} == {*vectors} for a, b in pairwise(block))
+    return Cost(cost.cycles + more, 0 if block[-1].kind == "loop" else cost.taken)
+
+
 def cortex_m7(block: Instructions) -> Cost:
     """In order, two a cycle where units and operands allow, branches predicted.
 
@@ -276,6 +290,14 @@ MODELS = {
         "the pipeline resembles Cortex-M4's (10 %); which pairs start together is not public, and"
         " CoreMark a MHz differs by about 15 % between the two",
         cortex_m33,
+    ),
+    "cortex-m55": CycleModel(
+        50,
+        "ARM DDI 0439 (Cortex-M4) with pairs of 16-bit instructions, vectors at two beats a cycle;"
+        " no table is public",
+        "an estimate that was held against no measurement: what Helium's instructions wait for,"
+        " and how long gathering loads take, is not public",
+        cortex_m55,
     ),
 }
 """By core."""

@@ -19,7 +19,7 @@ from insitu.elf import Image, read_elf
 from insitu.errors import DataError, FitError, ToolError
 from insitu.graph.model import Array
 from insitu.machines import MACHINES
-from insitu.run.profile import BlockProfile, ProfiledResult
+from insitu.run.profile import BlockProfile, BlocksByNode, ProfiledResult, QemuProfile
 from insitu.run.stream import Stream, failure
 from insitu.run.unicorn_machine import UnicornMachine
 from insitu.toolchains import EmulatorTool, find_emulator
@@ -54,8 +54,9 @@ def run(
     Args:
         prefer: "qemu" or "unicorn"; None takes what suits and is installed.
         profile: the library of `build.build_hook`: count the instructions of the last
-            `profiled_records` training records, which must follow each other, on Unicorn; the
-            result is a `ProfiledResult`. Wants a firmware built with profile=True.
+            `profiled_records` training records, which must follow each other, on Unicorn where it
+            has the core; the result is a `ProfiledResult`. Wants a firmware built with
+            profile=True.
         timeout_s: of the whole run, in seconds of this machine.
 
     Raises:
@@ -64,17 +65,21 @@ def run(
         ToolError: no emulator, the firmware faulted, or time ran out.
     """
     image = read_elf(firmware.elf)
-    tool = _choose(firmware, image, prefer if profile is None else "unicorn")
+    counting = "unicorn" if MACHINES[firmware.core].unicorn_model else "qemu"
+    tool = _choose(firmware, image, prefer if profile is None else counting)
     records, tell = _records(stream), _within(progress, len(stream))
     start = time.perf_counter()
     code: int | None
     blocks = None
+    window = range(0) if profile is None else _profile_window(stream, profiled_records)
     if tool.name == "qemu":
-        code, console, raw = _run_qemu(firmware, tool, records, timeout_s, tell)
+        plugin = QemuProfile(profile, image, window) if profile is not None else None
+        code, console, raw, blocks = _run_qemu(
+            firmware, image, tool, records, timeout_s, tell, plugin
+        )
     else:
         machine = UnicornMachine(firmware.core, image)
         count = BlockProfile(profile, image) if profile is not None else None
-        window = _profile_window(stream, profiled_records) if count is not None else range(0)
         raw = machine.run(records, timeout_s, tell, RESULT.itemsize, count, window)
         code, console = machine.exit_code, machine.console
         blocks = count.by_node() if count is not None else None
@@ -148,12 +153,14 @@ def _profile_window(stream: Stream, records: int) -> range:
 
 def _run_qemu(
     firmware: Firmware,
+    image: Image,
     tool: EmulatorTool,
     records: bytes,
     timeout_s: float,
     progress: Progress | None,
-) -> tuple[int, str, bytes]:
-    """(exit status, console, results.bin) of a run."""
+    profile: QemuProfile | None,
+) -> tuple[int, str, bytes, BlocksByNode | None]:
+    """(exit status, console, results.bin, what was counted) of a run."""
     with tempfile.TemporaryDirectory(prefix="insitu-") as folder:
         files = Path(folder)
         (files / "records.bin").write_bytes(records)
@@ -164,6 +171,8 @@ def _run_qemu(
             *("-M", MACHINES[firmware.core].qemu_machine, "-display", "none", "-monitor", "none"),
             *("-serial", "none", "-semihosting-config", "enable=on,target=native"),
             *("-kernel", str(firmware.elf.resolve())),
+            *_reset_vectors(firmware, image, files),
+            *(profile.options(files / "blocks.bin") if profile else ()),
         )
         with (files / "console").open("w+") as console:
             process = subprocess.Popen(
@@ -176,7 +185,21 @@ def _run_qemu(
                 process.wait()
             console.seek(0)
             said = console.read()
-        return process.returncode, said, results.read_bytes()
+        blocks = None
+        if profile is not None and process.returncode == 0:
+            blocks = profile.read(files / "blocks.bin")
+        return process.returncode, said, results.read_bytes(), blocks
+
+
+def _reset_vectors(firmware: Firmware, image: Image, files: Path) -> tuple[str, ...]:
+    """What puts stack pointer and entry where QEMU's board looks for them."""
+    address = MACHINES[firmware.core].qemu_reset
+    if address is None:
+        return ()
+    vectors = files / "reset.bin"
+    stack, entry = image.symbols["insitu_stack_top"], image.symbols["insitu_reset"]
+    vectors.write_bytes(np.array([stack, entry | 1], "<u4").tobytes())
+    return ("-device", f"loader,file={vectors},addr={address:#x},force-raw=on")
 
 
 def _wait(

@@ -1,13 +1,13 @@
-"""Unicorn's block hook -> instructions and blocks of each node in one training step, exactly.
+"""Unicorn's block hook or QEMU's plugin -> instructions and blocks of each node in a step, exactly.
 
 Invariant: an instruction counts for the node whose mark (a call of insitu_profile) came last; the
-calls themselves count for nobody. C side: runtime/ports/emulator/block_profile.c.
+calls themselves count for nobody. C side: runtime/ports/emulator/.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -99,6 +99,71 @@ class _Profile(ctypes.Structure):
     ]
 
 
+def _by_node(blocks: Iterable[_Block]) -> BlocksByNode:
+    found: dict[int, dict[int, BlockCount]] = {}
+    for block in blocks:
+        found.setdefault(block.node, {})[block.address] = BlockCount(
+            bytes=block.bytes,
+            instructions=block.instructions,
+            executions=block.executions,
+            taken=block.taken,
+            marks=block.marks,
+        )
+    return {node: found[node] for node in sorted(found)}
+
+
+def _require_room(used: int) -> None:
+    if used + 1 >= BLOCKS:
+        raise ToolError(
+            f"the step has more than the {BLOCKS} blocks that can be counted; train fewer layers"
+        )
+
+
+def _require_marks(image: Image) -> None:
+    if "insitu_profile" not in image.symbols:
+        raise ToolError("the firmware has no marks to count by; build it with profile=True")
+
+
+@dataclass(frozen=True)
+class QemuProfile:
+    """Counts blocks in QEMU, whose plugin writes them to a file at its end.
+
+    Attributes:
+        library: of `build.build_hook`.
+        records: the numbers of those that are counted.
+    """
+
+    library: Path
+    image: Image
+    records: range
+
+    def options(self, out: Path) -> tuple[str, ...]:
+        """What QEMU is called with.
+
+        Raises:
+            ToolError: the image has no marks.
+        """
+        _require_marks(self.image)
+        mark, digits = (
+            self.image.symbols[f"insitu_profile{name}"] & ~1 for name in ("", "_digits")
+        )
+        window = f"first={self.records.start},last={self.records.stop}"
+        return ("-plugin", f"{self.library},mark={mark:#x},digits={digits:#x},{window},out={out}")
+
+    def read(self, out: Path) -> BlocksByNode:
+        """What the plugin counted.
+
+        Raises:
+            ToolError: it wrote nothing, or ran out of room.
+        """
+        if not out.exists():
+            raise ToolError("qemu counted nothing; install a qemu that is built with plugins")
+        data = out.read_bytes()
+        blocks = (_Block * (len(data) // ctypes.sizeof(_Block))).from_buffer_copy(data)
+        _require_room(len(blocks))
+        return _by_node(blocks)
+
+
 class BlockProfile:
     """Counts blocks while a Unicorn engine runs, between `start` and `stop`."""
 
@@ -108,8 +173,7 @@ class BlockProfile:
         Raises:
             ToolError: the library cannot be loaded, or the image has no marks.
         """
-        if "insitu_profile" not in image.symbols:
-            raise ToolError("the firmware has no marks to count by; build it with profile=True")
+        _require_marks(image)
         try:
             self._hook = ctypes.CDLL(str(library)).insitu_block_hook
         except (OSError, AttributeError) as error:
@@ -158,25 +222,11 @@ class BlockProfile:
         engine.hook_del(self._mark_hook)
         uclib.uc_hook_del(engine._uch, ctypes.c_size_t(self._count_hook))  # noqa: SLF001
         engine.ctl_flush_tb()
-        if self._profile.used + 1 >= BLOCKS:
-            raise ToolError(
-                f"the step has more than the {BLOCKS} blocks that can be counted; "
-                f"train fewer layers"
-            )
+        _require_room(self._profile.used)
 
     def by_node(self) -> BlocksByNode:
         """What was counted."""
-        found: dict[int, dict[int, BlockCount]] = {}
-        for block in self._blocks:
-            if block.bytes > 0:
-                found.setdefault(block.node, {})[block.address] = BlockCount(
-                    bytes=block.bytes,
-                    instructions=block.instructions,
-                    executions=block.executions,
-                    taken=block.taken,
-                    marks=block.marks,
-                )
-        return {node: found[node] for node in sorted(found)}
+        return _by_node(block for block in self._blocks if block.bytes > 0)
 
     def _enter_node(self, engine: Uc, _address: int, _bytes: int, _: object) -> None:
         node = engine.reg_read(arm_const.UC_ARM_REG_R0)

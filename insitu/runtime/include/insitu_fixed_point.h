@@ -16,6 +16,10 @@
 #pragma STDC FP_CONTRACT OFF
 #elif defined(__GNUC__)
 #pragma GCC optimize("fp-contract=off")
+/* Helium's vectors of floats flush subnormal numbers to zero. */
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)
+#pragma GCC optimize("no-tree-vectorize")
+#endif
 #endif
 
 #define INSITU_RATIO_LIMIT 13 /* a ratio of scales is split with at most this pre-shift */

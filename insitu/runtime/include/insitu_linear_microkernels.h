@@ -3,7 +3,9 @@
 #ifndef INSITU_LINEAR_MICROKERNELS_H
 #define INSITU_LINEAR_MICROKERNELS_H
 
-#if defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
+#if defined(__ARM_FEATURE_MVE)
+#include "insitu_linear_microkernels_mve.h"
+#elif defined(__ARM_FEATURE_DSP) && defined(__thumb2__)
 #include "insitu_linear_microkernels_dsp.h"
 #else
 #include "insitu_linear_microkernels_portable.h"

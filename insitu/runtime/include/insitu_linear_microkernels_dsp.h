@@ -268,7 +268,8 @@ static inline int32_t insitu_finish_rows(insitu_linear_outputs_t *outputs, int32
 
 /* ---- input gradient ------------------------------------------------------------------------ */
 
-#define INSITU_LINEAR_LIST 4 /* the rows of a list are filled up to a multiple of this */
+#define INSITU_LINEAR_LIST 4    /* the rows of a list are filled up to a multiple of this */
+#define INSITU_LINEAR_COLUMNS 4 /* that are summed side by side */
 
 /* Two rows of weights and their errors, first | second << 16. */
 typedef struct {

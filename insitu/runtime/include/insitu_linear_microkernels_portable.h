@@ -65,7 +65,8 @@ static INSITU_ONE_COPY void insitu_dot_rows(int32_t size, const int8_t *restrict
 
 /* ---- input gradient ------------------------------------------------------------------------ */
 
-#define INSITU_LINEAR_LIST 1 /* the rows of a list are filled up to a multiple of this */
+#define INSITU_LINEAR_LIST 1    /* the rows of a list are filled up to a multiple of this */
+#define INSITU_LINEAR_COLUMNS 4 /* that are summed side by side */
 
 typedef struct {
   int32_t begin; /* in w */

@@ -1,6 +1,6 @@
 /* The inner loops of convolutions on blocks of 2 positions x 4 channels. microkernels_portable.c is
- * the definition, microkernels_dsp.c the same for cores with the DSP extension,
- * microkernels_thumb.c what pays on ARMv6-M.
+ * the definition, microkernels_dsp.c the same for cores with the DSP extension, microkernels_mve.c
+ * for those with Helium too, microkernels_thumb.c what pays on ARMv6-M.
  *
  * Operands are int16, two to a word: a[pairs][2][2] holds pairs of products for two positions in
  * turn, b[pairs][4][2] for four channels. Both begin at a word. Sums are exact in any order: the
@@ -150,7 +150,9 @@ uint32_t insitu_step_groups(int32_t groups, int32_t multiplier, const int32_t *g
 
 /* Where fewer than one error in so many is not zero, it pays to take them one by one.
  * Tiles of fewer than INSITU_FEW positions use weights too seldom to lay them out. */
-#if defined(__ARM_FEATURE_DSP)
+#if defined(__ARM_FEATURE_MVE)
+enum { INSITU_SPARSE = 24, INSITU_FEW = 2 };
+#elif defined(__ARM_FEATURE_DSP)
 enum { INSITU_SPARSE = 8, INSITU_FEW = 2 };
 #elif defined(__ARM_ARCH_6M__)
 enum { INSITU_SPARSE = 2, INSITU_FEW = 4 };

@@ -17,11 +17,12 @@ typedef struct {
   int32_t held;  /* whether there were any */
 } insitu_error_list_t;
 
-/* sum[i] = sum of e' w over the list, i < 4 of which the first `count` are asked for. */
+/* sum[i] = sum of e' w over the list, i < INSITU_LINEAR_COLUMNS, of which the first `count` are
+ * asked for. */
 static void insitu_sum_list(const insitu_error_list_t *errors, int32_t i, int32_t count,
                             int32_t *sum) {
   const int8_t *const w = errors->w + i;
-  if (count == INSITU_WORD) {
+  if (count == INSITU_LINEAR_COLUMNS) {
     insitu_add_columns(errors->list, errors->count, w, sum);
   } else {
     for (int32_t j = 0; j < count; j++)
@@ -43,9 +44,9 @@ static void insitu_end_list(insitu_error_list_t *errors) {
 static void insitu_hold_list(insitu_error_list_t *errors) {
   const int32_t channels = errors->g->shape.in_channels;
   insitu_end_list(errors);
-  for (int32_t i = 0; i < channels; i += INSITU_WORD) {
-    const int32_t count = insitu_min(channels - i, INSITU_WORD);
-    int32_t sum[INSITU_WORD];
+  for (int32_t i = 0; i < channels; i += INSITU_LINEAR_COLUMNS) {
+    const int32_t count = insitu_min(channels - i, INSITU_LINEAR_COLUMNS);
+    int32_t sum[INSITU_LINEAR_COLUMNS];
     insitu_sum_list(errors, i, count, sum);
     memcpy(errors->sums + i, sum, (size_t)count * sizeof *sum);
   }
@@ -57,14 +58,14 @@ static void insitu_hold_list(insitu_error_list_t *errors) {
 static void insitu_finish_list(insitu_error_list_t *errors, int8_t *dx) {
   const insitu_conv_grad_input_params_t *g = errors->g;
   const int32_t channels = g->shape.in_channels;
-  int32_t i = 0, sum[INSITU_WORD];
+  int32_t i = 0, sum[INSITU_LINEAR_COLUMNS];
   if (errors->count == 0 && !errors->held) {
     memset(dx, 0, (size_t)channels);
     return;
   }
   insitu_end_list(errors);
-  for (; i + INSITU_WORD <= channels; i += INSITU_WORD) {
-    insitu_sum_list(errors, i, INSITU_WORD, sum);
+  for (; i + INSITU_LINEAR_COLUMNS <= channels; i += INSITU_LINEAR_COLUMNS) {
+    insitu_sum_list(errors, i, INSITU_LINEAR_COLUMNS, sum);
     insitu_store_errors(sum, g->multiplier, g->shift, dx + i);
   }
   if (i < channels)

@@ -86,10 +86,13 @@ void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *g, con
   const int32_t multiplier = g->multiplier, shift = g->shift;
   const int32_t columns = g->shape.in_features;
   const int32_t rows = insitu_list_rows(g, dy, rel, scratch);
-  int32_t column = 0, sum[4];
-  for (; column + 4 <= columns; column += 4) {
+  const int32_t last = columns - INSITU_LINEAR_COLUMNS; /* of the columns made side by side */
+  int32_t column = 0, sum[INSITU_LINEAR_COLUMNS];
+  while (column < columns && last >= 0) {
+    column = insitu_min(column, last); /* some of them a second time */
     insitu_add_columns(scratch, rows, w + column, sum);
     insitu_store_errors(sum, multiplier, shift, dx + column);
+    column += INSITU_LINEAR_COLUMNS;
   }
   for (; column < columns; column++) {
     const int32_t v =

@@ -1,7 +1,7 @@
 /* insitu_microkernels.h for cores with the DSP extension, Cortex-M4, M7, M33: the products. */
 #include "insitu_microkernels.h"
 
-#if defined(__ARM_FEATURE_DSP)
+#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
 #include "insitu_microkernels_dsp.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter"

@@ -3,7 +3,7 @@
  * every optimisation level; words are loaded from anywhere, LDM and LDRD from words. */
 #include "insitu_microkernels.h"
 
-#if defined(__ARM_FEATURE_DSP)
+#if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
 #include "insitu_microkernels_dsp.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter"

@@ -18,6 +18,7 @@ enum { FRAME_PC = 6 }; /* r0 r1 r2 r3 r12 lr pc xpsr */
 #define CFSR (*(volatile uint32_t *)0xE000ED28)
 #define HFSR (*(volatile uint32_t *)0xE000ED2C)
 #define CPACR (*(volatile uint32_t *)0xE000ED88)
+#define VTOR (*(volatile uintptr_t *)0xE000ED08)
 
 void insitu_exit(uint32_t code) {
 #ifdef __ARM_ARCH_6M__
@@ -38,10 +39,34 @@ static void paint_stack(void) {
   }
 }
 
+typedef void (*vector_t)(void);
+
+__attribute__((section(".vectors"), used)) static const vector_t vectors[16] = {
+    (vector_t)(uintptr_t)insitu_stack_top,
+    insitu_reset,
+    insitu_fault,
+    insitu_fault,
+    insitu_fault,
+    insitu_fault,
+    insitu_fault,
+    insitu_fault,
+    insitu_fault,
+    insitu_fault,
+    insitu_fault,
+    insitu_fault,
+    insitu_fault,
+    insitu_fault,
+    insitu_fault,
+    insitu_fault,
+};
+
 void insitu_reset(void) {
 #ifdef __ARM_FP
   CPACR |= 0xFU << 20; /* full access to CP10 and CP11; Source: ARMv7-M, B3.2.20 */
   __asm__ volatile("dsb\n\tisb");
+#endif
+#ifndef __ARM_ARCH_6M__
+  VTOR = (uintptr_t)vectors; /* where the first two do not lie at the core's own address */
 #endif
   const uint32_t *from = insitu_data_load;
   for (volatile uint32_t *to = insitu_data_start; to < insitu_data_end; ++to) {
@@ -77,24 +102,3 @@ void insitu_report_fault(const uint32_t *frame) {
 __attribute__((naked)) void insitu_fault(void) {
   __asm__ volatile("mrs r0, msp\n\tldr r1, =insitu_report_fault\n\tbx r1\n\t.ltorg");
 }
-
-typedef void (*vector_t)(void);
-
-__attribute__((section(".vectors"), used)) static const vector_t vectors[16] = {
-    (vector_t)(uintptr_t)insitu_stack_top,
-    insitu_reset,
-    insitu_fault,
-    insitu_fault,
-    insitu_fault,
-    insitu_fault,
-    insitu_fault,
-    insitu_fault,
-    insitu_fault,
-    insitu_fault,
-    insitu_fault,
-    insitu_fault,
-    insitu_fault,
-    insitu_fault,
-    insitu_fault,
-    insitu_fault,
-};
