@@ -56,8 +56,10 @@ UPDATES = (
     "full",
     "dynamic:0.5:1",
     "dynamic:0.1:1",
+    "dynamic:0.1:0.1",
     "sampled:0.5:1",
     "sampled:0.1:1",
+    "sampled:0.1:0.1",
     "bias",
 )
 PUBLISHED = {"0.5": "1.4-1.9", "0.1": "4.0-8.7"}

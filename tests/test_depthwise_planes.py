@@ -20,7 +20,7 @@ pytestmark = pytest.mark.toolchain
 
 RUNTIME = ports().parent
 SOURCES = (
-    *("conv_groups", "conv_groups_gradient", "conv_live_channels"),
+    *("conv_groups", "conv_groups_gradient", "live_channels"),
     *("conv_planes", "conv_planes_gradient", "planes"),
     *("planes_correlate", "planes_finish", "planes_slide"),
 )

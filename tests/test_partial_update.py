@@ -194,6 +194,18 @@ def assert_same(step: Graph, stream: Stream, result: RunResult) -> None:
     assert result.state == expected.state
 
 
+CORES = ["cortex-m4", "cortex-m0plus"]
+
+
+def run_on_core(compiled: Compiled, stream: Stream, core: str, folder: Path) -> RunResult:
+    compiled.write(folder / "source")
+    made, toolchain = board(core, fpu=core == "cortex-m4"), toolchain_or_skip(core, None)
+    firmware = build_firmware(
+        folder / "source", "model", made, folder, toolchain=toolchain, limits=False
+    )
+    return emulator.run(firmware, stream)
+
+
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> HostBuilder:
     return HostBuilder(tmp_path_factory.mktemp("host"))
@@ -227,36 +239,18 @@ def test_twin_and_cores_equal_the_reference_on_digits(
     compiled = Digits(CASES["linear"], TrainingConfig(update=update).scheme)
     stream = compiled.stream(40)
     assert_same(compiled.step, stream, host.library(compiled).run(stream))
-    compiled.write(tmp_path / "source")
-    for core, fpu in (("cortex-m4", True), ("cortex-m0plus", False)):
-        firmware = build_firmware(
-            tmp_path / "source",
-            "model",
-            board(core, fpu=fpu),
-            tmp_path / core,
-            toolchain=toolchain_or_skip(core, None),
-            limits=False,
-        )
-        assert_same(compiled.step, stream, emulator.run(firmware, stream))
+    for core in CORES:
+        assert_same(compiled.step, stream, run_on_core(compiled, stream, core, tmp_path / core))
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("update", ["full", "dynamic:0.1:0.3", "sampled:0.2:0.5"])
 @pytest.mark.parametrize("case", ["mobile-blocks", "conv-many-channels", "conv-stride-2"])
 def test_cores_equal_the_reference(case: str, update: str, core: str, tmp_path: Path) -> None:
     compiled = Compiled(CASES[case], TrainingConfig(update=update).scheme)
     stream = compiled.stream(12)
-    compiled.write(tmp_path / "source")
-    firmware = build_firmware(
-        tmp_path / "source",
-        "model",
-        board(core, fpu=core == "cortex-m4"),
-        tmp_path,
-        toolchain=toolchain_or_skip(core, None),
-        limits=False,
-    )
-    assert_same(compiled.step, stream, emulator.run(firmware, stream))
+    assert_same(compiled.step, stream, run_on_core(compiled, stream, core, tmp_path))
 
 
 @pytest.mark.toolchain
@@ -395,7 +389,7 @@ def test_fewer_rows_are_fewer_instructions_and_bytes() -> None:
         updates[update] = phases["instructions_update"]
         counts[update] = phases["instructions_backward"] + updates[update]
         state[update] = net.figures["state_bytes"]
-    assert max(updates["dynamic:0.1:0.1"], updates["sampled:0.1:0.1"]) < updates["full"] / 3
-    assert counts["dynamic:0.1:0.1"] < counts["full"] * 0.6
-    assert counts["sampled:0.1:0.1"] < counts["full"] * 0.6
+    assert max(updates["dynamic:0.1:0.1"], updates["sampled:0.1:0.1"]) < updates["full"] * 0.35
+    assert counts["dynamic:0.1:0.1"] < counts["full"] * 0.5
+    assert counts["sampled:0.1:0.1"] < counts["full"] * 0.52
     assert state["bias"] < state["static:fc1=0.25"] < state["full"]

@@ -168,7 +168,8 @@ static inline void insitu_dot_rows(int32_t size, const int8_t *w, const int16_t 
 }
 
 /* The same of one row. */
-static int32_t insitu_dot_row(int32_t size, const int8_t *w, const int16_t *x) {
+__attribute__((unused)) static int32_t insitu_dot_row(int32_t size, const int8_t *w,
+                                                      const int16_t *x) {
   int32_t sum = 0;
   int32_t i = 0;
   for (; i + 4 <= size; i += 4)

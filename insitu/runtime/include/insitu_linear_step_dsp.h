@@ -121,8 +121,8 @@ static inline uint32_t insitu_step_some(const int16_t *x, const int16_t *end, in
 }
 
 /* w[i] = sat127(w[i] - ((kappa x[i] + r 2^8 + 2^7) >> 16)), i < size; returns the generator. */
-static uint32_t insitu_step_weights(int32_t size, int32_t kappa, const int16_t *x, uint32_t state,
-                                    int8_t *w) {
+__attribute__((unused)) static uint32_t
+insitu_step_weights(int32_t size, int32_t kappa, const int16_t *x, uint32_t state, int8_t *w) {
   const int32_t whole = size & ~3;
   state = insitu_step_some(x, x + whole, w, state, kappa);
   if (size > whole) { /* not as loops, of which compilers would make calls of memcpy */
