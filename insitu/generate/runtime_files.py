@@ -67,9 +67,8 @@ def files_for(text: str) -> tuple[str, ...]:
 
 @cache
 def names_taken() -> frozenset[str]:
-    """What models cannot be called: insitu_NAME names a type, a function or a file, or the twin."""
-    headers = [name.removesuffix(".h") for name in _texts() if name.endswith(".h")]
-    names = {name for text in _texts().values() for name in NAME.findall(text)}
-    return frozenset(
-        name.removeprefix("insitu_").removesuffix("_t") for name in (*headers, *names, "host")
-    )
+    """What models cannot be called: insitu_NAME_t is a type, insitu_NAME.h a file, or the twin."""
+    headers = {name.removesuffix(".h") for name in _texts() if name.endswith(".h")}
+    words = {word for text in _texts().values() for word in NAME.findall(text)}
+    types = {word.removesuffix("_t") for word in words if word.endswith("_t")}
+    return frozenset(name.removeprefix("insitu_") for name in headers | types | {"insitu_host"})
