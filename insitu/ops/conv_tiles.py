@@ -64,7 +64,8 @@ def tiled(params: Mapping[str, Any], tile: Tile) -> dict[str, Any]:
     if tile is ONE_BY_ONE:
         return dict(params)
     names = {"tile_height": tile.height, "tile_width": tile.width}
-    return {**params, **names, "tile_out": tile.out, "tile_in": tile.elements}
+    block = {"tile_out": tile.out, "tile_in": tile.elements}
+    return {**params, **names, **block, "tile_bytes": tile.bytes}
 
 
 def forward_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> Tile:
