@@ -25,7 +25,7 @@ pytestmark = pytest.mark.toolchain
 
 FUNCTIONS = (
     *("run_bytes", "run_halves", "run_strided", "finish_run", "pack_fours", "sum_fours"),
-    *("widen_fours", "offset_bytes", "step_groups", "step_part"),
+    *("widen_fours", "offset_bytes", "offset_errors", "step_groups", "step_part"),
 )
 CODE, MEMORY, STACK, SIZE, END = 0x10000, 0x20000000, 0x30000000, 1 << 20, 0xF000
 
@@ -205,5 +205,9 @@ def test_packing_is_the_same(case: tuple[int, str], count: int, both: Both) -> N
     both.call("sum_fours", count, words.astype(np.uint32).reshape(-1), total)
     begin = rng.integers(0, 1400, count).astype(np.int32)
     both.call("widen_fours", begin, count, x, np.zeros(4 * count, np.int32), total)
+    shift, factor = int(rng.integers(8, 16)), drawn(rng, 0, 2**15, count, kind)
+    offset = (2**14 << shift) + (1 << (shift - 1))
+    errors = np.zeros(count, np.uint16)
+    both.call("offset_errors", count, x, factor.astype(np.int32), shift, offset, errors)
     at = int(rng.integers(0, 4))
     both.call("offset_bytes", count, x[at:].copy(), np.zeros(count, np.uint8))

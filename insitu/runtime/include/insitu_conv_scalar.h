@@ -21,14 +21,14 @@ enum { INSITU_PACKED = 3, INSITU_MOST_PACKED = 256 };
 
 /* Fours of sums over lines of terms. Steps are bytes. */
 typedef struct {
-  int32_t count; /* fours of sums */
-  int32_t terms; /* of a line: a multiple of 4 but for insitu_run_strided */
-  int32_t lines; /* 1 for insitu_run_strided */
-  int32_t skip;  /* of a, from the end of a line to the next */
-  int32_t step;  /* of a, from the first term of one four to that of the next */
-  int32_t sum_step;
-  int32_t stride; /* of insitu_run_strided's a, from one term to the next */
-  int32_t fresh;  /* the sums begin with 0 */
+  int32_t count;    /* fours of sums */
+  int32_t terms;    /* of a line: a multiple of 4 but for insitu_run_strided */
+  int32_t lines;    /* 1 for insitu_run_strided */
+  int32_t skip;     /* of a, from the end of a line to the next */
+  int32_t step;     /* of a, from the first term of one four to that of the next */
+  int32_t sum_step; /* 16 but for insitu_run_strided */
+  int32_t stride;   /* of insitu_run_strided's a, from one term to the next */
+  int32_t fresh;    /* the sums begin with 0 */
 } insitu_scalar_run_t;
 
 /* sum[n sum_step][j] (+)= sum over lines and terms k of a[n step][line][k] b[line][k][j], j < 4;
@@ -56,6 +56,10 @@ void insitu_sum_fours(int32_t count, const int32_t *b, int32_t *total);
 /* to[k][j] = w[begin[k] + j], j < 4, k < size; total[j] += the same. */
 void insitu_widen_fours(const int32_t *begin, int32_t size, const int8_t *w, int32_t *to,
                         int32_t *total);
+
+/* to[k] = (e[k] factor[k] + offset) >> shift, not negative, k < size */
+void insitu_offset_errors(int32_t size, const int8_t *e, const int32_t *factor, int32_t shift,
+                          int32_t offset, uint16_t *to);
 
 /* What becomes of the sums of a channel: y = zero + clamp(rescale(sum + offset)). */
 typedef struct {

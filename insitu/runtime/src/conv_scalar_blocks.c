@@ -32,6 +32,11 @@ static int32_t insitu_lines_of_rows(const insitu_conv_params_t *p, int32_t rows)
 static void insitu_pack_edge(int32_t zero, const int8_t *x, int32_t limit, int32_t first,
                              int32_t *to) {
   uint32_t v[INSITU_CHANNELS];
+  if (first <= -INSITU_CHANNELS || first >= limit) {
+    for (int32_t j = 0; j < INSITU_PACKED; j++)
+      to[j] = 0;
+    return;
+  }
   for (int32_t j = 0; j < INSITU_CHANNELS; j++)
     v[j] = first + j >= 0 && first + j < limit ? (uint32_t)(x[first + j] - zero) : 0;
   for (int32_t j = 0; j < INSITU_PACKED; j++)

@@ -24,17 +24,16 @@ typedef struct {
 } insitu_scalar_grad_t;
 
 /* e' + ERROR_OFFSET of one position. */
-static void insitu_offset_errors(const insitu_scalar_grad_t *grad, const int8_t *dy, uint16_t *to) {
+static void insitu_offset_position(const insitu_scalar_grad_t *grad, const int8_t *dy,
+                                   uint16_t *to) {
   const int32_t shift = 8 + grad->drop;
   const int32_t offset = (ERROR_OFFSET << shift) + (1 << (shift - 1));
-  const int32_t *const factor = grad->factor;
   if (grad->live == grad->p->out_channels) {
-    for (int32_t k = 0; k < grad->live; k++)
-      to[k] = (uint16_t)((dy[k] * factor[k] + offset) >> shift);
+    insitu_offset_errors(grad->live, dy, grad->factor, shift, offset, to);
     return;
   }
   for (int32_t k = 0; k < grad->live; k++)
-    to[k] = (uint16_t)((dy[grad->list[k]] * factor[k] + offset) >> shift);
+    to[k] = (uint16_t)((dy[grad->list[k]] * grad->factor[k] + offset) >> shift);
 }
 
 /* One line of errors from column ox on; outside the map they are 0. */
@@ -44,7 +43,7 @@ static void insitu_offset_error_line(const insitu_scalar_grad_t *grad, int32_t c
   const int32_t on = oy >= 0 && oy < p->out_height;
   for (int32_t n = 0; n < columns; n++, ox++, to += grad->live) {
     if (on && ox >= 0 && ox < p->out_width) {
-      insitu_offset_errors(grad, grad->dy + (oy * p->out_width + ox) * p->out_channels, to);
+      insitu_offset_position(grad, grad->dy + (oy * p->out_width + ox) * p->out_channels, to);
       continue;
     }
     for (int32_t k = 0; k < grad->live; k++)

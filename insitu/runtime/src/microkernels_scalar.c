@@ -95,6 +95,12 @@ void insitu_widen_fours(const int32_t *begin, int32_t size, const int8_t *w, int
   }
 }
 
+void insitu_offset_errors(int32_t size, const int8_t *e, const int32_t *factor, int32_t shift,
+                          int32_t offset, uint16_t *to) {
+  for (int32_t k = 0; k < size; k++)
+    to[k] = (uint16_t)((e[k] * factor[k] + offset) >> shift);
+}
+
 void insitu_finish_run(insitu_scalar_output_t *output, int32_t count, const int32_t *sum,
                        int8_t *y) {
   for (int32_t n = 0; n < count; n++, sum += INSITU_CHANNELS, y += output->step) {

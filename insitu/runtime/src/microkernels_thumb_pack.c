@@ -122,6 +122,41 @@ INSITU_NAKED void insitu_widen_fours(const int32_t *begin, int32_t size, const i
                    "pop {r4, r5, r6, r7, pc}\n");
 }
 
+/* The error at r1, r4 is 0; r3 shift, r12 offset, r7 end of to. 8 instructions. */
+#define ERROR(AT)                                                                                  \
+  "ldrsb r5, [r1, r4]\n\t"                                                                         \
+  "adds r1, #1\n\t"                                                                                \
+  "ldm r2!, {r6}\n\t"                                                                              \
+  "muls r6, r5, r6\n\t"                                                                            \
+  "add r6, r12\n\t"                                                                                \
+  "lsrs r6, r3\n\t"                                                                                \
+  "strh r6, [r0, #" AT "]\n\t"
+INSITU_NAKED void insitu_offset_errors(int32_t size, const int8_t *e, const int32_t *factor,
+                                       int32_t shift, int32_t offset, uint16_t *to) {
+  __asm__ volatile(".syntax unified\n\t"
+                   "push {r4, r5, r6, r7, lr}\n\t"
+                   "lsls r7, r0, #1\n\t"
+                   "ldr r4, [sp, #20]\n\t"
+                   "mov r12, r4\n\t"
+                   "ldr r0, [sp, #24]\n\t"
+                   "adds r7, r7, r0\n\t"
+                   "movs r4, #0\n\t"
+                   "b 2f\n"
+                   "1:\n\t" ERROR("0") ERROR("2") ERROR("4")
+                       ERROR("6") "adds r0, #8\n"
+                                  "2:\n\t"
+                                  "subs r5, r7, r0\n\t"
+                                  "cmp r5, #8\n\t"
+                                  "bhs 1b\n\t"
+                                  "cmp r5, #0\n\t"
+                                  "beq 4f\n"
+                                  "3:\n\t" ERROR("0") "adds r0, #2\n\t"
+                                                      "cmp r0, r7\n\t"
+                                                      "bne 3b\n"
+                                                      "4:\n\t"
+                                                      "pop {r4, r5, r6, r7, pc}\n");
+}
+
 typedef uint32_t __attribute__((may_alias)) insitu_bytes_t;
 
 void insitu_offset_bytes(int32_t size, const int8_t *x, uint8_t *to) {
