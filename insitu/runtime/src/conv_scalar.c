@@ -142,6 +142,8 @@ static void insitu_pack_channels(const insitu_conv_params_t *p, const insitu_con
     for (int32_t k = 0; k < pad; k++)
       *to++ = 0;
   }
+  if (layer->zero == -128)
+    return;
   insitu_sum_fours((int32_t)(to - tile->b) / INSITU_PACKED, tile->b, total);
   for (int32_t j = 0; j < tile->channels; j++)
     tile->offset[j] -= (layer->zero + 128) * total[j];
