@@ -2,7 +2,8 @@
 
 A tile's operands are expanded to int16 once, each channel's weights once a tile: the larger the
 tile, the fewer instructions, the more scratch. Twins: runtime/src/conv_tiles.c, conv_grad_tiles.c,
-conv_grad_list.c, conv_blocks.c.
+conv_grad_list.c, conv_blocks.c. Cores of ARMv6-M take tiles of their own in the same bytes:
+conv_scalar*.c.
 """
 
 from __future__ import annotations
