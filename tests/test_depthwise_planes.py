@@ -76,7 +76,7 @@ def test_planes_compute_what_positions_do(
     rng = random.Random(enough)
     shapes = [c for c in (shape(rng) for _ in range(TRIALS)) if c]
     trials = [trial(rng, c) for c in shapes]
-    assert sum(values[16] > 0 for values in trials) > TRIALS / 3
+    assert sum(values[17] > 0 for values in trials) > TRIALS / 3
     assert sum(values[-2] > 0 for values in trials) > TRIALS / 40
     done = subprocess.run(
         [build(tmp_path)],
