@@ -122,9 +122,9 @@ class Fenced:
 
 
 class Kernels:
-    """The portable kernels, as a library for the desk."""
+    """The portable kernels, as a library for the desk; `flags` may choose others of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         toolchain, runtime = find_toolchain("host"), ports().parent
         library = folder / "kernels.so"
         sources = [
@@ -134,8 +134,9 @@ class Kernels:
             if not path.stem.endswith("f32")
             and not any(other in path.stem for other in ("groups", "planes", "live_channels"))
         ]
-        flags = (*toolchain.compile_flags(), *toolchain.link_flags(), "-fvisibility=default")
-        toolchain.run(*flags, "-O1", f"-I{runtime / 'include'}", *sources, "-o", library)
+        flags = (*flags, *toolchain.compile_flags(), *toolchain.link_flags())
+        visible = ("-O1", "-fvisibility=default", f"-I{runtime / 'include'}")
+        toolchain.run(*flags, *visible, *sources, "-o", library)
         self.library = ctypes.CDLL(str(library))
 
     def call(self, function: str, *arguments: Fenced | Array | list[Any]) -> int:
@@ -154,9 +155,11 @@ def _plain(value: Array | list[Any]) -> Array:
     return np.frombuffer(b"".join(field.tobytes() for field in fields), np.uint8)
 
 
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
-    return Kernels(tmp_path_factory.mktemp("kernels"))
+@pytest.fixture(scope="module", params=["blocks", "scalar"])
+def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    """Those of blocks of positions, and those that ARMv6-M takes."""
+    flags = ["-DINSITU_SCALAR"] if request.param == "scalar" else []
+    return Kernels(tmp_path_factory.mktemp("kernels"), *flags)
 
 
 def forward(kernels: Kernels, layer: Layer) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
-COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|__attribute__\(\(\w+\)\) *", re.DOTALL)
+COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|(?:__attribute__\(\(\w+\)\)|INSITU_NAKED) *", re.DOTALL)
 INCLUDE = re.compile(r'^#include "(insitu\w*\.h)"', re.MULTILINE)
 DEFINITION = re.compile(r"^(?!static)[a-z][\w *]*?\b(insitu_\w+)\([^;{}]*\)\s*{", re.MULTILINE)
 INLINE = re.compile(r"^static\b.*?^}", re.MULTILINE | re.DOTALL)

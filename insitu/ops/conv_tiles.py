@@ -2,7 +2,8 @@
 
 A tile's operands are expanded to int16 once, each channel's weights once a tile: the larger the
 tile, the fewer instructions, the more scratch. Twins: runtime/src/conv_tiles.c, conv_grad_tiles.c,
-conv_grad_list.c, conv_blocks.c.
+conv_grad_list.c, conv_blocks.c. Cores of ARMv6-M take tiles of their own in the same bytes:
+conv_scalar*.c.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def tiled(params: Mapping[str, Any], tile: Tile) -> dict[str, Any]:
     if tile is ONE_BY_ONE:
         return dict(params)
     names = {"tile_height": tile.height, "tile_width": tile.width}
-    return {**params, **names, "tile_out": tile.out, "tile_in": tile.elements}
+    block = {"tile_out": tile.out, "tile_in": tile.elements}
+    return {**params, **names, **block, "tile_bytes": tile.bytes}
 
 
 def forward_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> Tile:

@@ -110,10 +110,10 @@ def conv_params(attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor) 
     names = (
         *("in_height", "in_width", "in_channels", "out_height", "out_width", "out_channels"),
         *("kernel_height", "kernel_width", "stride_height", "stride_width", "pad_top", "pad_left"),
-        *("tile_height", "tile_width", "tile_out", "tile_in"),
+        *("tile_height", "tile_width", "tile_out", "tile_in", "tile_bytes"),
     )
     if len(w.shape) == 2:
-        values = (1, 1, w.shape[1], 1, 1, w.shape[0], 1, 1, 1, 1, 0, 0, 0, 0, 0, 0)
+        values = (1, 1, w.shape[1], 1, 1, w.shape[0], 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0)
     else:
         stride, padding = attributes["stride"], attributes["padding"]
         values = (
@@ -124,6 +124,7 @@ def conv_params(attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor) 
             *stride,
             padding[0],
             padding[1],
+            0,
             0,
             0,
             0,

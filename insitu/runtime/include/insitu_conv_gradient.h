@@ -27,11 +27,15 @@ insitu_conv_gradient_t insitu_begin_gradient(const insitu_conv_params_t *shape, 
 /* Goes to the next block; returns 0 behind the last. Rows go round first, then elements. */
 int32_t insitu_next_block(insitu_conv_gradient_t *walk);
 
-/* The sums of row r of the block, line ky: four of each group, 8 apart. */
+/* The sums of row r of the block, line ky: four of each group, INSITU_NEXT_GROUP apart. */
 static inline const int32_t *insitu_block_sums(const insitu_conv_gradient_t *walk, int32_t r,
                                                int32_t ky) {
+#if defined(INSITU_SCALAR)
+  return walk->sums + (r * walk->p.kernel_height + ky) * walk->groups * INSITU_CHANNELS;
+#else
   const int32_t group = (r / 2 * walk->p.kernel_height + ky) * walk->groups;
   return walk->sums + group * 8 + r % 2 * INSITU_CHANNELS;
+#endif
 }
 
 #endif

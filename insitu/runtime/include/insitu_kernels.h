@@ -47,6 +47,7 @@ typedef struct {
   int32_t pad_top, pad_left;
   int32_t tile_height, tile_width; /* positions taken at once; 0: one after the other */
   int32_t tile_out, tile_in;       /* rows and elements of a block of the weight gradient */
+  int32_t tile_bytes;              /* of scratch, for whichever tiles the core takes */
 } insitu_conv_params_t;
 
 /* y[oy, ox, o] = clamp(zero + rescale(bias[o] + sum of w[o, ky, kx, i] (x[iy, ix, i] - zero)));

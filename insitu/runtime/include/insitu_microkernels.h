@@ -1,6 +1,6 @@
 /* The inner loops of convolutions on blocks of 2 positions x 4 channels. microkernels_portable.c is
  * the definition, microkernels_dsp.c the same for cores with the DSP extension, microkernels_mve.c
- * for those with Helium too, microkernels_thumb.c what pays on ARMv6-M.
+ * for those with Helium too.
  *
  * Operands are int16, two to a word: a[pairs][2][2] holds pairs of products for two positions in
  * turn, b[pairs][4][2] for four channels. Both begin at a word. Sums are exact in any order: the
@@ -12,6 +12,18 @@
 #include "insitu_fixed_point.h"
 
 enum { INSITU_POSITIONS = 2, INSITU_CHANNELS = 4 }; /* of a block */
+
+/* Cores that convolve one position after the other instead: insitu_conv_scalar.h. */
+#if defined(__ARM_ARCH_6M__)
+#define INSITU_SCALAR
+#endif
+
+/* From the sums of four elements of a weight gradient to those of the next. */
+#if defined(INSITU_SCALAR)
+enum { INSITU_NEXT_GROUP = 4 };
+#else
+enum { INSITU_NEXT_GROUP = 8 };
+#endif
 
 /* How insitu_multiply_block walks through its operands. Made by insitu_block. */
 typedef struct {
@@ -144,7 +156,8 @@ void insitu_sum_pairs(int32_t pairs, const int16_t *a, int32_t total[2]);
 void insitu_step_part(int32_t count, int32_t multiplier, const int32_t *gradient, uint32_t bits,
                       int8_t *w);
 
-/* Groups of four, their gradients 8 apart, each with the next draw. Returns the last. */
+/* Groups of four, their gradients INSITU_NEXT_GROUP apart, each with the next draw. Returns the
+ * last. */
 uint32_t insitu_step_groups(int32_t groups, int32_t multiplier, const int32_t *gradient,
                             uint32_t state, int8_t *w);
 
@@ -155,7 +168,7 @@ enum { INSITU_SPARSE = 24, INSITU_FEW = 2 };
 #elif defined(__ARM_FEATURE_DSP)
 enum { INSITU_SPARSE = 8, INSITU_FEW = 2 };
 #elif defined(__ARM_ARCH_6M__)
-enum { INSITU_SPARSE = 2, INSITU_FEW = 4 };
+enum { INSITU_SPARSE = 5, INSITU_FEW = 4 };
 #else
 enum { INSITU_SPARSE = 3, INSITU_FEW = 4 };
 #endif

@@ -104,7 +104,7 @@ static uint32_t insitu_step_odd_groups(int32_t count, int32_t rest, int32_t mult
     if (count <= INSITU_CHANNELS)
       return state;
     state = next;
-    count -= INSITU_CHANNELS, sums += 2 * INSITU_CHANNELS, w += INSITU_CHANNELS;
+    count -= INSITU_CHANNELS, sums += INSITU_NEXT_GROUP, w += INSITU_CHANNELS;
   }
 }
 
@@ -115,7 +115,8 @@ static __attribute__((noinline)) void insitu_step_lines(const insitu_conv_gradie
   const int32_t groups = walk->groups, line = walk->p.kernel_width * walk->p.in_channels;
   int32_t ahead = walk->element / 4;
   w += walk->element;
-  for (int32_t left = walk->p.kernel_height; left > 0; left--, w += line, sums += groups * 8) {
+  for (int32_t left = walk->p.kernel_height; left > 0;
+       left--, w += line, sums += groups * INSITU_NEXT_GROUP) {
     state = insitu_draw_ahead(state, ahead);
     state = insitu_step_groups(groups, multiplier, sums, state, w);
     ahead = line / 4 - groups;
@@ -128,7 +129,8 @@ static void insitu_step_odd_lines(const insitu_conv_gradient_t *walk, int32_t mu
   const int32_t groups = walk->groups, line = walk->p.kernel_width * walk->p.in_channels;
   const int32_t count = insitu_min(line - walk->element, groups * INSITU_CHANNELS);
   int32_t drawn = 0, k = walk->element;
-  for (int32_t ky = 0; ky < walk->p.kernel_height; ky++, k += line, sums += groups * 8) {
+  for (int32_t ky = 0; ky < walk->p.kernel_height;
+       ky++, k += line, sums += groups * INSITU_NEXT_GROUP) {
     state = insitu_draw_ahead(state, k / 4 + 1 - drawn);
     state = insitu_step_odd_groups(count, k % 4, multiplier, sums, state, w + k);
     drawn = k / 4 + groups;

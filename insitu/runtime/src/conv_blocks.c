@@ -9,6 +9,8 @@
 #include "insitu_conv_gradient.h"
 #include "insitu_span.h"
 
+#if !defined(INSITU_SCALAR)
+
 static int32_t insitu_window_line(const insitu_conv_params_t *p) {
   return p->kernel_width * p->in_channels;
 }
@@ -229,3 +231,5 @@ insitu_conv_gradient_t insitu_begin_gradient(const insitu_conv_params_t *shape, 
   walk.element = walk.live > 0 ? 0 : insitu_window_line(p);
   return walk;
 }
+
+#endif

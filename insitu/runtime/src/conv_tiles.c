@@ -5,6 +5,8 @@
 #include "insitu_conv_tile.h"
 #include "insitu_span.h"
 
+#if !defined(INSITU_SCALAR)
+
 /* One element of a line's streams; see insitu_microkernels.h. */
 static inline int16_t *insitu_at(int16_t *to, int32_t k) { return to + (k / 2) * 4 + k % 2; }
 
@@ -118,3 +120,5 @@ int32_t insitu_conv_tiles(const insitu_conv_params_t *shape, const insitu_conv_l
   }
   return !observed || insitu_observe(&tile.output, observed);
 }
+
+#endif

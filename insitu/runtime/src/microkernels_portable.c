@@ -9,7 +9,6 @@ insitu_conv_block_t insitu_block(int32_t pairs, int32_t lines, int32_t skip_a, i
   return block;
 }
 
-#if !defined(__ARM_ARCH_6M__)
 void insitu_multiply_block(const insitu_conv_block_t *block, const int16_t *a, const int16_t *b,
                            int32_t *acc) {
   int32_t sum[INSITU_POSITIONS * INSITU_CHANNELS];
@@ -31,7 +30,6 @@ void insitu_multiply_block(const insitu_conv_block_t *block, const int16_t *a, c
   for (int32_t j = 0; j < INSITU_POSITIONS * INSITU_CHANNELS; j++)
     acc[j] = sum[j];
 }
-#endif
 
 insitu_conv_output_t insitu_output(int32_t shift, int32_t zero, int32_t low, int32_t high) {
   const insitu_conv_output_t output = {{0}, zero, low, high, 0, 0, shift};
@@ -134,6 +132,8 @@ void insitu_sum_pairs(int32_t pairs, const int16_t *a, int32_t total[2]) {
   }
 }
 
+#if !defined(__ARM_ARCH_6M__)
+
 void insitu_step_part(int32_t count, int32_t multiplier, const int32_t *gradient, uint32_t bits,
                       int8_t *w) {
   for (int32_t j = 0; j < count; j++, bits <<= 8) {
@@ -147,9 +147,11 @@ uint32_t insitu_step_groups(int32_t groups, int32_t multiplier, const int32_t *g
                             uint32_t state, int8_t *w) {
   for (int32_t j = 0; j < groups; j++) {
     state = insitu_draw(state);
-    insitu_step_part(4, multiplier, gradient + 8 * j, state, w + 4 * j);
+    insitu_step_part(4, multiplier, gradient + INSITU_NEXT_GROUP * j, state, w + 4 * j);
   }
   return state;
 }
+
+#endif
 
 #endif

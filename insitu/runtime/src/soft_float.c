@@ -50,37 +50,27 @@ static inline int32_t insitu_multiply_mantissas(uint32_t m, uint32_t n, uint32_t
   return carry;
 }
 
-typedef struct {
-  uint32_t left, quotient;
-} insitu_quotient_t;
-
-static inline __attribute__((always_inline)) insitu_quotient_t
-insitu_divide_bit(insitu_quotient_t q, uint32_t divisor) {
-  q.quotient <<= 1;
-  if (q.left >= divisor) {
-    q.left -= divisor;
-    q.quotient++;
-  }
-  q.left <<= 1;
-  return q;
-}
-
 /* The quotient of mantissas, left in [divisor, 2 divisor), as a mantissa and what follows it. */
 static __attribute__((noinline)) uint32_t insitu_divide_mantissas(uint32_t left, uint32_t divisor,
                                                                   uint32_t *rest) {
-  insitu_quotient_t q = {left, 0};
-  for (int32_t i = 0; i < 4; i++) {
-    q = insitu_divide_bit(q, divisor);
-    q = insitu_divide_bit(q, divisor);
-    q = insitu_divide_bit(q, divisor);
-    q = insitu_divide_bit(q, divisor);
-    q = insitu_divide_bit(q, divisor);
-    q = insitu_divide_bit(q, divisor);
-  }
-  /* left / (2 divisor) is what follows: half or more, and never just a half of a quotient of two
-   * 24-bit numbers; what is less than half matters where the mantissa will be shortened */
-  *rest = q.left > divisor ? 0xFFFFFFu : q.left > 0;
-  return q.quotient;
+  /* 2^39 / divisor, from below: a line, then Newton's method; 14 bits are right */
+  const uint32_t above = (divisor >> 8) + 1;
+  uint32_t inverse = 92520u - (above * 61681u >> 16);
+  inverse = inverse * ((0u - above * inverse) >> 16) >> 15;
+  inverse = inverse * ((0u - above * inverse) >> 16) >> 15;
+  /* two digits of 12 bits, each too small by a few; no product leaves 32 bits, and what the shifts
+   * and differences lose above is 0 in the end */
+  const uint32_t first = (left >> 8) * inverse >> 20;
+  left = (left << 11) - first * divisor;
+  const uint32_t second = (left >> 10) * inverse >> 17;
+  left = (left << 12) - second * divisor;
+  uint32_t quotient = (first << 12) + second;
+  for (; left >= divisor; left -= divisor)
+    quotient++;
+  /* left / divisor is what follows: half or more, and never just a half of a quotient of two 24-bit
+   * numbers; what is less than half matters where the mantissa will be shortened */
+  *rest = 2 * left > divisor ? 0xFFFFFFu : left > 0;
+  return quotient;
 }
 
 /* The exponent of a number that is not zero, and its mantissa in [2^23, 2^24). */
