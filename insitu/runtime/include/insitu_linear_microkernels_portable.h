@@ -6,7 +6,7 @@
 #include "insitu_fixed_point.h"
 
 #if defined(__thumb__) && !defined(__thumb2__)
-#define INSITU_ONE_COPY __attribute__((noinline)) /* long, and flash is short */
+#define INSITU_ONE_COPY __attribute__((noinline, unused)) /* long, and flash is short */
 #else
 #define INSITU_ONE_COPY inline
 #endif
