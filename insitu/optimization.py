@@ -22,6 +22,9 @@ LEVELS = {
 LEVELS_M0PLUS = {
     "conv_blocks.c": SMALL,
     "conv_grad_list.c": SMALL,
+    "conv_scalar.c": SMALL,
+    "conv_scalar_blocks.c": SMALL,
+    "conv_scalar_gradient.c": "-O2",
     "conv_tile.c": SMALL,
     "linear.c": FAST,
     "microkernels_portable.c": SMALL,
