@@ -22,7 +22,8 @@ Calibration = Annotated[
 Scratch = Annotated[
     int | None,
     typer.Option(
-        metavar="BYTES", help="That a kernel may take to be fast. [12288, less where RAM is tight]"
+        metavar="BYTES",
+        help="Scratch that a kernel may take to be fast. [12288, less where RAM is tight]",
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Instead of the seed given to compile.")]

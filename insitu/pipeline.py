@@ -185,8 +185,8 @@ def _fitted(
     if plan.arena_bytes == wanted.plan.arena_bytes:
         raise refusal
     raise FitError(
-        f"{error}; this is with the least scratch that its kernels can do with, it was "
-        f"{refusal.figures['ram_bytes']} bytes with all that makes them fast",
+        f"{error} (with the least scratch that its kernels can do with; with all of it "
+        f"{refusal.figures['ram_bytes']} bytes)",
         error.figures,
     )
 

@@ -80,8 +80,8 @@ def toolchain_or_skip(target: str, name: str | None) -> Toolchain:
         pytest.skip(str(error))
 
 
-def emulator_or_skip(core: str, name: str) -> EmulatorTool:
-    """The emulator; where it is not installed or has no such core the test skips."""
+def emulator_or_skip(core: str, name: str | None = None) -> EmulatorTool:
+    """The emulator, or any; where it is not installed or has no such core the test skips."""
     try:
         return find_emulator(core, prefer=name)
     except ToolError as error:

@@ -315,6 +315,7 @@ def _profile(firmware: Firmware, out_dir: Path, records: int = 20) -> ProfiledRe
 def test_counting_changes_nothing(
     machine: str, twin_result: RunResult, model_dir: Path, out_dir: Path
 ) -> None:
+    emulator_or_skip(MACHINES[machine][0])
     firmware = _build(model_dir, out_dir, machine, profile=True)
     _assert_equal(_profile(firmware, out_dir, records=60), twin_result)
 
@@ -356,6 +357,7 @@ COUNTED = {  # instructions a round, so many rounds; a loop of our own, not the 
 @pytest.mark.parametrize("machine", COUNTED)
 def test_a_loop_of_201_instructions_counts_201(machine: str, name: str, tmp_path: Path) -> None:
     """In the node before the mark that follows: the loss."""
+    emulator_or_skip(MACHINES[machine][0])
     loops = []
     for text in ("", COUNTED[machine]):
         mishap = f'__asm__ volatile(".syntax unified\\n{text}" ::: "r0", "cc");'

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes import emulator_or_skip
 
 from insitu.boards import find_board
 from insitu.build import build_firmware, build_hook
@@ -54,6 +55,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", BOARD_OF_CORE)
 def test_a_measurement_adds_up(name: str, model_dir: Path, tmp_path: Path) -> None:
     board = find_board(name)
+    emulator_or_skip(board.core)
     stream = Stream(
         x=np.full((RECORDS, FEATURES), 7, np.int8),
         labels=np.arange(RECORDS, dtype=np.int32) % CLASSES,

@@ -15,7 +15,7 @@ import pytest
 from case_layers import Case
 from case_models import Compiled, HostBuilder, run_reference
 from cases import CASES, MAP, ZOO
-from fakes import MACHINES, board, toolchain_or_skip
+from fakes import MACHINES, board, emulator_or_skip, toolchain_or_skip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_cases import examples, networks
@@ -105,6 +105,7 @@ def run_on_core(
 ) -> RunResult:
     core, fpu = MACHINES[machine]
     toolchain = toolchain_or_skip(core, name)
+    emulator_or_skip(core)
     compiled.write(folder / "source")
     made = board(core, fpu=fpu)
     firmware = build_firmware(

@@ -177,7 +177,7 @@ def test_a_board_too_small_for_the_least_is_refused_with_all_numbers(
     needed = caught.value.figures["ram_bytes"]
     assert room < needed < ram
     assert f"needs {needed} bytes of RAM but the board has {room}" in text
-    assert f"it was {ram} bytes with all" in text and "take a larger board" in text
+    assert f"with all of it {ram} bytes" in text and "take a larger board" in text
 
 
 @pytest.mark.toolchain

@@ -43,12 +43,13 @@ class Both:
         self.desk = ctypes.CDLL(str(folder / "desk.so"))
         table = "".join(f"extern char insitu_{name}[];" for name in FUNCTIONS)
         listed = ",".join(f"insitu_{name}" for name in FUNCTIONS)
-        place = (
-            "-nostartfiles",
-            "-Wl,-e,0",
-            f"-Wl,-Ttext={CODE}",
-            "-Wl,--section-start=.table=0x8000",
+        script = folder / "core.ld"
+        script.write_text(
+            f"SECTIONS {{ .table 0x8000 : {{ KEEP(*(.table)) }} .text {CODE} : {{ *(.text*) "
+            "*(.rodata*) } /DISCARD/ : { *(.ARM.*) } }"
         )
+        headers = ("-isystem", str(ports() / "cortex_m/include"))
+        place = (*headers, "-nostartfiles", "-Wl,-e,0", f"-Wl,-T,{script}")
         (folder / "table.c").write_text(
             f'{table} __attribute__((section(".table"), used)) char *const table[] = {{{listed}}};'
         )

@@ -148,7 +148,8 @@ class QemuProfile:
             self.image.symbols[f"insitu_profile{name}"] & ~1 for name in ("", "_digits")
         )
         window = f"first={self.records.start},last={self.records.stop}"
-        return ("-plugin", f"{self.library},mark={mark:#x},digits={digits:#x},{window},out={out}")
+        library, out_file = (str(path).replace(",", ",,") for path in (self.library, out))
+        return ("-plugin", f"{library},mark={mark:#x},digits={digits:#x},{window},out={out_file}")
 
     def read(self, out: Path) -> BlocksByNode:
         """What the plugin counted.

@@ -16,15 +16,6 @@ typedef struct {
   int32_t places, beside;
 } insitu_terms_t;
 
-/* Without an FPU a term whose first factor is 0 is passed over, since products are dear there. */
-static inline float insitu_add_term(float sum, float a, float b) {
-#if defined(__thumb__) && !defined(__ARM_FP)
-  if (a == 0.0f)
-    return sum;
-#endif
-  return sum + a * b;
-}
-
 /* sum[k] += a[.. + k] b[.. + k apart] over all terms, for each lane k by itself. */
 static inline void insitu_add_lanes(const insitu_terms_t *t, const float *a, const float *b,
                                     int32_t apart, float *sum) {
@@ -32,10 +23,10 @@ static inline void insitu_add_lanes(const insitu_terms_t *t, const float *a, con
   float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
   for (int32_t line = t->lines; line > 0; line--) {
     for (int32_t k = t->count; k > 0; k--) {
-      s0 = insitu_add_term(s0, a[0], *b);
-      s1 = insitu_add_term(s1, a[1], *b1);
-      s2 = insitu_add_term(s2, a[2], *b2);
-      s3 = insitu_add_term(s3, a[3], *b3);
+      s0 = s0 + a[0] * *b;
+      s1 = s1 + a[1] * *b1;
+      s2 = s2 + a[2] * *b2;
+      s3 = s3 + a[3] * *b3;
       a += t->first;
       b += t->second, b1 += t->second, b2 += t->second, b3 += t->second;
     }
@@ -54,10 +45,10 @@ static inline void insitu_add_lanes_twice(const insitu_terms_t *t, const float *
   for (int32_t line = t->lines; line > 0; line--) {
     for (int32_t k = t->count; k > 0; k--) {
       const float w0 = *b, w1 = *b1, w2 = *b2, w3 = *b3;
-      s0 = insitu_add_term(s0, a[0], w0), t0 = insitu_add_term(t0, beside[0], w0);
-      s1 = insitu_add_term(s1, a[1], w1), t1 = insitu_add_term(t1, beside[1], w1);
-      s2 = insitu_add_term(s2, a[2], w2), t2 = insitu_add_term(t2, beside[2], w2);
-      s3 = insitu_add_term(s3, a[3], w3), t3 = insitu_add_term(t3, beside[3], w3);
+      s0 = s0 + a[0] * w0, t0 = t0 + beside[0] * w0;
+      s1 = s1 + a[1] * w1, t1 = t1 + beside[1] * w1;
+      s2 = s2 + a[2] * w2, t2 = t2 + beside[2] * w2;
+      s3 = s3 + a[3] * w3, t3 = t3 + beside[3] * w3;
       a += t->first, beside += t->first;
       b += t->second, b1 += t->second, b2 += t->second, b3 += t->second;
     }
@@ -74,12 +65,12 @@ static inline void insitu_add_pairs(const insitu_terms_t *t, int32_t lanes, cons
   float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
   for (int32_t line = t->lines; line > 0; line--, a += t->first_skip, b += t->second_skip) {
     for (int32_t k = t->count; k > 0; k--, a += t->first, b += t->second) {
-      s0 = insitu_add_term(s0, a[0], b[0]);
+      s0 = s0 + a[0] * b[0];
       if (lanes < INSITU_LANES_F32)
         continue;
-      s1 = insitu_add_term(s1, a[1], b[1]);
-      s2 = insitu_add_term(s2, a[2], b[2]);
-      s3 = insitu_add_term(s3, a[3], b[3]);
+      s1 = s1 + a[1] * b[1];
+      s2 = s2 + a[2] * b[2];
+      s3 = s3 + a[3] * b[3];
     }
   }
   sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
@@ -89,7 +80,7 @@ static inline void insitu_add_one(const insitu_terms_t *t, const float *a, const
                                   float *sum) {
   for (int32_t line = 0; line < t->lines; line++, a += t->first_skip, b += t->second_skip)
     for (int32_t k = 0; k < t->count; k++, a += t->first, b += t->second)
-      *sum = insitu_add_term(*sum, *a, *b);
+      *sum = *sum + *a * *b;
 }
 
 /* sum[place][c] of all channels, of which the last may not fill the lanes. */

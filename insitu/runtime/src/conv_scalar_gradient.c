@@ -86,7 +86,7 @@ static void insitu_widen_phase(const insitu_scalar_grad_t *grad, insitu_scalar_t
       memset(to, 0, INSITU_CHANNELS * sizeof *to);
   }
   for (int32_t i = 0; i < INSITU_CHANNELS; i++)
-    tile->offset[i] -= total[i] * ERROR_OFFSET;
+    tile->offset[i] -= (uint32_t)total[i] * ERROR_OFFSET;
 }
 
 /* Four channels of dx of up to rows x columns positions of a phase. */

@@ -146,6 +146,10 @@ static void insitu_sum_shares(const insitu_pool_params_t *p, insitu_holders_t ro
 static void insitu_place_error(const insitu_pool_params_t *p, insitu_holders_t rows,
                                insitu_holders_t columns, const int8_t *dy, int8_t *dx) {
   const int32_t high = rows.end - rows.first, wide = columns.end - columns.first;
+  if (high <= 0 || wide <= 0) {
+    memset(dx, 0, (size_t)p->channels);
+    return;
+  }
   const int8_t *from = dy + (rows.first * p->out_width + columns.first) * p->channels;
   if (!rows.are_whole || !columns.are_whole) {
     insitu_sum_shares(p, rows, columns, dy, dx);
