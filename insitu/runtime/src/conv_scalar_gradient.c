@@ -85,8 +85,10 @@ static void insitu_widen_phase(const insitu_scalar_grad_t *grad, insitu_scalar_t
     for (int32_t n = part->terms; n % 4 != 0; n++, to += INSITU_CHANNELS)
       memset(to, 0, INSITU_CHANNELS * sizeof *to);
   }
-  for (int32_t i = 0; i < INSITU_CHANNELS; i++)
-    tile->offset[i] -= (uint32_t)total[i] * ERROR_OFFSET;
+  for (int32_t i = 0; i < INSITU_CHANNELS; i++) {
+    const uint32_t offset = (uint32_t)total[i] * (uint32_t)ERROR_OFFSET; /* modulo 2^32 */
+    tile->offset[i] = (int32_t)((uint32_t)tile->offset[i] - offset);
+  }
 }
 
 /* Four channels of dx of up to rows x columns positions of a phase. */
