@@ -389,7 +389,7 @@ def test_fewer_rows_are_fewer_instructions_and_bytes() -> None:
         updates[update] = phases["instructions_update"]
         counts[update] = phases["instructions_backward"] + updates[update]
         state[update] = net.figures["state_bytes"]
-    assert max(updates["dynamic:0.1:0.1"], updates["sampled:0.1:0.1"]) < updates["full"] * 0.35
+    assert max(updates["dynamic:0.1:0.1"], updates["sampled:0.1:0.1"]) < updates["full"] / 3
     assert counts["dynamic:0.1:0.1"] < counts["full"] * 0.5
-    assert counts["sampled:0.1:0.1"] < counts["full"] * 0.52
+    assert counts["sampled:0.1:0.1"] < counts["full"] * 0.5
     assert state["bias"] < state["static:fc1=0.25"] < state["full"]
