@@ -147,7 +147,7 @@ def _at_bound(weights: Any) -> float:
 
 
 def _train_torch(task: Task, trial: Trial, data: Part, judge: Part, work: Path) -> dict[str, Any]:
-    graph, trained = _float_graph(task, trial.seed)
+    graph, trained = float_graph(task, trial.seed)
     params = torch_training.parameters(graph, trained)
     before = torch_training.accuracy(graph, params, judge.x, judge.y)
     options = {"epochs": task.epochs, "lr": trial.lr, "seed": trial.seed}
@@ -156,7 +156,7 @@ def _train_torch(task: Task, trial: Trial, data: Part, judge: Part, work: Path) 
     return {"before": 100 * before, "accuracy": 100 * after}
 
 
-def _float_graph(task: Task, seed: int) -> tuple[Graph, frozenset[str]]:
+def float_graph(task: Task, seed: int) -> tuple[Graph, frozenset[str]]:
     """The simplified float network and its layers to train, a fresh zero head where wanted."""
     graph = simplify(load(task.network(seed if task.scratch else 0)).graph)
     trained = select_layers(graph, task.layers)
