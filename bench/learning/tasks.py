@@ -346,7 +346,7 @@ def _photographs(name: str, work: Path, quick: bool) -> Task:
         network=lambda _: network,
         calibration=old.x[:: max(1, len(old) // 1024)],
         train=part("train", 4000, 4500),
-        validation=part("train", 4500, 4520 if quick else 5000),
+        validation=part("train", 4500, 4700),
         test=part("test", 0, 20 if quick else 1000),
         layers="last:5",
         classes=10,
@@ -354,7 +354,7 @@ def _photographs(name: str, work: Path, quick: bool) -> Task:
         rates=(0.008, 0.016, 0.032, 0.064, 0.128),
         tuning_seeds=1,
         split="the published test part; of each class's training images, pretraining on the first "
-        "4,000 (five classes), adaptation on the next 500, validation on the last 500",
+        "4,000 (five classes), adaptation on the next 500, validation on the next 200",
     )
 
 
