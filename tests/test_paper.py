@@ -271,6 +271,23 @@ def test_the_range_of_errors_holds_for_a_batch() -> None:
     assert q.zero_point == 0
 
 
+@pytest.mark.parametrize("name", ["linear-wide", "conv-no-activation", "conv-relu6"])
+def test_no_error_passes_where_a_range_holds_a_value(name: str) -> None:
+    """The range is a bound of the activation function, whatever else that is."""
+    step = Compiled(CASES[name], Scheme(preset="paper", batch=3)).step
+    layers = [n for n in step.nodes if n.op is affine and not n.attributes["scores"]]
+    assert layers
+    for layer in layers:
+        q = step.tensors[layer.outputs[0]].qparams
+        assert q is not None
+        (mask,) = (n for n in step.nodes if n.name == f"{layer.name}.clip_grad")
+        y = np.arange(-128, 128).astype(np.int8)
+        inputs = [Value(np.full(256, 5, np.int8), q), Value(y, q)]
+        (passed,) = mask.op.integer_reference(mask, inputs, [q])  # type: ignore[misc]
+        inside = (y > q.clamp_min) & (y < q.clamp_max)
+        np.testing.assert_array_equal(passed, np.where(inside, 5, 0))
+
+
 def test_a_buffer_that_could_overflow_is_refused() -> None:
     with pytest.raises(ModelError, match="20 positions and 4096 samples"):
         Compiled(CASES["conv-7x7-stride-2"], Scheme(preset="paper", batch=4096)).step  # noqa: B018

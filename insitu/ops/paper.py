@@ -57,6 +57,10 @@ MISS = 512
 def quantize_affine(quantizer: Any, node: Node) -> None:
     """Put a convolution or a linear layer in integers: ranges of activations stay as calibrated.
 
+    A value that is held at an end of such a range no longer depends on the weights, so the ends
+    are bounds of the activation function too: no error passes there. Else a layer that is trained
+    beyond its range would be told to grow further, and never hear that it has grown.
+
     Raises:
         ModelError: a bias beyond what can be held.
     """
@@ -64,7 +68,7 @@ def quantize_affine(quantizer: Any, node: Node) -> None:
     x = quantizer.quantized(node.inputs[0])
     clip = node.attributes.get("clip", UNCLIPPED)
     scores = quantizer.is_scores(node.outputs[0]) and clip == UNCLIPPED
-    y_q = None if scores else range_qparams(*quantizer.calibrated(node.outputs[0]), *clip)
+    y_q = None if scores else _held(quantizer.calibrated(node.outputs[0]), clip)
     (y,) = builder.node(
         affine,
         (x, *_weights(quantizer, node)),
@@ -75,6 +79,12 @@ def quantize_affine(quantizer: Any, node: Node) -> None:
         layer=node.name,
     )
     quantizer.set(node.outputs[0], y)
+
+
+def _held(ends: tuple[float, float], clip: tuple[float, float]) -> QParams:
+    """Quantization of a range that holds what a layer puts out, as an activation function does."""
+    low, high = float(F32(min(ends[0], 0.0))), float(F32(max(ends[1], 0.0)))
+    return range_qparams(low, high, max(low, clip[0]), min(high, clip[1]))
 
 
 def _weights(quantizer: Any, node: Node) -> tuple[str, str]:
