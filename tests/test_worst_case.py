@@ -2,6 +2,7 @@
 
 Weights all at +-127, biases at their limit, inputs at -128 or 127, errors at +-127, rate 1. In
 numpy every accumulator is looked at; the C runs with the sanitizers, which stop at an overflow.
+Networks that are as large as the bounds admit stand in test_at_the_bound.py.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ SCHEMES = {
     "dynamic": TrainingConfig(update="dynamic:0.1:1"),
     "buffer-int32": TrainingConfig(batch=8, momentum=0.9),
     "buffer-int16": TrainingConfig(batch=8, buffer="int16"),
+    "sampled": TrainingConfig(update="sampled:0.1:1"),
+    "paper": TrainingConfig(preset="paper", batch=8),
+    "paper-moving": TrainingConfig(preset="paper", batch=8, error_range="moving"),
 }
 
 
@@ -82,7 +86,8 @@ def extreme_step(name: str, signs: str, folder: Path, config: TrainingConfig) ->
     x = np.random.RandomState(0).uniform(0, 1, (8, *read_model.input_shape)).astype(np.float32)
     shape = graph.tensors[graph.inputs[0]].shape
     trained = {node.name for node in graph.nodes if node.op.weights}
-    integers = quantize_graph(graph, calibrate(graph, channels_last(x, shape)), trained)
+    ranges = calibrate(graph, channels_last(x, shape))
+    integers = quantize_graph(graph, ranges, trained, config.scheme)
     step = differentiate(integers, config.scheme)
     verify(step)
     return step
