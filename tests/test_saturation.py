@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from case_models import Compiled, run_reference
+from cases import CASES
+from test_generate import STRICT
 from test_report import HISTORY, TWIN, compiled, ran, said
 
+from insitu.graph.model import Kind
+from insitu.graph.scheme import Scheme
 from insitu.network import Network
 from insitu.report import text
 from insitu.saturation import weights_at_bound
+from insitu.toolchains import find_toolchain
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +49,29 @@ def test_layers_with_many_are_named(network: Network) -> None:
     history = replace(HISTORY, at_bound={"fc1": 0.0123, "fc2": 0.004})
     words = " ".join(said(text.print_twin, TWIN, history).split())
     assert "1.2 % of fc1's weights" in words and "fc2's weights" not in words
+
+
+@pytest.mark.toolchain
+@pytest.mark.parametrize("preset", ["default", "paper"])
+@pytest.mark.parametrize("name", ["conv-odd", "zero-head", "last-2"])
+def test_a_device_can_count_them(name: str, preset: str, tmp_path: Path) -> None:
+    compiled = Compiled(CASES[name], Scheme(preset=preset))
+    compiled.write(tmp_path)
+    library, toolchain = tmp_path / "saturated.so", find_toolchain("host")
+    toolchain.run(
+        *(*toolchain.compile_flags(), *toolchain.link_flags(), "-O1", *STRICT),
+        *(f"-I{tmp_path}", f"-I{tmp_path / 'runtime'}", "-o", library),
+        *(*tmp_path.glob("*.c"), *(tmp_path / "runtime").glob("*.c")),
+        Path(__file__).with_name("saturated.c"),
+    )
+    device = ctypes.CDLL(str(library))
+    state = run_reference(compiled.step, compiled.stream(40)).state
+    now = compiled.layout.unpack(state)
+    weights = [t for t in compiled.step.of_kind(Kind.STATE) if t.dtype == "int8"]
+    assert weights
+    if preset == "paper":
+        assert device.saturated(state) == device.fixed_range_weights() == 0
+        return
+    ends = [(np.abs(np.asarray([t.data, now[t.name]], int)) == 127) for t in weights]
+    assert device.saturated(state) == sum(int((~a & b).sum()) for a, b in ends) > 0
+    assert device.fixed_range_weights() == sum(t.size for t in weights)

@@ -64,6 +64,7 @@ enum {{
   {prefix}_label_size = {model.label.size},
   {prefix}_arena_bytes = {max(model.plan.arena_bytes, 8)},
   {prefix}_state_bytes = {model.state.nbytes},
+  {prefix}_fixed_range_weights = {sum(t.size for t in model.fixed_range_weights)},
   {prefix}_nodes = {len(model.graph.nodes)}
 }};"""
 
@@ -110,6 +111,10 @@ float {prefix}_get_learning_rate(const {prefix}_t *model);
 /* Starts the random generator of the stochastic rounding anew. */
 void {prefix}_set_seed({prefix}_t *model, uint32_t seed);
 uint32_t {prefix}_get_seed(const {prefix}_t *model);
+
+/* How many weights training has brought to the end of their range, of all
+ * {prefix}_fixed_range_weights. */
+int32_t {prefix}_saturated_weights(const {prefix}_t *model);
 
 /* A sample as sensors give it, channels first, to the model's {way_in}. */
 void {prefix}_quantize_input(const float *x, {element} *q);"""

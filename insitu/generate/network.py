@@ -271,7 +271,25 @@ def _settings(model: ModelText) -> list[str]:
     x = model.input
     height, width, channels = x.shape if len(x.shape) == 3 else (1, 1, x.size)
     shape = struct_initializer({"height": height, "width": width, "channels": channels})
-    return [*_settings_text(model.prefix).splitlines(), "", *_way_in(model, shape)]
+    settings = _settings_text(model.prefix).splitlines()
+    return [*settings, "", *_saturated_weights(model), "", *_way_in(model, shape)]
+
+
+def _saturated_weights(model: ModelText) -> list[str]:
+    """Counts the weights at the end of their range that did not start there."""
+    kept = {tensor.name for tensor in model.state.initial}
+    lines = []
+    for tensor in model.fixed_range_weights:
+        name = model.names[tensor.name]
+        start = f"{model.prefix}_initial_state.{name}" if tensor.name in kept else "0"
+        call = f"insitu_saturated_weights({tensor.size}, {start}, model->state.{name})"
+        lines.append(wrap(f"count += {call};", 2))
+    return [
+        f"int32_t {model.prefix}_saturated_weights(const {model.prefix}_t *model) {{",
+        *(["  int32_t count = 0;", *lines] if lines else ["  (void)model;"]),
+        f"  return {'count' if lines else '0'};",
+        "}",
+    ]
 
 
 def _way_in(model: ModelText, shape: str) -> list[str]:

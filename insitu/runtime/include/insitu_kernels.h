@@ -325,6 +325,11 @@ void insitu_bias_update_s8(const insitu_bias_update_params_t *p, const insitu_qp
 void insitu_bias_update_f32(const insitu_bias_update_params_t *p, const float *dy,
                             const float *rate, float *bias);
 
+/* ---- saturation.c ---------------------------------------------------------------------------- */
+
+/* How many of w[size] are at +-127 that were not in start[size] (0: all started at 0). */
+int32_t insitu_saturated_weights(int32_t size, const int8_t *start, const int8_t *w);
+
 /* ---- layout.c ------------------------------------------------------------------------------ */
 
 typedef struct {
