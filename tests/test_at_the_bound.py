@@ -2,7 +2,7 @@
 
 Each network brings one accumulator to the largest number of terms that is compiled. A prediction
 and training steps at rate 1 put all weights, values and errors of that sum at their ends, of one
-sign; numpy, in int64, looks at what comes together, and the C runs under the sanitizers.
+sign; numpy, in int64, looks at what comes together. The C runs under the sanitizers, and on cores.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from case_layers import ALL_1, FLATTEN, RELU, Case, Layer, average_pool, conv, grouped, linear
 from case_models import float_graph
-from fakes import toolchain_or_skip
+from fakes import MACHINES, board, toolchain_or_skip
 from mixing_cases import multiply
 from sanitized import run_sanitized
 
-from insitu.build import build_host
+from insitu.build import build_firmware, build_host
 from insitu.differentiate import differentiate
 from insitu.generate import generate, state_layout
 from insitu.graph.model import Array, Graph, Node, QParams, Value
@@ -31,6 +31,7 @@ from insitu.network import write_sources
 from insitu.ops.rows import expand_error
 from insitu.plan import plan_memory
 from insitu.quantize import calibrate, quantize_graph
+from insitu.run import emulator
 from insitu.run.reference import Reference
 from insitu.run.stream import Stream
 from insitu.simplify import simplify
@@ -331,6 +332,18 @@ def extreme_stream(step: Graph, steps: int) -> Stream:
     )
 
 
+def run_reference(extreme: Extreme, step: Graph, stream: Stream) -> bytes:
+    """The state behind the stream; what the bound is of came to its largest."""
+    watched = Watched(step, extreme)
+    shape = step.tensors[step.inputs[0]].shape
+    for sample in stream.samples:
+        label = int(stream.labels[sample])
+        watched.reference.train_step(stream.x[sample].reshape(shape), label, 1.0)
+    assert extreme.reached * watched.bound.largest <= watched.largest <= watched.bound.largest
+    state = {**watched.reference.state, "seed": np.asarray([stream.seed], np.uint32)}
+    return state_layout(step).pack(state)
+
+
 @pytest.mark.toolchain
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in EXTREMES]
@@ -340,14 +353,32 @@ def test_the_largest_sums_are_reached_without_an_overflow(name: str, tmp_path: P
     step = extreme_step(extreme)
     for node in step.nodes:
         assert all(bound.largest <= bound.limit for bound in node.op.bounds(node, step)), node.name
-    stream, watched = extreme_stream(step, extreme.steps), Watched(step, extreme)
-    shape = step.tensors[step.inputs[0]].shape
-    for sample in stream.samples:
-        label = int(stream.labels[sample])
-        watched.reference.train_step(stream.x[sample].reshape(shape), label, 1.0)
-    assert extreme.reached * watched.bound.largest <= watched.largest <= watched.bound.largest
+    stream = extreme_stream(step, extreme.steps)
+    wanted = run_reference(extreme, step, stream)
     write_sources(generate(step, plan_memory(step), "worst"), tmp_path / "c")
     built = build_host(tmp_path / "c", "worst", tmp_path, toolchain=chosen, sanitize=True)
     digest, said = run_sanitized(built, "worst", stream, sanitizer_environment(chosen))
-    state = {**watched.reference.state, "seed": np.asarray([stream.seed], np.uint32)}
-    assert digest == hashlib.sha256(state_layout(step).pack(state)).hexdigest(), said
+    assert digest == hashlib.sha256(wanted).hexdigest(), said
+
+
+@pytest.mark.toolchain
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["cortex-m4-fpu", "cortex-m0plus", "cortex-m55-fpu"])
+@pytest.mark.parametrize("name", [name for name in EXTREMES if name != "average-pool"])
+def test_the_largest_sums_on_a_core_equal_the_reference(
+    name: str, machine: str, tmp_path: Path
+) -> None:
+    """Its own kernels may add in another order, and more than the sum."""
+    (core, fpu), extreme = MACHINES[machine], EXTREMES[name]
+    step = extreme_step(extreme)
+    stream = extreme_stream(step, 3)
+    write_sources(generate(step, plan_memory(step), "worst"), tmp_path / "c")
+    firmware = build_firmware(
+        tmp_path / "c",
+        "worst",
+        board(core, fpu=fpu),
+        tmp_path,
+        toolchain=toolchain_or_skip(core, "gcc"),
+        limits=False,
+    )
+    assert emulator.run(firmware, stream).state == run_reference(extreme, step, stream)

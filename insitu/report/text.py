@@ -242,7 +242,8 @@ def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
         _fact(
             facts,
             label,
-            f"{percent(share)} of {layer}'s weights came to the end of their range; lower the rate",
+            f"{percent(share)} of {layer}'s weights came to the end of their range; "
+            "lower the rate, or try --weight-decay 0.0005",
         )
         label = ""
 
