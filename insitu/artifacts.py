@@ -89,7 +89,7 @@ class RunResult:
         state: the bytes of the model's state struct after the last record.
         predicted: the class predicted by each record, before its own update.
         losses: the loss of each training record, NaN for predictions.
-        info: per-record counters: "skipped", "saturated".
+        info: per-record counters "skipped" (see insitu_info_t) and "saturated".
         stack_bytes: measured by painting; 0 where it was not measured.
         instructions: executed by each node in a training step, by node index, the mean of the
             steps that were counted; empty where none was.

@@ -163,8 +163,8 @@ def compile_(
         str | None,
         typer.Option(
             metavar="full|bias|dynamic:MIN:MAX|sampled:MIN:MAX|static:LAYER=ROWS,...",
-            help="What of a trained layer learns from a sample. MIN, MAX: fractions of its rows; "
-            "ROWS: a fraction, or FIRST-END. [full]",
+            help="What of a trained layer learns from a sample. MIN, MAX: fractions of its rows, "
+            "of sampled: of the samples; ROWS: a fraction, or FIRST-END. [full]",
         ),
     ] = None,
     calibration: Calibration = None,

@@ -43,8 +43,10 @@ class TrainingConfig:
         update: what of a trained layer learns from a sample. "full": every row. "bias": the
             biases alone. "dynamic:MIN:MAX": the rows with the largest error; how many, between
             the fractions MIN and MAX of the layer's rows, follows the layer's error relative to
-            the largest so far (0 < MIN <= MAX <= 1). "sampled:MIN:MAX": as many in the mean,
-            drawn with a probability that follows their error. "static:LAYER=ROWS,...": always
+            the largest so far (0 < MIN <= MAX <= 1). "sampled:MIN:MAX": the last trained layer
+            from every sample, those before it from samples that are drawn: with a probability
+            between MIN and MAX, which follows the sample's error relative to the largest so far,
+            and at a rate that is as much higher. "static:LAYER=ROWS,...": always
             the same rows; LAYER is a glob over the names of trained layers, ROWS a fraction of
             the rows from the first on ("conv*=0.5"), or FIRST-END, rows FIRST up to but without
             END ("fc1=0-16"); the first glob that suits a layer holds, layers that none suits
@@ -133,6 +135,13 @@ def _check_together(config: TrainingConfig) -> None:
     if config.error_range == "moving" and not paper:
         raise ConfigError('error_range "moving" is part of the preset "paper" alone; use fixed')
     buffered = paper or config.batch > 1 or config.momentum > 0
+    sampled = config.scheme.partial.kind == "sampled"
+    if sampled and (paper or (buffered and config.precision != "uint8")):
+        raise ConfigError(
+            f'update "{config.update}" with the preset {config.preset}, precision '
+            f"{config.precision}, batch {config.batch} and momentum {config.momentum:g} is not "
+            "available; use the preset default, and uint8 or batch 1 without momentum"
+        )
     if config.update == "bias" and buffered:
         raise ConfigError(
             f'update "bias" with batch {config.batch} and momentum {config.momentum:g} is not '

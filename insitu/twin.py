@@ -39,7 +39,9 @@ class History:
         loss: mean loss of each epoch, each sample before its own update.
         accuracy: share of samples predicted right in each epoch, likewise; of classifiers alone.
         validation: `Twin.score` of the validation samples after each epoch.
-        skipped, saturated: steps without an error; rows whose step was held.
+        skipped: steps without an error.
+        left_out: steps of a sampled update from which the last layer alone learnt.
+        saturated: rows whose step was held.
         at_bound: by layer, see `saturation.weights_at_bound`.
         steps, seconds: of training alone.
     """
@@ -48,6 +50,7 @@ class History:
     accuracy: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
     skipped: int = 0
+    left_out: int = 0
     saturated: int = 0
     at_bound: dict[str, float] = field(default_factory=dict)
     steps: int = 0
@@ -61,6 +64,7 @@ class History:
             "loss": self.loss[-1],
             "loss_by_epoch": self.loss,
             "skipped_steps": self.skipped,
+            "left_out_steps": self.left_out,
             "saturated_rows": self.saturated,
             "weights_at_bound": self.at_bound,
             "samples_per_second": self.steps / self.seconds,
@@ -177,7 +181,8 @@ class Twin:
             losses += float(result.losses.sum(dtype=np.float64))
             if not self.network.labels.are_targets:
                 right += int((result.predicted == piece.record_labels).sum())
-            history.skipped += int(result.info["skipped"].sum())
+            history.skipped += int((result.info["skipped"] == 1).sum())
+            history.left_out += int((result.info["skipped"] == 2).sum())
             history.saturated += int(result.info["saturated"].sum())
             history.seconds += result.seconds
             history.steps += len(piece)

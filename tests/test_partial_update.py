@@ -157,32 +157,9 @@ def test_a_row_that_stays_has_no_smaller_error_than_one_that_goes(
         assert stays.sum() == min(k, (sums > 0).sum())
 
 
-def test_sampled_errors_have_the_expectation_of_all() -> None:
-    """Over n draws the mean of a row is within 6 standard errors; its spread is below the unit."""
-    rng = np.random.default_rng(0)
-    dy = rng.integers(-9, 10, 40).astype(np.int8)
-    dy[0], draws, state = 100, 4000, np.asarray([12345], np.uint32)
-    total = np.zeros(40)
-    kept = 0
-    seen = np.asarray([1000], np.int32)
-    k = rows_to_keep(int(np.abs(dy.astype(int)).sum()), 1000, 40, 6554, 2**16)
-    unit = -(-int(np.abs(dy.astype(int)).sum()) // k)
-    for _ in range(draws):
-        for _ in range(32):  # states that share no bit
-            state = np.asarray([(int(state[0]) >> 1) ^ (0xA3000000 * (int(state[0]) & 1))])
-        selected, _, _ = reference("sample_rows", dy, seen, state, least=6554, most=2**16)
-        total += selected
-        kept += int((selected != 0).sum())
-    assert np.abs(total / draws - dy).max() < 6 * unit / 2 / np.sqrt(draws)
-    assert kept / draws <= k
-    assert total[0] == 100 * draws
-
-
-def test_no_error_draws_nothing_and_moves_nothing() -> None:
-    dy, seen, state = np.zeros((2, 5), np.int8), np.asarray([7], np.int32), np.asarray([9])
-    for op, given_state in (("select_rows", (seen,)), ("sample_rows", (seen, state))):
-        _, *after = reference(op, dy, *given_state, least=1, most=2**16)
-        assert [int(a[0]) for a in after] == [int(a[0]) for a in given_state]
+def test_no_error_moves_nothing() -> None:
+    dy, seen = np.zeros((2, 5), np.int8), np.asarray([7], np.int32)
+    assert reference("select_rows", dy, seen, least=1, most=2**16)[1] == 7
 
 
 # the same everywhere
@@ -283,19 +260,14 @@ def floats(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 
 @pytest.mark.toolchain
-@pytest.mark.parametrize("op", ["select_rows", "sample_rows", "keep_rows"])
+@pytest.mark.parametrize("op", ["select_rows", "keep_rows"])
 def test_float_kernels_equal_the_reference(op: str, floats: ctypes.CDLL) -> None:
     rng = np.random.default_rng(1)
-    seen, state = np.zeros(1, np.float32), np.asarray([77], np.uint32)
+    seen = np.zeros(1, np.float32)
     for least in (1, 6554, 32768, 65536):
         dy = (rng.normal(size=(7, 13)) * (rng.random((7, 13)) < 0.6)).astype(np.float32)
         dy[1, 2] = np.inf if least == 32768 else dy[1, 2]
-        states: dict[str, list[Array]] = {
-            "select_rows": [seen],
-            "sample_rows": [seen, state],
-            "keep_rows": [],
-        }
-        kept = states[op]
+        kept = [seen] if op == "select_rows" else []
         extra = {"first": 2, "end": 9} if op == "keep_rows" else {"least": least, "most": 65536}
         node = Node(op, OPS[op], (), (), extra)
         assert node.op.integer_reference is not None
@@ -382,14 +354,13 @@ def test_a_float_step_selects_as_an_integer_one() -> None:
 def test_fewer_rows_are_fewer_instructions_and_bytes() -> None:
     x = turned_digits().train.x
     counts, updates, state = {}, {}, {}
-    for update in ("full", "dynamic:0.1:0.1", "sampled:0.1:0.1", "static:fc1=0.25", "bias"):
+    for update in ("full", "dynamic:0.1:0.1", "static:fc1=0.25", "bias"):
         config = TrainingConfig(update=update)
         net = insitu.compile(insitu.load(DEMO_ONNX), calibration=x, training=config)
         phases = step_figures(net, net.measurement, net.board)
         updates[update] = phases["instructions_update"]
         counts[update] = phases["instructions_backward"] + updates[update]
         state[update] = net.figures["state_bytes"]
-    assert max(updates["dynamic:0.1:0.1"], updates["sampled:0.1:0.1"]) < updates["full"] / 3
+    assert updates["dynamic:0.1:0.1"] < updates["full"] / 3
     assert counts["dynamic:0.1:0.1"] < counts["full"] * 0.5
-    assert counts["sampled:0.1:0.1"] < counts["full"] * 0.5
     assert state["bias"] < state["static:fc1=0.25"] < state["full"]

@@ -76,27 +76,41 @@ def page() -> dict[str, Any]:
     return names
 
 
-@pytest.mark.parametrize("op", ["select_rows", "sample_rows"])
-def test_rows_are_chosen_as_the_page_says(op: str, page: dict[str, Any]) -> None:
+def test_rows_are_chosen_as_the_page_says(page: dict[str, Any]) -> None:
     rng = np.random.default_rng(3)
-    largest, generator = 0, 4711
+    largest = 0
     for index in range(300):
         least, most = map(fixed_fraction, ((0.1, 1.0), (0.3, 0.7), (0.02, 0.02))[index % 3])
         dy = rng.normal(0, 10.0 ** rng.uniform(-1, 1.5), (rng.integers(1, 9), rng.integers(1, 30)))
         dy = np.clip(np.round(dy), -127, 127).astype(np.int8)
-        node = Node(op, OPS[op], (), (), {"least": least, "most": most})
+        op = OPS["select_rows"]
+        node = Node("select", op, (), (), {"least": least, "most": most})
+        assert op.integer_reference is not None
         values = [Value(dy), Value(np.asarray([largest], np.int32))]
-        if op == "sample_rows":
-            values.append(Value(np.asarray([generator], np.uint32)))
-        assert node.op.integer_reference is not None
-        selected, *after = node.op.integer_reference(node, values, [])
+        selected, after = op.integer_reference(node, values, [])
         columns = dy.T.astype(int).tolist()
-        if op == "select_rows":
-            sums = [sum(map(abs, column)) for column in columns]
-            kept, largest = page["select"](sums, largest, least, most)
-            said = [c if k else [0] * len(c) for c, k in zip(columns, kept, strict=True)]
-        else:
-            said, largest, generator = page["sample"](columns, largest, generator, least, most)
-            assert generator == after[1][0]
+        sums = [sum(map(abs, column)) for column in columns]
+        kept, largest = page["select"](sums, largest, least, most)
+        said = [c if k else [0] * len(c) for c, k in zip(columns, kept, strict=True)]
         assert said == selected.T.tolist()
-        assert largest == after[0][0]
+        assert largest == after[0]
+
+
+def test_samples_are_drawn_as_the_page_says(page: dict[str, Any]) -> None:
+    rng = np.random.default_rng(4)
+    state: list[Any] = [0, 4711]
+    op, rate, left_out = OPS["draw_sample"], np.float32(0.03), 0
+    for index in range(300):
+        fractions = ((0.1, 1.0), (0.3, 0.7), (0.02, 0.02))[index % 3]
+        least, most = map(fixed_fraction, fractions)
+        dy = np.clip(np.round(rng.normal(0, 10.0 ** rng.uniform(-1, 1.5), 10)), -127, 127)
+        attributes = {"least": least / 65536, "spread": (most - least) / 65536}
+        node = Node("draw", op, (), (), attributes)
+        largest, generator = (np.asarray([s], t) for s, t in zip(state, "iI", strict=True))
+        arrays = (dy.astype(np.int8), largest, generator, np.asarray([rate]))
+        assert op.integer_reference is not None
+        drawn, *after = op.integer_reference(node, [Value(a) for a in arrays], [])
+        said, *state = page["draw_sample"](dy.astype(int).tolist(), *state, rate, least, most)
+        assert (said, *state) == (drawn[0], after[0][0], after[1][0])
+        left_out += said == 0
+    assert 100 < left_out < 250

@@ -37,6 +37,7 @@ class Scheme:
         torch: options of `torch_training.train`.
         rates: the task's rates times this; or five rates of its own, where the unit is another.
         bytes_per_parameter: of training state, where insitu does not say it.
+        revision: counted up where the same options mean another training than before.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Scheme:
     torch: Mapping[str, Any] = field(default_factory=dict)
     rates: float | tuple[float, ...] = 1.0
     bytes_per_parameter: float | None = None
+    revision: int = 0
 
     def grid(self, rates: tuple[float, ...]) -> tuple[float, ...]:
         """The learning rates to try on a task; as many for every scheme."""
@@ -80,10 +82,21 @@ SCHEMES = {
         Scheme(name="dynamic-0.5", title="uint8, update 0.5", training={"update": "dynamic:0.5:1"}),
         Scheme(name="dynamic-0.1", title="uint8, update 0.1", training={"update": "dynamic:0.1:1"}),
         Scheme(
-            name="sampled-0.5", title="uint8, sampled 0.5", training={"update": "sampled:0.5:1"}
+            name="sampled-0.5",
+            title="uint8, sampled 0.5",
+            training={"update": "sampled:0.5:1"},
+            revision=1,
         ),
         Scheme(
-            name="sampled-0.1", title="uint8, sampled 0.1", training={"update": "sampled:0.1:1"}
+            name="sampled-0.1",
+            title="uint8, sampled 0.1",
+            training={"update": "sampled:0.1:1"},
+            revision=1,
+        ),
+        Scheme(
+            name="sampled-0.1-0.5",
+            title="uint8, sampled 0.1 to 0.5",
+            training={"update": "sampled:0.1:0.5"},
         ),
         Scheme(name="pytorch", title="PyTorch", bytes_per_parameter=8.0),
         Scheme(
@@ -114,5 +127,6 @@ class Trial:
         """Equal where a trial need not be made again; `defining`: digests of task and network."""
         scheme = SCHEMES[self.scheme]
         options = {"training": scheme.training, "torch": dict(scheme.torch)}
+        options |= {"revision": scheme.revision} if scheme.revision else {}
         parts = [VERSION, asdict(self), options, dict(defining)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import trial as trials
+from counting import COUNTING
 from protocol import SCHEMES, TUNING_SEEDS, Trial
 from report import write_report
 from rich.console import Console
@@ -138,7 +139,7 @@ class Pair:
 
     def figures_key(self, lr: float) -> str:
         """Where the store keeps the figures."""
-        return self._trial("figures", lr, 0).digest(self.defining)
+        return self._trial("figures", lr, 0).digest({**self.defining, "counting": COUNTING})
 
     def _trial(self, judge: str, lr: float, seed: int) -> Trial:
         return Trial(

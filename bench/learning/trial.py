@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch_training
+from counting import training_instructions
 from protocol import SCHEMES, Trial
 from tasks import Part, Task, make
 
 import insitu
 from insitu.api import TrainableNetwork
-from insitu.board_run import step_figures
 from insitu.boards import Board, Memory, find_board
 from insitu.config import TrainingConfig
 from insitu.graph.model import Graph, Kind
@@ -32,7 +32,6 @@ from insitu.layers import select_layers
 from insitu.pipeline import load
 from insitu.simplify import simplify
 
-COUNTED_STEPS = 50
 MIB = 1 << 20
 
 
@@ -133,6 +132,7 @@ def _train_twin(task: Task, trial: Trial, data: Part, judge: Part, work: Path) -
         "accuracy": 100 * twin.score(judge.x, judge.y),
         "loss": round(history.loss[-1], 5),
         "skipped": history.skipped,
+        "left_out_steps": history.left_out,
         "held_rows": history.saturated,
         "at_bound": round(_at_bound(twin.weights()), 5),
         "state_sha256": twin.sha256,
@@ -164,9 +164,7 @@ def float_graph(task: Task, seed: int) -> tuple[Graph, frozenset[str]]:
 
 
 def figures(task: Task, scheme: str, lr: float, work: Path) -> dict[str, Any]:
-    """Bytes, and the mean instructions of the first training steps on an emulated Cortex-M4.
-
-    The errors of the first steps are the largest, so that a partial update saves least there.
+    """Bytes, and the mean instructions of a step of the whole training on an emulated Cortex-M4.
 
     Raises:
         SkippedError: this version of insitu cannot train so.
@@ -176,17 +174,11 @@ def figures(task: Task, scheme: str, lr: float, work: Path) -> dict[str, Any]:
         return {"bytes_per_parameter": own}
     network = compiled(task, scheme, 0, work).with_training(lr=lr, seed=0)
     told = network.figures
-    rows = np.random.RandomState(0).permutation(len(task.train))[:COUNTED_STEPS]
-    part = task.train.take(rows)
-    done = network.run(part.x, part.y, steps=len(part))
-    steps = step_figures(network, done.measurement, done.board)
-    keys = ("instructions_forward", "instructions_backward", "instructions_update")
     return {
         "bytes_per_parameter": round(_training_bytes(network) / told["trainable_parameters"], 3),
         **{key: told[key] for key in ("trainable_parameters", "state_bytes", "arena_bytes")},
         **{key: told[key] for key in ("ram_bytes", "flash_bytes")},
-        **{key: round(steps[key]) for key in keys},
-        "twin_equal": done.twin_equal,
+        **training_instructions(network, task.train.x, task.train.y, task.epochs),
     }
 
 

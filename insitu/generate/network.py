@@ -188,21 +188,28 @@ def _call_text(model: ModelText, node: Node) -> list[str]:
         statement = f"errors = {statement}"
     elif call.returns == "saturated_rows":
         statement = f"info->saturated += {statement}"
+    elif call.returns == "kept":
+        statement = f"errors = {statement}"
     elif call.returns == "batch_complete":
         statement = f"if (!{statement}) return"
     lines += [wrap(f"{statement};", 4), "  }"]
     if call.returns == "nonzero_errors":
-        loss = model.names[node.outputs[1]]
-        lines += [
-            f"  info->loss = {loss}[0];",
-            "  if (errors == 0) {",
-            *(f"    {line}" for line in _run_apply(model, apply)),
-            "    INSITU_PROFILE(-1);",
-            "    info->skipped = 1;",
-            "    return INSITU_OK;",
-            "  }",
-        ]
+        lines.append(f"  info->loss = {model.names[node.outputs[1]]}[0];")
+    if call.returns in ("nonzero_errors", "kept"):
+        lines += _end_here(model, apply, 1 if call.returns == "nonzero_errors" else 2)
     return lines
+
+
+def _end_here(model: ModelText, apply: list[Node], skipped: int) -> list[str]:
+    """The end of a step without errors from here on; `skipped` as in insitu_info_t."""
+    return [
+        "  if (errors == 0) {",
+        *(f"    {line}" for line in _run_apply(model, apply)),
+        "    INSITU_PROFILE(-1);",
+        f"    info->skipped = {skipped};",
+        "    return INSITU_OK;",
+        "  }",
+    ]
 
 
 def _run_forward(model: ModelText) -> list[str]:

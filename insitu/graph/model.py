@@ -206,8 +206,9 @@ class CCall:
             a tuple is an array of them, or of int32_t.
         source: the runtime file that defines the kernel.
         returns: what the kernel's int32_t result means: "" it has none; "nonzero_errors": where
-            it is 0 the sample's backward pass ends here; "saturated_rows": to be added to the
-            step's info; "batch_complete": where it is 0 the training step ends here.
+            it is 0 the sample's backward pass ends here; "kept": likewise, but something has
+            learnt; "saturated_rows": to be added to the step's info; "batch_complete": where it
+            is 0 the training step ends here.
     """
 
     function: str

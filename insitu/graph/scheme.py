@@ -37,9 +37,10 @@ class PartialUpdate:
 
     Attributes:
         kind: "full": all; "bias": no weights, only biases; "dynamic": those with the largest
-            error, their number between `least` and `most` of the layer; "sampled": so many in
-            the mean, drawn by the size of their error; "static": those of `rows`, no others.
-        least, most: fractions of the layer's rows, 0 < least <= most <= 1.
+            error, their number between `least` and `most` of the layer; "sampled": all, but
+            those of layers before the last one from samples that are drawn by their error, with a
+            probability between `least` and `most`; "static": those of `rows`, no others.
+        least, most: fractions of the layer's rows, or of samples, 0 < least <= most <= 1.
         rows: the first whose pattern suits a layer holds for it.
     """
 

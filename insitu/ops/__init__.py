@@ -23,7 +23,8 @@ from insitu.ops.pool import average_pool, average_pool_grad, max_pool, max_pool_
 from insitu.ops.prelu import prelu, prelu_grad
 from insitu.ops.resize import resize, resize_grad
 from insitu.ops.rows import follow_range, row_parameters
-from insitu.ops.structures import keep_rows, sample_rows, select_rows
+from insitu.ops.sampling import draw_sample
+from insitu.ops.structures import keep_rows, select_rows
 from insitu.ops.tables import activation_slopes, activation_table, lookup_grad
 
 OPS: dict[str, OpDef] = {
@@ -51,8 +52,8 @@ OPS: dict[str, OpDef] = {
         linear_update,
         follow_range,
         select_rows,
-        sample_rows,
         keep_rows,
+        draw_sample,
         bias_update,
         affine,
         affine_grad_input,

@@ -31,6 +31,7 @@ from insitu.ops.conv_groups import gradient_scratch, is_plain, kernel_of, shape_
 from insitu.ops.grouped import weight_gradient
 from insitu.ops.planes import gradient_band
 from insitu.ops.rows import GENERATOR, LEARNING_RATE
+from insitu.ops.sampling import step_rate
 
 BATCH_COUNT = "batch_count"
 """State tensor int32[1]: samples of the present batch."""
@@ -78,7 +79,7 @@ def emit_buffered_update(
     )
     builder.node(
         accumulate,
-        (dy, node.inputs[0], scale, LEARNING_RATE, GENERATOR, bias_buffer, buffer),
+        (dy, node.inputs[0], scale, step_rate(builder), GENERATOR, bias_buffer, buffer),
         name=f"{node.name}.accumulate",
         attributes={**window, "batch": scheme.batch},
         updates=(GENERATOR, bias_buffer, buffer),
@@ -101,7 +102,7 @@ def emit_decay(builder: Builder, node: Node, w: str) -> None:
     row = builder.constant(f"{node.name}.decay_row", np.zeros(1, np.int32), kind=Kind.STATE)
     builder.node(
         decay,
-        (LEARNING_RATE, GENERATOR, row, w),
+        (step_rate(builder), GENERATOR, row, w),
         name=f"{node.name}.decay",
         attributes={"weight_decay": builder.scheme.weight_decay},
         updates=(GENERATOR, row, w),

@@ -1,7 +1,7 @@
 """The backward pass that convolution and linear layers share, as nodes.
 
 clip -> rows whose error counts -> input gradient (with the weights before the step) -> rows that
-learn -> update.
+learn -> update -> whether the layers before learn too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from insitu.ops.bias import emit_bias_update
 from insitu.ops.buffer import check_bias_only, emit_buffered_update, emit_decay
 from insitu.ops.buffer_f32 import emit_float_update
 from insitu.ops.clip import clip_error
-from insitu.ops.rows import GENERATOR, LEARNING_RATE, error_rescale
+from insitu.ops.rows import GENERATOR, error_rescale
+from insitu.ops.sampling import emit_draw, step_rate
 from insitu.ops.structures import keep_error, select_error
 
 
@@ -47,6 +48,8 @@ def layer_vjp(
     kept = keep_error(builder, node, dy) if 1 in wanted else None
     if kept is not None:
         _emit_update(layer, builder, node, kept)
+    if kept is not None and 0 in wanted:
+        emit_draw(builder, node, kept)
     return gradients
 
 
@@ -100,7 +103,7 @@ def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) ->
     generator = [GENERATOR] if integer else []
     builder.node(
         layer.update,
-        (dy, x, w, bias, *scale, LEARNING_RATE, *generator),
+        (dy, x, w, bias, *scale, step_rate(builder), *generator),
         name=f"{node.name}.update",
         attributes=attributes,
         updates=(w, bias, *generator),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from insitu.errors import ConfigError
-from insitu.fixed_point import F32, draw_bytes
+from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
 from insitu.graph.model import (
     Array,
@@ -31,30 +31,27 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.graph.scheme import fixed_fraction
-from insitu.ops.rows import GENERATOR
 
 
 def select_error(builder: Builder, node: Node, dy: str) -> str:
-    """dy[..., rows] as a dynamic or sampled update leaves it; dy itself for the others."""
+    """dy[..., rows] as a dynamic update leaves it; dy itself for the others."""
     partial = builder.scheme.partial
-    op = {"dynamic": select_rows, "sampled": sample_rows}.get(partial.kind)
-    if op is None:
+    if partial.kind != "dynamic":
         return dy
     error = builder.tensors[dy]
     dtype = np.float32 if error.qparams is None else np.int32
     largest = builder.constant(f"{node.name}.largest_error", np.zeros(1, dtype), kind=Kind.STATE)
-    state = (largest, GENERATOR) if op is sample_rows else (largest,)
     (selected,) = builder.node(
-        op,
-        (dy, *state),
-        name=f"{node.name}.{op.name}",
+        select_rows,
+        (dy, largest),
+        name=f"{node.name}.select_rows",
         outputs=(f"{node.name}.selected",),
         attributes={
             "least": fixed_fraction(partial.least),
             "most": fixed_fraction(partial.most),
         },
         qparams=(error.qparams,),
-        updates=state,
+        updates=(largest,),
         layer=node.layer,
         phase=Phase.BACKWARD,
     )
@@ -119,7 +116,7 @@ def largest_rows(sums: Array, k: int) -> Array:
 
 @dataclass(frozen=True)
 class RowErrors:
-    """What both rules ask of dy[..., rows]: sums of |error|, and how many rows may stay.
+    """What the rule asks of dy[..., rows]: sums of |error|, and how many rows may stay.
 
     Attributes:
         sums: of each row; int64, or float32 summed in memory order.
@@ -165,59 +162,10 @@ def _select(attributes: Mapping[str, Any], dy: Array, seen: Array) -> list[Array
     return [np.where(kept, dy, dy.dtype.type(0)), np.asarray([errors.largest], seen.dtype)]
 
 
-def _sample(attributes: Mapping[str, Any], dy: Array, seen: Array, generator: Array) -> list[Array]:
-    """Rows whose sum is below the unit stay with probability sum / unit, then with sum = unit.
-
-    One random number a layer: the sums are laid end to end, and a row stays where a multiple of
-    the unit, moved by the random number, falls on it.
-    """
-    errors = row_errors(dy, seen, attributes)
-    if errors.k == 0:
-        return [dy, seen, generator]
-    _, state = draw_bytes(int(generator[0]), 4)
-    integer = not np.issubdtype(dy.dtype, np.floating)
-    if integer:
-        unit: Any = -(-errors.total // errors.k)
-        place: Any = state * unit >> 32
-    else:
-        kind = dy.dtype.type
-        unit = errors.total / kind(errors.k)
-        place = kind(state >> 8) * kind(2.0**-24) * unit
-    selected = dy.copy()
-    for row, total in enumerate(errors.sums):
-        if total == 0 or total >= unit:
-            continue
-        place = place + total
-        if place < unit:
-            selected[..., row] = 0
-            continue
-        place = place - unit
-        selected[..., row] = (_enlarge if integer else _scale)(dy[..., row], unit, total)
-    largest = np.asarray([errors.largest], seen.dtype)
-    return [selected, largest, np.asarray([state], np.uint32)]
-
-
-def _enlarge(errors: Array, unit: int, total: int) -> Array:
-    """round(errors unit / total), halves away from zero, held to [-127, 127]."""
-    wide = np.abs(errors.astype(np.int64))
-    enlarged = np.minimum((wide * unit + total // 2) // total, 127)
-    return np.asarray(np.sign(errors) * enlarged, np.int8)
-
-
-def _scale(errors: Array, unit: Any, total: Any) -> Array:
-    return np.asarray(errors * (unit / total))
-
-
 def _integer_select(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
     return _select(node.attributes, *(value.array for value in inputs))
-
-
-def _integer_sample(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
-    return _sample(node.attributes, *(value.array for value in inputs))
 
 
 def _sample_by_sample(rule: Callable[..., list[Array]]) -> FloatReference:
@@ -280,28 +228,6 @@ select_rows = OpDef(
 """The k rows with the largest sum of |error| keep their error. Inputs: dy[..., rows], largest[1].
 
 Attributes least, most: fractions of the rows, times 2^16."""
-
-
-def _sample_bounds(node: Node, graph: Graph) -> list[Bound]:
-    size = graph.tensors[node.inputs[0]].size
-    enlarged = Bound(f"{node.name}: an error times the sum of {size}", 127 * 127 * size + 64 * size)
-    return [*_select_bounds(node, graph), enlarged]
-
-
-sample_rows = OpDef(
-    name="sample_rows",
-    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
-    float_reference=_sample_by_sample(_sample),
-    integer_reference=_integer_sample,
-    c_call=_select_c,
-    scratch_bytes=lambda node, graph: 4 * graph.tensors[node.inputs[0]].shape[-1],
-    in_place=((0, 0),),
-    bounds=_sample_bounds,
-)
-"""At most k rows in the mean, drawn by their sum of |error|; what stays is enlarged, so that the
-error's expectation is what it was. Inputs: dy[..., rows], largest[1], generator[1].
-
-Attributes as for select_rows."""
 
 
 def _keep(attributes: Mapping[str, Any], dy: Array) -> Array:

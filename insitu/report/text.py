@@ -124,6 +124,8 @@ def print_twin(console: Console, figures: Mapping[str, Any], history: History) -
     _fact(facts, "steps", f"{figures['steps']:,} at {rate:,.0f} samples a second")
     if history.skipped:
         _fact(facts, "skipped", f"{history.skipped:,} steps whose error was 0 everywhere")
+    if history.left_out:
+        _fact(facts, "left out", f"{history.left_out:,} steps; the last layer alone learnt")
     if history.saturated:
         _fact(facts, "held", f"{history.saturated:,} rows whose step was too large; lower the rate")
     _bound_facts(facts, history.at_bound)

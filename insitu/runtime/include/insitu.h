@@ -24,7 +24,8 @@ typedef enum {
 typedef struct {
   float loss; /* before the update, natural logarithm; the mean over the outputs of targets */
   int32_t predicted; /* class before the update, -1 where labels are targets */
-  int32_t skipped;   /* 1: the error was zero everywhere, or skipped: no weight changed */
+  int32_t skipped;   /* 1: the error was zero everywhere, or skipped: no weight changed;
+                        2: left out by a sampled update: the last layer alone learnt */
   int32_t saturated; /* rows whose step was too large for its multiplier and was held */
 } insitu_info_t;
 

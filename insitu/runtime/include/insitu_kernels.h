@@ -293,15 +293,6 @@ void insitu_select_rows_s8(const insitu_select_rows_params_t *p, const int8_t *d
 void insitu_select_rows_f32(const insitu_select_rows_params_t *p, const float *dy, void *scratch,
                             float *largest, float *selected);
 
-/* selected = dy in rows whose sum of |dy| is at least unit = ceil(total / k), k as above. Of the
- * others a row stays with probability sum / unit, and is then round(dy unit / sum), held to
- * [-127, 127]; else it is 0. One draw of the generator where there is an error. selected may be
- * dy. |dy unit| < 2^31 while dy has fewer than 132,000 elements. */
-void insitu_sample_rows_s8(const insitu_select_rows_params_t *p, const int8_t *dy, void *scratch,
-                           int32_t *largest, uint32_t *generator, int8_t *selected);
-void insitu_sample_rows_f32(const insitu_select_rows_params_t *p, const float *dy, void *scratch,
-                            float *largest, uint32_t *generator, float *selected);
-
 typedef struct {
   int32_t positions, rows; /* of dy[positions, rows] */
   int32_t first, end;
@@ -310,6 +301,24 @@ typedef struct {
 /* kept = dy in rows [first, end), else 0; kept may be dy. */
 void insitu_keep_rows_s8(const insitu_keep_rows_params_t *p, const int8_t *dy, int8_t *kept);
 void insitu_keep_rows_f32(const insitu_keep_rows_params_t *p, const float *dy, float *kept);
+
+/* ---- sampling.c: which samples the layers before the last one learn from --------------------- */
+
+typedef struct {
+  int32_t size;        /* of dy */
+  float least, spread; /* p = least + spread total / largest */
+} insitu_draw_sample_params_t;
+
+/* Whether the backward pass goes on: with probability p, then drawn[1] = rate / p, else drawn = 0.
+ * total: the sum of |dy|; largest[1]: the largest total so far, this one included. An error of 0
+ * ends it, the first one and one that is not finite let it go on at the rate itself, all without a
+ * draw. Sums < 2^31 while dy has fewer than 2^24 elements. */
+int32_t insitu_draw_sample_s8(const insitu_draw_sample_params_t *p, const int8_t *dy,
+                              int32_t *largest, uint32_t *generator, const float *rate,
+                              float *drawn);
+int32_t insitu_draw_sample_f32(const insitu_draw_sample_params_t *p, const float *dy,
+                               float *largest, uint32_t *generator, const float *rate,
+                               float *drawn);
 
 /* ---- bias.c: update of biases alone --------------------------------------------------------- */
 

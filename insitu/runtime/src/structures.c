@@ -134,49 +134,6 @@ void insitu_select_rows_s8(const insitu_select_rows_params_t *p, const int8_t *d
     insitu_keep_largest(p, sums, insitu_largest(p->rows, sums, k, highest), selected);
 }
 
-/* round(dy unit / sum), halves away from zero, held to [-127, 127]. */
-static void insitu_enlarge_row(int32_t positions, int32_t rows, int32_t unit, int32_t sum,
-                               int8_t *dy) {
-  for (; positions > 0; positions--, dy += rows) {
-    if (*dy == 0) {
-      continue;
-    }
-    const int32_t size = *dy < 0 ? -*dy : *dy;
-    const int32_t enlarged = insitu_min((size * unit + sum / 2) / sum, 127);
-    *dy = (int8_t)(*dy < 0 ? -enlarged : enlarged);
-  }
-}
-
-void insitu_sample_rows_s8(const insitu_select_rows_params_t *p, const int8_t *dy, void *scratch,
-                           int32_t *largest, uint32_t *generator, int8_t *selected) {
-  int32_t *sums = scratch;
-  int32_t highest;
-  const int32_t total = insitu_sum_rows(p, dy, sums, &highest);
-  if (selected != dy) {
-    memcpy(selected, dy, (size_t)(p->positions * p->rows));
-  }
-  if (total == 0) {
-    return;
-  }
-  *largest = insitu_max(*largest, total);
-  const int32_t k = insitu_rows_to_keep(p, total, *largest);
-  const int32_t unit = (total - 1) / k + 1;
-  *generator = insitu_draw(*generator);
-  int32_t place = (int32_t)(((uint64_t)*generator * (uint32_t)unit) >> 32);
-  for (int32_t row = 0; row < p->rows; row++) {
-    if (sums[row] == 0 || sums[row] >= unit) {
-      continue;
-    }
-    place += sums[row];
-    if (place < unit) {
-      insitu_clear_row(p->positions, p->rows, selected + row);
-      continue;
-    }
-    place -= unit;
-    insitu_enlarge_row(p->positions, p->rows, unit, sums[row], selected + row);
-  }
-}
-
 void insitu_keep_rows_s8(const insitu_keep_rows_params_t *p, const int8_t *dy, int8_t *kept) {
   const size_t before = (size_t)p->first, behind = (size_t)(p->rows - p->end);
   if (kept != dy)

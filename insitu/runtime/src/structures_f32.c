@@ -36,9 +36,9 @@ static int32_t insitu_rank(int32_t rows, const float *sums, int32_t row) {
   return rank;
 }
 
-static void insitu_multiply_row(int32_t positions, int32_t rows, float factor, float *dy) {
+static void insitu_clear_row(int32_t positions, int32_t rows, float *dy) {
   for (; positions > 0; positions--, dy += rows) {
-    *dy = factor == 0.0f ? 0.0f : *dy * factor;
+    *dy = 0.0f;
   }
 }
 
@@ -56,34 +56,8 @@ void insitu_select_rows_f32(const insitu_select_rows_params_t *p, const float *d
   const int32_t k = insitu_rows_to_keep(p, total, *largest);
   for (int32_t row = 0; row < p->rows; row++) {
     if (insitu_rank(p->rows, sums, row) >= k) {
-      insitu_multiply_row(p->positions, p->rows, 0.0f, selected + row);
+      insitu_clear_row(p->positions, p->rows, selected + row);
     }
-  }
-}
-
-void insitu_sample_rows_f32(const insitu_select_rows_params_t *p, const float *dy, void *scratch,
-                            float *largest, uint32_t *generator, float *selected) {
-  float *sums = scratch;
-  const float total = insitu_sum_rows(p, dy, sums);
-  if (selected != dy) {
-    memcpy(selected, dy, (size_t)(p->positions * p->rows) * sizeof *dy);
-  }
-  if (!(total > 0.0f && total <= INSITU_NO_BOUND)) {
-    return;
-  }
-  *largest = total > *largest ? total : *largest;
-  const float unit = total / (float)insitu_rows_to_keep(p, total, *largest);
-  *generator = insitu_draw(*generator);
-  float place = (float)(*generator >> 8) * 5.9604644775390625e-8f * unit; /* 2^-24 */
-  for (int32_t row = 0; row < p->rows; row++) {
-    if (sums[row] == 0.0f || sums[row] >= unit) {
-      continue;
-    }
-    place = place + sums[row];
-    const int32_t stays = place >= unit;
-    const float factor = stays ? unit / sums[row] : 0.0f;
-    place = stays ? place - unit : place;
-    insitu_multiply_row(p->positions, p->rows, factor, selected + row);
   }
 }
 
