@@ -13,7 +13,9 @@ import onnxruntime
 import pytest
 from networks import DEMO_ONNX
 
-from insitu.datasets import digits
+import insitu
+from insitu.config import TrainingConfig
+from insitu.datasets import digits, turned_digits
 from insitu.errors import DataError
 from insitu.frontends.onnx import read
 from insitu.graph.evaluate import evaluate_float
@@ -170,3 +172,22 @@ def test_a_world_as_before_has_the_same_features() -> None:
     louder = louder_world(x, gain=np.e, noise=0.0, seed=0)
     np.testing.assert_allclose((louder - x)[..., 1:], 0, atol=1e-3)
     np.testing.assert_allclose((louder - x)[..., 0], np.sqrt(80), atol=1e-3)
+
+
+@pytest.mark.toolchain
+def test_a_training_is_counted_as_often_as_its_nodes_run() -> None:
+    """Of 256 steps the share that the twin tells; forward and loss alike in both updates."""
+    counting, found = module("counting"), {}
+    world = turned_digits().adapt
+    for update in ("full", "sampled:0.1:0.4"):
+        config = TrainingConfig(layers="last:3", lr=0.03, update=update)
+        net = insitu.compile(insitu.load(DEMO_ONNX), calibration=world.x, training=config)
+        found[update] = counting.training_instructions(net, world.x[:128], world.y[:128], 2)
+        history = net.twin().fit(world.x[:128], world.y[:128], epochs=2)
+        ended = history.skipped + history.left_out
+        assert found[update]["whole_steps"] == round(1 - ended / 256, 5)
+        assert found[update]["twin_equal"]
+    full, sampled = found.values()
+    forward = "instructions_forward"
+    assert full[forward] == pytest.approx(sampled[forward], rel=0.01)
+    assert sampled["instructions_update"] < full["instructions_update"] / 1.5
