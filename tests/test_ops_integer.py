@@ -39,7 +39,7 @@ ELSEWHERE = {
         ("affine", "affine_grad_input", "affine_accumulate", "affine_apply"), "test_paper.py"
     ),
     **dict.fromkeys(("adopt_error", "average_error"), "test_paper.py"),
-    **dict.fromkeys(("select_rows", "sample_rows"), "test_update_choice.py"),
+    **dict.fromkeys(("select_rows", "draw_sample"), "test_update_choice.py"),
     **dict.fromkeys(("keep_rows", "bias_update"), "test_partial_update.py"),
     "quantize_error": "test_float32.py",
 }
