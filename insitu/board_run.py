@@ -160,26 +160,32 @@ def measure_network(
     except FitError as error:
         says = f"{error}; {_largest(network)}"
         raise FitError(says, network.figures, error.arena_bytes) from None
-    measurement = _measure(
-        network, board, firmware, result.stack_bytes, probe, build_folder, tools, records=1
-    )
-    return _share_of_a_sample(network, measurement)
+    measured = (board, firmware, result.stack_bytes)
+    last = _measure(network, *measured, probe, build_folder, tools, records=1)
+    if network.training.batch == 1:
+        return last
+    first = _measure(network, *measured, _head(probe, 2), build_folder, tools, records=1)
+    return _share_of_a_sample(network, first, last)
 
 
-def _share_of_a_sample(network: Network, measurement: Measurement) -> Measurement:
-    """What the last sample of a batch costs -> what a sample costs in the mean of the batch."""
+def _share_of_a_sample(network: Network, first: Measurement, last: Measurement) -> Measurement:
+    """What a sample costs in the mean of a batch.
+
+    Args:
+        first: the first sample, which no update leaves out; last: the one that ends the batch.
+    """
     batch = network.training.batch
 
-    def share(counts: Mapping[int, int]) -> dict[int, int]:
+    def share(counts: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
         nodes = network.graph.nodes
-        shared = {i for i in counts if i >= 0 and nodes[i].phase is Phase.APPLY}
+        shared = {i for i in ends if i >= 0 and nodes[i].phase is Phase.APPLY}
         shared -= {i for i in shared if nodes[i].op is count_sample}
-        return {i: round(n / batch) if i in shared else n for i, n in counts.items()}
+        return {**counts, **{i: round(ends[i] / batch) for i in shared}}
 
     return replace(
-        measurement,
-        instructions=share(measurement.instructions),
-        cycles=share(measurement.cycles),
+        first,
+        instructions=share(first.instructions, last.instructions),
+        cycles=share(first.cycles, last.cycles),
     )
 
 

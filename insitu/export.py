@@ -64,7 +64,7 @@ add_library({prefix} STATIC
 target_include_directories({prefix} PUBLIC include)
 set_target_properties({prefix} PROPERTIES C_STANDARD 99 C_EXTENSIONS OFF)
 # bit-exactness with the twin: one rounding an operation
-target_compile_options({prefix} PRIVATE -ffp-contract=off)
+target_compile_options({prefix} PRIVATE -ffp-contract=off -ffunction-sections -fdata-sections)
 # loops for speed, the rest for size
 set_property(SOURCE {fast} PROPERTY COMPILE_OPTIONS -O3)
 set_property(SOURCE {small} PROPERTY COMPILE_OPTIONS -Os)

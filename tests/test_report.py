@@ -50,12 +50,13 @@ BOARD = find_board("nrf52840")
 HISTORY = History(loss=[2.0, 1.0, 0.5], accuracy=[0.2, 0.5, 0.8], validation=[0.3, 0.5, 0.7])
 
 
-def compiled(layers: str = "last:3", prefix: str = "") -> Network:
+def compiled(layers: str = "last:3", prefix: str = "", batch: int = 1) -> Network:
     """The demo's network as `compile` leaves it, with a made-up measurement."""
     graph = _renamed(simplify(onnx.read(DEMO_ONNX).graph), prefix)
     trained = select_layers(graph, layers)
     x = np.random.default_rng(0).random((16, 8, 8, 1)).astype(np.float32)
-    step = differentiate(quantize_graph(graph, calibrate(graph, x), trained))
+    scheme = TrainingConfig(layers=layers, batch=batch).scheme
+    step = differentiate(quantize_graph(graph, calibrate(graph, x), trained, scheme), scheme)
     counts = {index: 100 + index for index in range(len(step.nodes))}
     return Network(
         name="digits",
@@ -63,7 +64,7 @@ def compiled(layers: str = "last:3", prefix: str = "") -> Network:
         graph=step,
         float_graph=graph,
         trained=trained,
-        training=TrainingConfig(layers=layers),
+        training=TrainingConfig(layers=layers, batch=batch),
         plan=plan_memory(step),
         board=BOARD,
         measurement=Measurement(
@@ -379,9 +380,8 @@ def test_html_of_the_same_is_the_same(network: Network, tmp_path: Path) -> None:
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
-def test_html_escapes_names(tmp_path: Path) -> None:
-    network = compiled("all", prefix="_<b>$x$")
-    write_html(tmp_path / "report.html", network)
+def test_html_escapes_names_and_knows_the_end_of_a_batch(tmp_path: Path) -> None:
+    write_html(tmp_path / "report.html", compiled("all", prefix="_<b>$x$", batch=2))
     assert "_<b>$x$conv1" in Page((tmp_path / "report.html").read_text()).words
 
 

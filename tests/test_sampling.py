@@ -56,13 +56,15 @@ def test_kept_steps_have_the_expectation_of_all(kind: type) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
-def test_the_first_error_and_the_largest_are_kept_and_none_is_left_out(kind: type) -> None:
+def test_the_first_error_and_the_largest_are_kept_and_none_counts_as_least(kind: type) -> None:
     error = np.asarray([[-3, 0, 4]], np.int8 if kind is np.int32 else np.float32)
     assert draw(error, np.zeros(1, kind), 9) == (RATE[0], 7, 9)
     for state in range(1, 50):
         rate, largest, _ = draw(error, np.full(1, 6, kind), state)
         assert (rate, largest) == (RATE[0], 7)
-    assert draw(0 * error, np.full(1, 6, kind), 9) == (0, 6, 9)
+    assert draw(0 * error, np.zeros(1, kind), 9) == (RATE[0], 0, 9)
+    drawn = [draw(0 * error, np.full(1, 6, kind), state) for state in range(1, 400)]
+    assert {(rate, largest) for rate, largest, _ in drawn} == {(0, 6), (8 * RATE[0], 6)}
 
 
 def test_an_error_that_is_not_finite_changes_no_state() -> None:
@@ -132,12 +134,13 @@ def test_the_last_layer_learns_from_samples_that_are_left_out(host: HostBuilder)
         one = Stream(x=stream.x, labels=stream.labels, rates=RATE, order=np.asarray([record]))
         info = library.run(one, seed=record == 0).info["skipped"][0]
         after = compiled.layout.unpack(library.state)
-        changed = {n for n in after if n.endswith(".w") and (after[n] != state[n]).any()}
+        learnt = (n for n in after if n.endswith((".w", ".bias")))
+        changed = {n for n in learnt if (after[n] != state[n]).any()}
         if info == LEFT_OUT:
-            assert changed <= {"fc2.w"}
+            assert changed <= {"fc2.w", "fc2.bias"}
             told.append(changed)
         state = after
-    assert len(told) > 30 and {"fc2.w"} in told
+    assert len(told) > 30 and {"fc2.w", "fc2.bias"} in told
 
 
 @pytest.mark.toolchain
@@ -158,11 +161,12 @@ def test_the_twin_counts_what_was_left_out_and_learns() -> None:
 
 
 @pytest.mark.toolchain
-def test_what_is_measured_is_a_step_that_is_kept() -> None:
+@pytest.mark.parametrize("batch", [1, 8])
+def test_what_is_measured_is_a_step_that_is_kept(batch: int) -> None:
     """The deepest stack, and the instructions of every layer."""
     world, told = turned_digits().adapt, {}
     for update in ("full", "sampled:0.1:0.1"):
-        config = TrainingConfig(layers="last:3", update=update)
+        config = TrainingConfig(layers="last:3", update=update, batch=batch)
         net = insitu.compile(insitu.load(DEMO_ONNX), calibration=world.x, training=config)
         told[update] = step_figures(net, net.measurement, net.board)["instructions_update"]
     assert told["sampled:0.1:0.1"] == pytest.approx(told["full"], rel=0.01)

@@ -55,7 +55,7 @@ SCHEMES = {
     "dynamic": TrainingConfig(update="dynamic:0.1:1"),
     "buffer-int32": TrainingConfig(batch=8, momentum=0.9),
     "buffer-int16": TrainingConfig(batch=8, buffer="int16"),
-    "sampled": TrainingConfig(update="sampled:0.1:1"),
+    "sampled": TrainingConfig(update="sampled:0.25:0.25"),
     "paper": TrainingConfig(preset="paper", batch=8),
     "paper-moving": TrainingConfig(preset="paper", batch=8, error_range="moving"),
 }
@@ -198,7 +198,10 @@ def test_the_c_is_free_of_undefined_behaviour(scheme: str, signs: str, tmp_path:
     write_sources(generate(step, plan_memory(step), "worst"), folder)
     stream = worst_stream(step, 40)
     plain = TwinLibrary(build_host(folder, "worst", tmp_path, toolchain=chosen), "worst")
-    expected = plain.run(stream).state
+    ran = plain.run(stream)
+    expected = ran.state
+    if scheme == "sampled":  # both of what a draw can do
+        assert set(ran.info["skipped"]) == {0, 2}
     built = build_host(folder, "worst", tmp_path, toolchain=chosen, sanitize=True)
     digest, said = run_sanitized(built, "worst", stream, sanitizer_environment(chosen))
     assert digest == hashlib.sha256(expected).hexdigest(), said

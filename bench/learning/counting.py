@@ -97,7 +97,8 @@ def mean_instructions(
     for index, node in enumerate(graph.nodes):
         found = [costs[index] for costs in windows if index in costs]
         share = float(_runs(graph, index, skipped).mean())
-        phases[node.phase] += share * float(np.mean(found)) if found else 0.0
+        if share > 0:
+            phases[node.phase] += share * float(np.mean(found))
     return phases
 
 

@@ -111,7 +111,7 @@ def count_step(
     result = emulator.run(firmware, stream, profile=hook, profiled_records=len(stream))
     assert isinstance(result, ProfiledResult)
     if result.info["skipped"].any():
-        raise ToolError(f"{step.name}: a step ended early, without an error; report it")
+        raise ToolError(f"{step.name}: a step ended early; report it")
     code = Code({s.address: s.data for s in read_elf(firmware.elf).segments})
     cycles = count_cycles(result.blocks, code, core=core, mark_instructions=MARK_INSTRUCTIONS)
     names = [node.name for node in step.nodes]

@@ -184,12 +184,10 @@ def _call_text(model: ModelText, node: Node) -> list[str]:
         lines.append(wrap(text, 4))
         arguments.insert(0, "&p")
     statement = f"{call.function}({', '.join(arguments)})"
-    if call.returns == "nonzero_errors":
+    if call.returns in ("nonzero_errors", "kept"):
         statement = f"errors = {statement}"
     elif call.returns == "saturated_rows":
         statement = f"info->saturated += {statement}"
-    elif call.returns == "kept":
-        statement = f"errors = {statement}"
     elif call.returns == "batch_complete":
         statement = f"if (!{statement}) return"
     lines += [wrap(f"{statement};", 4), "  }"]

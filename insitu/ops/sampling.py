@@ -69,8 +69,6 @@ def step_rate(builder: Builder) -> str:
 def _draw(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
     dy, seen, generator, rate = (value.array for value in inputs)
     total = _size(dy)
-    if total == 0:
-        return [np.zeros(1, F32), seen, generator]
     if not total <= NO_BOUND:
         return [rate, seen, generator]
     largest = max(seen.dtype.type(total), seen[0])

@@ -60,6 +60,7 @@ PHASE_COLOURS = {
     Phase.LOSS: "#555555",
     Phase.BACKWARD: "#a8561b",
     Phase.UPDATE: "#2e7d32",
+    Phase.APPLY: "#6b4c9a",
 }
 DIRECTION_COLOURS = {"forward": "#4e79a7", "backward": "#f28e2b", "update": "#59a14f"}
 WIDTH_INCHES = 9.5

@@ -245,7 +245,7 @@ def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
             facts,
             label,
             f"{percent(share)} of {layer}'s weights came to the end of their range; "
-            "lower the rate, or try --weight-decay 0.0005",
+            "lower the rate, or compile with --weight-decay",
         )
         label = ""
 

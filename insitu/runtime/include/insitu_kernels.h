@@ -310,9 +310,10 @@ typedef struct {
 } insitu_draw_sample_params_t;
 
 /* Whether the backward pass goes on: with probability p, then drawn[1] = rate / p, else drawn = 0.
- * total: the sum of |dy|; largest[1]: the largest total so far, this one included. An error of 0
- * ends it, the first one and one that is not finite let it go on at the rate itself, all without a
- * draw. Sums < 2^31 while dy has fewer than 2^24 elements. */
+ * total: the sum of |dy|; largest[1]: the largest total so far, this one included. The first
+ * error and one that is not finite let it go on at the rate itself, without a draw. An error of 0
+ * goes on with probability least: beside the layer another one may have an error. Sums < 2^31 while
+ * dy has fewer than 2^24 elements. */
 int32_t insitu_draw_sample_s8(const insitu_draw_sample_params_t *p, const int8_t *dy,
                               int32_t *largest, uint32_t *generator, const float *rate,
                               float *drawn);

@@ -23,10 +23,10 @@ int32_t insitu_draw_sample_s8(const insitu_draw_sample_params_t *p, const int8_t
   for (int32_t i = 0; i < p->size; i++)
     total += dy[i] < 0 ? -dy[i] : dy[i];
   const int32_t before = *largest;
-  *drawn = total > 0 ? *rate : 0.0f;
+  *drawn = *rate;
   *largest = insitu_max(before, total);
-  if (total == 0 || before == 0)
-    return total > 0;
+  if (before == 0)
+    return 1;
   return insitu_draw_with(p, insitu_divide((float)total, (float)*largest), generator, rate, drawn);
 }
 
@@ -37,9 +37,9 @@ int32_t insitu_draw_sample_f32(const insitu_draw_sample_params_t *p, const float
   for (int32_t i = 0; i < p->size; i++)
     total = total + (dy[i] < 0.0f ? -dy[i] : dy[i]);
   const float before = *largest;
-  *drawn = total == 0.0f ? 0.0f : *rate;
-  if (total == 0.0f || !(total <= INSITU_NO_BOUND))
-    return total != 0.0f;
+  *drawn = *rate;
+  if (!(total <= INSITU_NO_BOUND))
+    return 1;
   *largest = total > before ? total : before;
   if (before == 0.0f)
     return 1;
