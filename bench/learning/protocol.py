@@ -76,6 +76,7 @@ SCHEMES = {
             title="uint8, the paper's",
             training={"preset": "paper", "batch": 48},
             rates=(0.0003, 0.001, 0.003, 0.01, 0.03),
+            revision=1,
         ),
         Scheme(name="mixed", title="mixed", training={"precision": "mixed"}),
         Scheme(name="float32", title="float32", training={"precision": "float32"}),
