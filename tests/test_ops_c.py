@@ -189,6 +189,7 @@ NOT_NODES = {
     "insitu_conv_row_gradient",
     "insitu_conv_groups_gradient",
     "insitu_rows_at_once",
+    "insitu_saturated_weights",
     "insitu_add_row",
     "insitu_add_bias",
     "insitu_conv_row_gradient_f32",

@@ -354,20 +354,21 @@ def _about(tasks: dict[str, Task]) -> str:
 
 def _plot(tasks: dict[str, Task]) -> Figure:
     """Each scheme's runs as points, beside the mean of the best float training of the task."""
-    figure = Figure(figsize=(9, 0.9 + 0.62 * len(tasks)), layout="constrained")
+    figure = Figure(figsize=(9, 0.9 + 0.8 * len(tasks)), layout="constrained")
     axes = figure.subplots()
     names = [n for n in SCHEMES if any(_accuracies(t["schemes"].get(n)) for t in tasks.values())]
+    colours = [*mpl.color_sequences["tab10"], "black"]
     for row, task in enumerate(tasks.values()):
         yardstick = _yardstick(task)
         if yardstick is None:
             continue
-        for k, name in enumerate(names):
+        for k, (name, colour) in enumerate(zip(names, colours, strict=False)):
             points = np.asarray(_accuracies(task["schemes"].get(name))) - np.mean(yardstick[1])
             y = np.full(len(points), row + 0.7 * ((k + 0.5) / len(names) - 0.5))
             label = SCHEMES[name].title if row == 0 else None
-            axes.plot(points, y, ".", color=f"C{k}", alpha=0.45, markersize=5)
+            axes.plot(points, y, ".", color=colour, alpha=0.45, markersize=5)
             mean = [points.mean()] if len(points) else []
-            axes.plot(mean, y[: len(mean)], "|", color=f"C{k}", markersize=9, mew=2, label=label)
+            axes.plot(mean, y[: len(mean)], "|", color=colour, markersize=9, mew=2, label=label)
     axes.axvspan(-GOAL_POINTS, GOAL_POINTS, color="0.92", zorder=0)
     axes.axvline(0, color="0.6", lw=0.8, zorder=1)
     axes.set_yticks(range(len(tasks)), tasks)
