@@ -14,28 +14,33 @@ sensor was turned (digits).
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
 from fidelity import enlarged, models
-from learning.counting import mean_instructions, node_costs, part
+from learning.counting import (
+    from_state,
+    mean_instructions,
+    node_costs,
+    on_the_way,
+    part,
+    profiled,
+)
 from learning.fashion_mnist import build, standardized
 from rich.console import Console
 from rich.table import Table
 
 import insitu
 from insitu.boards import find_board
-from insitu.build import build_firmware, build_hook, build_host
+from insitu.build import build_host
 from insitu.datasets import Array, cifar10, turned_digits
 from insitu.demo import EPOCHS, LAYERS, RATE
 from insitu.differentiate import differentiate
-from insitu.generate import generate, state_layout
+from insitu.generate import generate
 from insitu.graph.model import Graph, Phase
 from insitu.graph.verify import verify
 from insitu.head import replace_head
@@ -43,8 +48,6 @@ from insitu.layers import select_layers
 from insitu.network import write_sources
 from insitu.plan import plan_memory
 from insitu.quantize import calibrate, quantize_graph
-from insitu.run import emulator
-from insitu.run.profile import ProfiledResult
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
 from insitu.samples import channels_last
@@ -52,8 +55,8 @@ from insitu.schedule import training_stream
 from insitu.simplify import simplify
 
 BOARD, NAME = "nrf52840", "model"
-POINTS, COUNTED = (1, 3, 5, 7), 20
-"""Eighths of the training, and steps that are counted at each."""
+COUNTED = 20
+"""Steps that are counted at each of `counting.POINTS`."""
 UPDATES = (
     "full",
     "dynamic:0.5:1",
@@ -119,15 +122,6 @@ def training_step(task: Task, update: str) -> Graph:
     return step
 
 
-def with_values(step: Graph, values: Mapping[str, Array]) -> Graph:
-    """The training step with these initial values, those of trained tensors as they were."""
-    tensors = {
-        name: replace(t, data=values[name]) if name in values else t
-        for name, t in step.tensors.items()
-    }
-    return replace(step, tensors=tensors)
-
-
 def write(step: Graph, folder: Path) -> None:
     """The C."""
     write_sources(generate(step, plan_memory(step), NAME), folder)
@@ -136,13 +130,7 @@ def write(step: Graph, folder: Path) -> None:
 def counted_costs(step: Graph, stream: Stream, folder: Path) -> dict[int, float]:
     """`node_costs` of the stream."""
     write(step, folder)
-    build_folder = folder / "build"
-    board = find_board(BOARD)
-    firmware = build_firmware(folder, NAME, board, build_folder, profile=True, limits=False)
-    hook = build_hook(build_folder)
-    result = emulator.run(firmware, stream, profile=hook, profiled_records=len(stream))
-    assert isinstance(result, ProfiledResult)
-    return node_costs(step, result)
+    return node_costs(step, profiled(folder, NAME, find_board(BOARD), folder / "build", stream))
 
 
 class Trained:
@@ -158,17 +146,6 @@ class Trained:
         """All passes over the task's samples."""
         steps, rate = self.task.epochs * len(self.y), self.task.rate
         return training_stream(self.x, self.y, steps=steps, rate=rate, schedule="cosine", seed=seed)
-
-    def on_the_way(self, training: Stream) -> tuple[list[dict[str, Array]], Array]:
-        """The state at each point of a training, and which of its steps ended early."""
-        self.library.reset()
-        values, skipped = [], []
-        cuts = [0, *(point * len(training) // 8 for point in POINTS), len(training)]
-        for first, end in itertools.pairwise(cuts):
-            done = self.library.run(part(training, first, end), seed=first == 0)
-            skipped.append(done.info["skipped"])
-            values.append(state_layout(self.step).unpack(done.state))
-        return values[:-1], np.concatenate(skipped)
 
     def accuracy_after(self, seed: int) -> float:
         """In per cent of the test samples, after a training from the initial state."""
@@ -196,14 +173,14 @@ def measure(task: Task, updates: list[str], *, seeds: int) -> list[Row]:
         for index, update in enumerate(dict.fromkeys(["full", *updates])):
             mine = Trained(task, update, folder / f"{index}")
             accuracy = [mine.accuracy_after(seed) for seed in range(seeds)]
-            windows = []
             training = mine.training(seed=0)
-            on_the_way, skipped = mine.on_the_way(training)
-            for point, values in zip(POINTS, on_the_way, strict=True):
-                step = with_values(mine.step, values)
-                first = point * len(training) // 8
+            mine.library.reset()
+            states, skipped = on_the_way(mine.library, training)
+            windows = []
+            for first, state in states.items():
                 stream = part(training, first, first + COUNTED)
-                windows.append(counted_costs(step, stream, folder / f"{index}-{point}"))
+                step = from_state(mine.step, state)
+                windows.append(counted_costs(step, stream, folder / f"{index}-{first}"))
             phases = mean_instructions(mine.step, windows, skipped)
             backward = sum(phases.values()) - phases[Phase.FORWARD]
             rows.append(Row(task.title, update, backward, accuracy))

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from insitu.graph.model import Array, Tensor
-from insitu.network import AUXILIARY, Network
+from insitu.graph.model import Array
+from insitu.network import Network
 
 BOUND = 127
 
@@ -31,16 +31,12 @@ def weights_at_bound(network: Network, state: bytes) -> dict[str, float]:
     values = network.state.unpack(state)
     found = {}
     for layer in sorted(network.trained):
-        weights = [t for t in network.state.tensors if _is_weight(t, layer)]
-        if weights and f"{layer}.w_range" not in values:
+        fixed = network.state.fixed_range_weights
+        weights = [t for t in fixed if t.name.startswith(f"{layer}.")]
+        if weights:
             stopped = sum(_arrived(t.data, values[t.name]) for t in weights)
             found[layer] = stopped / sum(t.size for t in weights)
     return found
-
-
-def _is_weight(tensor: Tensor, layer: str) -> bool:
-    own = tensor.name.startswith(f"{layer}.") and not tensor.name.endswith(AUXILIARY)
-    return own and tensor.dtype == "int8"
 
 
 def _arrived(start: Array | None, now: Array) -> int:

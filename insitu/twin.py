@@ -16,7 +16,7 @@ import numpy as np
 from insitu import labels
 from insitu.build import build_host
 from insitu.errors import ConfigError
-from insitu.graph.model import Array, Kind
+from insitu.graph.model import LEFT_OUT, SKIPPED, Array, Kind
 from insitu.network import Network
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
@@ -181,8 +181,8 @@ class Twin:
             losses += float(result.losses.sum(dtype=np.float64))
             if not self.network.labels.are_targets:
                 right += int((result.predicted == piece.record_labels).sum())
-            history.skipped += int((result.info["skipped"] == 1).sum())
-            history.left_out += int((result.info["skipped"] == 2).sum())
+            history.skipped += int((result.info["skipped"] == SKIPPED).sum())
+            history.left_out += int((result.info["skipped"] == LEFT_OUT).sum())
             history.saturated += int(result.info["saturated"].sum())
             history.seconds += result.seconds
             history.steps += len(piece)

@@ -16,12 +16,11 @@ from insitu.board_run import step_figures
 from insitu.config import TrainingConfig
 from insitu.datasets import turned_digits
 from insitu.errors import ConfigError
-from insitu.graph.model import Array, Node, Value
+from insitu.graph.model import LEFT_OUT, Array, Node, Value
 from insitu.ops.sampling import draw_sample
 from insitu.run.stream import Stream
 
 RATE = np.asarray([0.03], np.float32)
-LEFT_OUT = 2
 
 
 def draw(

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from insitu.api import TrainableNetwork
+from insitu.boards import Board
 from insitu.build import build_firmware, build_hook, build_host
 from insitu.datasets import Array
-from insitu.generate import generate
+from insitu.generate import generate, state_layout
 from insitu.graph.model import Graph, Phase
 from insitu.network import write_sources
-from insitu.ops.sampling import draw_sample
 from insitu.run import emulator
 from insitu.run.profile import ProfiledResult
 from insitu.run.stream import Stream
@@ -36,9 +36,6 @@ POINTS = (1, 3, 5, 7)
 
 WHOLE_STEPS, MOST_STEPS = 8, 48
 """At each point: as many steps as hold so many that learn all they can, but no more than that."""
-
-ENDED, LEFT_OUT = 1, 2
-"""Of `skipped`, see insitu_info_t."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +62,10 @@ def training_instructions(
     """
     twin = network.twin()
     stream = twin.stream(twin.quantize(x), y.astype(np.int32), steps=epochs * len(y))
-    skipped, states = np.empty(len(stream), np.int32), []
-    cuts = [0, *(point * len(stream) // 8 for point in POINTS), len(stream)]
-    for first, end in itertools.pairwise(cuts):
-        info = twin.library.run(part(stream, first, end), seed=first == 0).info
-        skipped[first:end] = info["skipped"]
-        states.append(twin.state)
+    states, skipped = on_the_way(twin.library, stream)
     windows = [
         _window(network, state, part(stream, first, first + _most(network)), index)
-        for index, (state, first) in enumerate(zip(states[:-1], cuts[1:-1], strict=True))
+        for index, (first, state) in enumerate(states.items())
     ]
     phases = mean_instructions(network.graph, [window.costs for window in windows], skipped)
     return {
@@ -85,6 +77,28 @@ def training_instructions(
     }
 
 
+def on_the_way(twin: TwinLibrary, training: Stream) -> tuple[dict[int, bytes], Array]:
+    """Run a training: the step and the state at each of `POINTS`, and `skipped` of every step."""
+    skipped, states = [], {}
+    cuts = [0, *(point * len(training) // 8 for point in POINTS), len(training)]
+    for first, end in itertools.pairwise(cuts):
+        done = twin.run(part(training, first, end), seed=first == 0)
+        skipped.append(done.info["skipped"])
+        states[end] = done.state
+    del states[len(training)]
+    return states, np.concatenate(skipped)
+
+
+def from_state(graph: Graph, state: bytes) -> Graph:
+    """The training step that starts from this state."""
+    values = state_layout(graph).unpack(state)
+    tensors = {
+        name: replace(tensor, data=values[name]) if name in values else tensor
+        for name, tensor in graph.tensors.items()
+    }
+    return replace(graph, tensors=tensors)
+
+
 def mean_instructions(
     graph: Graph, windows: Sequence[Mapping[int, float]], skipped: Array
 ) -> dict[Phase, float]:
@@ -92,13 +106,17 @@ def mean_instructions(
 
     Args:
         windows: `node_costs` at several points. skipped: of every step of the training.
+
+    Raises:
+        ValueError: a node runs in the training and at none of the points.
     """
     phases = dict.fromkeys(Phase, 0.0)
     for index, node in enumerate(graph.nodes):
         found = [costs[index] for costs in windows if index in costs]
         share = float(_runs(graph, index, skipped).mean())
-        if share > 0:
-            phases[node.phase] += share * float(np.mean(found))
+        if share > 0 and not found:
+            raise ValueError(f"{node.name} runs, but not where steps were counted; count more")
+        phases[node.phase] += share * sum(found) / max(len(found), 1)
     return phases
 
 
@@ -126,32 +144,27 @@ def _most(network: TrainableNetwork) -> int:
 
 def _window(network: TrainableNetwork, state: bytes, stream: Stream, seed: int) -> Window:
     """Count a network's steps from a state on, on the board and beside it on the twin."""
-    values = network.state.unpack(state)
-    tensors = {
-        name: replace(tensor, data=values[name]) if name in values else tensor
-        for name, tensor in network.graph.tensors.items()
-    }
-    graph, folder = replace(network.graph, tensors=tensors), network.build_folder / f"point-{seed}"
-    write_sources(generate(graph, network.plan, network.name), folder)
+    folder, build = network.build_folder / f"point-{seed}", network.build_folder
+    step = from_state(network.graph, state)
+    write_sources(generate(step, network.plan, network.name), folder)
     stream = replace(stream, seed=seed)
-    twin = TwinLibrary(build_host(folder, network.name, network.build_folder), network.name)
+    twin = TwinLibrary(build_host(folder, network.name, build), network.name)
     if network.training.batch == 1:
         whole = np.flatnonzero(twin.run(stream).info["skipped"] == 0)[:WHOLE_STEPS]
         stream = part(stream, 0, int(whole[-1]) + 1 if len(whole) == WHOLE_STEPS else len(stream))
         twin.reset()
-    expected, result = twin.run(stream), _on_board(network, folder, stream)
+    stack = network.figures["stack_bytes"]
+    result = profiled(folder, network.name, network.board, build, stream, stack_bytes=stack)
+    expected = twin.run(stream)
     same = result.state == expected.state and np.array_equal(result.losses, expected.losses)
     return Window(node_costs(graph, result), same)
 
 
-def _on_board(network: TrainableNetwork, folder: Path, stream: Stream) -> ProfiledResult:
-    build, stack = network.build_folder, network.figures["stack_bytes"]
-    firmware = build_firmware(
-        *(folder, network.name, network.board, build),
-        stack_bytes=stack,
-        profile=True,
-        limits=False,
-    )
+def profiled(
+    folder: Path, name: str, board: Board, build: Path, stream: Stream, **stack: int
+) -> ProfiledResult:
+    """What the C of a folder does with a stream on a board, counted by node."""
+    firmware = build_firmware(folder, name, board, build, profile=True, limits=False, **stack)
     hook = build_hook(build)
     result = emulator.run(firmware, stream, profile=hook, profiled_records=len(stream))
     assert isinstance(result, ProfiledResult)
@@ -161,8 +174,7 @@ def _on_board(network: TrainableNetwork, folder: Path, stream: Stream) -> Profil
 def _runs(graph: Graph, index: int, skipped: Array) -> Array:
     """In which steps a node runs, bool[steps]; what ends a batch counts as a part of every step."""
     nodes = graph.nodes
-    loss = next(i for i, node in enumerate(nodes) if node.phase is Phase.LOSS)
-    if nodes[index].phase is Phase.APPLY or index <= loss:
+    if nodes[index].phase is Phase.APPLY:
         return np.ones(len(skipped), bool)
-    draws = [i for i, node in enumerate(nodes) if node.op is draw_sample]
-    return skipped == 0 if draws and index > draws[0] else skipped != ENDED
+    ended = {node.op.ends for node in nodes[:index] if node.op.ends}
+    return ~np.isin(skipped, list(ended))

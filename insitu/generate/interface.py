@@ -64,7 +64,7 @@ enum {{
   {prefix}_label_size = {model.label.size},
   {prefix}_arena_bytes = {max(model.plan.arena_bytes, 8)},
   {prefix}_state_bytes = {model.state.nbytes},
-  {prefix}_fixed_range_weights = {sum(t.size for t in model.fixed_range_weights)},
+  {prefix}_fixed_range_weights = {sum(t.size for t in model.state.fixed_range_weights)},
   {prefix}_nodes = {len(model.graph.nodes)}
 }};"""
 

@@ -73,12 +73,6 @@ class ModelText:
         return self._calls[node.name]
 
     @cached_property
-    def fixed_range_weights(self) -> tuple[Tensor, ...]:
-        """Trained int8 weights that stay at +-127 where a step would take them further."""
-        quantized = ((t, t.qparams) for t in self.state.tensors if t.dtype == "int8")
-        return tuple(t for t, q in quantized if q is not None and q.range is None)
-
-    @cached_property
     def names(self) -> dict[str, str]:
         """C identifiers of all tensors."""
         return c_names(self.graph.tensors)

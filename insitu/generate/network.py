@@ -184,17 +184,17 @@ def _call_text(model: ModelText, node: Node) -> list[str]:
         lines.append(wrap(text, 4))
         arguments.insert(0, "&p")
     statement = f"{call.function}({', '.join(arguments)})"
-    if call.returns in ("nonzero_errors", "kept"):
+    if call.returns == "nonzero_errors":
         statement = f"errors = {statement}"
     elif call.returns == "saturated_rows":
         statement = f"info->saturated += {statement}"
     elif call.returns == "batch_complete":
         statement = f"if (!{statement}) return"
     lines += [wrap(f"{statement};", 4), "  }"]
-    if call.returns == "nonzero_errors":
+    if node.phase is Phase.LOSS:
         lines.append(f"  info->loss = {model.names[node.outputs[1]]}[0];")
-    if call.returns in ("nonzero_errors", "kept"):
-        lines += _end_here(model, apply, 1 if call.returns == "nonzero_errors" else 2)
+    if node.op.ends:
+        lines += _end_here(model, apply, node.op.ends)
     return lines
 
 
@@ -284,7 +284,7 @@ def _saturated_weights(model: ModelText) -> list[str]:
     """Counts the weights at the end of their range that did not start there."""
     kept = {tensor.name for tensor in model.state.initial}
     lines = []
-    for tensor in model.fixed_range_weights:
+    for tensor in model.state.fixed_range_weights:
         name = model.names[tensor.name]
         start = f"{model.prefix}_initial_state.{name}" if tensor.name in kept else "0"
         call = f"insitu_saturated_weights({tensor.size}, {start}, model->state.{name})"

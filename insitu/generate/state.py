@@ -41,6 +41,12 @@ class StateLayout:
         """Tensors whose initial values lie in flash."""
         return tuple(t for t in self.tensors if self.offsets[t.name] < self.initial_nbytes)
 
+    @property
+    def fixed_range_weights(self) -> tuple[Tensor, ...]:
+        """Trained int8 weights that stay at +-127 where a step would take them further."""
+        quantized = ((t, t.qparams) for t in self.tensors if t.dtype == "int8")
+        return tuple(t for t, q in quantized if q is not None and q.range is None)
+
     def pack(self, values: Mapping[str, Array]) -> bytes:
         """The struct's bytes for these values."""
         buffer = bytearray(self.nbytes)

@@ -206,9 +206,8 @@ class CCall:
             a tuple is an array of them, or of int32_t.
         source: the runtime file that defines the kernel.
         returns: what the kernel's int32_t result means: "" it has none; "nonzero_errors": where
-            it is 0 the sample's backward pass ends here; "kept": likewise, but something has
-            learnt; "saturated_rows": to be added to the step's info; "batch_complete": where it
-            is 0 the training step ends here.
+            it is 0 the sample's backward pass ends here; "saturated_rows": to be added to the
+            step's info; "batch_complete": where it is 0 the training step ends here.
     """
 
     function: str
@@ -224,6 +223,9 @@ class CCall:
         lists = (a if isinstance(a, tuple) else (a,) for a in self.arguments)
         return tuple(argument for arguments in lists for argument in arguments)
 
+
+SKIPPED, LEFT_OUT = 1, 2
+"""`OpDef.ends`: no weight has changed; the last layer alone has. See insitu_info_t."""
 
 FloatReference = Callable[[Mapping[str, Any], Sequence[Array]], Sequence[Array]]
 """(attributes, inputs) -> outputs; float64 or float32; activations with a leading batch axis."""
@@ -265,6 +267,8 @@ class OpDef:
         weights: input indices of trainable tensors; an op with any is a layer.
         fresh: float node as the last layer -> (node, graph, classes) -> {input index: its value}
             for a start without knowledge of so many classes; None: it cannot be replaced.
+        ends: what `skipped` of the step's info becomes where the first output is 0 everywhere: the
+            backward pass then ends behind this op. 0: it never does.
         of_loss: at the end of a network it is part of the loss of this name; see `ops.losses`.
     """
 
@@ -284,6 +288,7 @@ class OpDef:
     bounds: Callable[[Node, Graph], Sequence[Bound]] = _no_bounds
     weights: tuple[int, ...] = ()
     fresh: Callable[[Node, Graph, int], dict[int, Array]] | None = None
+    ends: int = 0
     of_loss: str = ""
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from insitu.fixed_point import F32, exp_negative, log_positive, round_clamp
 from insitu.graph.builder import Builder
 from insitu.graph.model import (
+    SKIPPED,
     Array,
     CCall,
     Graph,
@@ -248,6 +249,7 @@ softmax_cross_entropy = OpDef(
     scratch_bytes=lambda node, graph: (
         4 * graph.tensors[node.inputs[0]].size if node.attributes["integer"] else 0
     ),
+    ends=SKIPPED,
 )
 """Scores, label -> error softmax - onehot (int8: round(127 e)), loss -log softmax[label].
 

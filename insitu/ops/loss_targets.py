@@ -15,6 +15,7 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.fixed_point import F32, exp_negative, log_positive, round_clamp
 from insitu.graph.model import (
+    SKIPPED,
     Array,
     CCall,
     Graph,
@@ -176,6 +177,7 @@ mean_squared_error = OpDef(
     float_reference=_squared_float,
     integer_reference=_exact(_squared),
     c_call=_squared_c,
+    ends=SKIPPED,
 )
 """Scores, target -> error scores - target, loss the mean of its squares.
 
@@ -188,6 +190,7 @@ binary_cross_entropy = OpDef(
     float_reference=_binary_float,
     integer_reference=_exact(_binary),
     c_call=_binary_c,
+    ends=SKIPPED,
 )
 """Scores (logits), target in [0, 1] -> error sigmoid - target, loss the mean of the outputs'.
 

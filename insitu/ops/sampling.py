@@ -14,6 +14,7 @@ import numpy as np
 from insitu.fixed_point import F32, draw_bytes
 from insitu.graph.builder import Builder
 from insitu.graph.model import (
+    LEFT_OUT,
     Array,
     Bound,
     CCall,
@@ -102,7 +103,7 @@ def _draw_c(node: Node, graph: Graph) -> CCall:
         params={"size": error.size, **node.attributes},
         arguments=(*(f"${name}" for name in node.inputs), f"${node.outputs[0]}"),
         source="sampling.c",
-        returns="kept",
+        returns="nonzero_errors",
     )
 
 
@@ -117,6 +118,7 @@ draw_sample = OpDef(
     integer_reference=_draw,
     c_call=_draw_c,
     bounds=_draw_bounds,
+    ends=LEFT_OUT,
 )
 """Rate of what follows: rate / p with probability p = least + spread sum |dy| / largest sum so far,
 else 0, and the backward pass ends here. The first error is always kept. Inputs: dy, largest[1],

@@ -14,7 +14,6 @@ from insitu.fixed_point import F32, range_qparams, seed_generator
 from insitu.graph.model import Array, Graph, Kind, Node, Phase, QParams, Value
 from insitu.ops.buffer import count_sample
 from insitu.ops.losses import LABEL
-from insitu.ops.sampling import draw_sample
 
 LEARNING_RATE, GENERATOR = "learning_rate", "generator"
 
@@ -78,9 +77,7 @@ class Reference:
             )
             for name, result in zip((*node.outputs, *node.updates), results, strict=True):
                 (self.state if name in self.state else values)[name] = result
-            if node.phase is Phase.LOSS and not values[node.outputs[0]].any():
-                skipped = True
-            if node.op is draw_sample and values[node.outputs[0]][0] == 0:
+            if node.op.ends and not values[node.outputs[0]].any():
                 skipped = True
             if node.op is count_sample and self.state[node.updates[0]][0] != 0:
                 break
