@@ -23,15 +23,15 @@ from elftools.elf.sections import SymbolTableSection
 from rich.console import Console
 from rich.table import Table
 
+from insitu.app.bench import SHORT
 from insitu.bench import steps
-from insitu.bench.command import SHORT
 from insitu.bench.count import NAME, board_of
-from insitu.build import build_firmware
+from insitu.firmware.build import build_firmware
 from insitu.generate import generate
 from insitu.graph.model import Graph
-from insitu.network import ScratchFolder, write_sources
+from insitu.network.compiled import ScratchFolder, write_sources
 from insitu.plan import plan_memory
-from insitu.toolchains import find_toolchain
+from insitu.tools.compilers import find_toolchain
 
 NETWORK = "Fashion-MNIST CNN"
 LIMITS = {"cortex-m4": 24 * 1024, "cortex-m0plus": 16 * 1024}

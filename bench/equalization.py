@@ -24,13 +24,13 @@ from rich.console import Console
 from rich.table import Table
 
 import insitu
-from insitu.datasets import Array
+from insitu.data.datasets import Array
+from insitu.data.samples import channels_last
 from insitu.errors import DataError
-from insitu.fidelity import cosines
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Graph, Node
-from insitu.samples import channels_last
-from insitu.simplify import simplify
+from insitu.measure.fidelity import cosines
+from insitu.prepare.simplify import simplify
 
 METHODS = ("none", "relu", "weights", "activations")
 ROUNDS = 20

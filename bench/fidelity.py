@@ -25,21 +25,21 @@ from rich.console import Console
 from rich.table import Table
 
 import insitu
-from insitu.build import build_host
-from insitu.datasets import Array, Dataset, cifar10, cwru, kws, turned_digits
+from insitu.data.datasets import Array, Dataset, cifar10, cwru, kws, turned_digits
+from insitu.data.samples import channels_last
 from insitu.differentiate import differentiate
 from insitu.errors import DataError
-from insitu.fidelity import cosines
+from insitu.firmware.build import build_host
 from insitu.generate import generate
 from insitu.graph.model import Graph
 from insitu.graph.verify import verify
-from insitu.layers import select_layers
-from insitu.network import write_sources
+from insitu.measure.fidelity import cosines
+from insitu.network.compiled import write_sources
 from insitu.plan import plan_memory
+from insitu.prepare.layers import select_layers
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.twin_library import TwinLibrary
-from insitu.samples import channels_last
-from insitu.simplify import simplify
 
 CALIBRATIONS = ("minmax", "percentile:99.99", "percentile:99.9", "mse")
 FAULT = 20
@@ -140,7 +140,7 @@ def enlarged(x: Array) -> Array:
 def digits(every: int) -> Task:
     """The demo's network before the sensor was turned."""
     world = turned_digits()
-    path = Path(insitu.__file__).parent / "demo_data" / "digits_cnn.onnx"
+    path = Path(insitu.__file__).parent / "app" / "demo_data" / "digits_cnn.onnx"
     test = world.test_before
     return Task("digits CNN", path, world.train.x, test.x, test.y)
 

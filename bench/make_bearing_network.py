@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import Tensor
 
-from insitu.datasets import Dataset, cwru, save, split
+from insitu.data.datasets import Dataset, cwru, save, split
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "bearing_cnn.py"
 SEED, EPOCHS, BATCH, LR, MOMENTUM = 0, 40, 32, 0.02, 0.9

@@ -1,4 +1,4 @@
-"""digits, upright -> insitu/demo_data/digits_cnn.onnx: pretrain the demo's network in float.
+"""digits, upright -> insitu/app/demo_data/digits_cnn.onnx: pretrain the demo's network in float.
 
     python bench/make_demo_network.py [--out FILE]
 
@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from insitu.datasets import Array, Dataset, Shift, turned_digits
+from insitu.data.datasets import Array, Dataset, Shift, turned_digits
 
-OUT = Path(__file__).parents[1] / "insitu" / "demo_data" / "digits_cnn.onnx"
+OUT = Path(__file__).parents[1] / "insitu" / "app" / "demo_data" / "digits_cnn.onnx"
 SEED, EPOCHS, BATCH, LR, MOMENTUM, DECAY = 0, 60, 32, 0.05, 0.9, 1e-3
 
 

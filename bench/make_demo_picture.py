@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from insitu.demo import run_demo
+from insitu.app.demo import run_demo
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "demo.svg"
 WIDTH, LABEL = 100, 12

@@ -23,11 +23,11 @@ from onnx import numpy_helper
 from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
 
+from insitu.data.samples import channels_last
 from insitu.errors import ModelError
-from insitu.frontends.onnx import IMPORTERS, read
+from insitu.frontends.onnx.reader import IMPORTERS, read
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array
-from insitu.samples import channels_last
 
 RELATIVE, ABSOLUTE = 1e-3, 1e-6
 """ONNX's own tolerance, and our float32 constants."""

@@ -35,24 +35,24 @@ from rich.console import Console
 from rich.table import Table
 
 import insitu
-from insitu.boards import find_board
-from insitu.build import build_host
-from insitu.datasets import Array, cifar10, turned_digits
-from insitu.demo import EPOCHS, LAYERS, RATE
+from insitu.app.demo import EPOCHS, LAYERS, RATE
+from insitu.data.datasets import Array, cifar10, turned_digits
+from insitu.data.samples import channels_last
 from insitu.differentiate import differentiate
+from insitu.firmware.build import build_host
 from insitu.generate import generate
 from insitu.graph.model import Graph, Phase
 from insitu.graph.verify import verify
-from insitu.head import replace_head
-from insitu.layers import select_layers
-from insitu.network import write_sources
+from insitu.network.compiled import write_sources
 from insitu.plan import plan_memory
+from insitu.prepare.head import replace_head
+from insitu.prepare.layers import select_layers
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
+from insitu.run.schedule import training_stream
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
-from insitu.samples import channels_last
-from insitu.schedule import training_stream
-from insitu.simplify import simplify
+from insitu.target.board import find_board
 
 BOARD, NAME = "nrf52840", "model"
 COUNTED = 20
@@ -97,7 +97,7 @@ def fashion(samples: int, epochs: int) -> Task:
 def digits(*_: int) -> Task:
     """The demo: what its last layers learn after the sensor was turned."""
     world = turned_digits()
-    path = Path(insitu.__file__).parent / "demo_data" / "digits_cnn.onnx"
+    path = Path(insitu.__file__).parent / "app" / "demo_data" / "digits_cnn.onnx"
     train, test = ((d.x, d.y) for d in (world.adapt, world.test_after))
     graph = simplify(insitu.load(path).graph)
     return Task(f"digits, {LAYERS}", graph, LAYERS, RATE, EPOCHS, world.train.x, train, test)

@@ -24,24 +24,24 @@ from rich.console import Console
 from rich.table import Table
 
 import insitu
-from insitu.boards import find_board
-from insitu.build import build_firmware, build_hook, build_host
 from insitu.config import PRECISIONS
-from insitu.datasets import Array, turned_digits
+from insitu.data.datasets import Array, turned_digits
+from insitu.data.samples import channels_last
 from insitu.differentiate import differentiate
+from insitu.firmware.build import build_firmware, build_hook, build_host
 from insitu.generate import generate, state_layout
 from insitu.graph.model import Graph, Phase
-from insitu.layers import select_layers
-from insitu.network import write_sources
+from insitu.network.compiled import write_sources
 from insitu.plan import plan_memory
+from insitu.prepare.layers import select_layers
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run import emulator
 from insitu.run.profile import ProfiledResult
+from insitu.run.schedule import training_stream
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
-from insitu.samples import channels_last
-from insitu.schedule import training_stream
-from insitu.simplify import simplify
+from insitu.target.board import find_board
 
 BOARDS = ("nrf52840", "imxrt1062", "rp2040")
 """Cortex-M4 and M7 with an FPU, M0+ without."""
@@ -83,7 +83,7 @@ class Row:
 def digits_cnn() -> Task:
     """The demo's network, all layers, after the sensor was turned."""
     world = turned_digits()
-    path = Path(insitu.__file__).parent / "demo_data" / "digits_cnn.onnx"
+    path = Path(insitu.__file__).parent / "app" / "demo_data" / "digits_cnn.onnx"
     return Task("digits CNN", simplify(insitu.load(path).graph), world.adapt.x, world.adapt.y)
 
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from insitu.cycles import Code, count_cycles
+from insitu.measure.cycles import Code, count_cycles
 from insitu.run.profile import BlockCount
 
 HERE = Path(__file__).parent / "cycles"

@@ -20,7 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import insitu
-from insitu.datasets import digits
+from insitu.data.datasets import digits
 
 COMMANDS = """\
 insitu compile {0}/model.onnx --data {0}/normal.npz --out {0}/c --loss mse --lr 0.3

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from insitu.datasets import cwru, save
+from insitu.data.datasets import cwru, save
 
 COMMANDS = """\
 insitu compile {0}/model.onnx --data {0}/calibration.npz --out {0}/c --train all

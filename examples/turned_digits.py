@@ -12,7 +12,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from insitu.datasets import save, turned_digits
+from insitu.data.datasets import save, turned_digits
 
 COMMANDS = """\
 insitu compile {0}/model.onnx --data {0}/calibration.npz --out {0}/c --train last:3
@@ -23,7 +23,7 @@ insitu run {0}/c --data {0}/adapt.npz --board nrf52840 --steps 300"""
 def main(out: Path) -> None:
     """Write the network and the data."""
     out.mkdir(parents=True, exist_ok=True)
-    network = resources.files("insitu").joinpath("demo_data", "digits_cnn.onnx")
+    network = resources.files("insitu").joinpath("app", "demo_data", "digits_cnn.onnx")
     (out / "model.onnx").write_bytes(network.read_bytes())
     world = turned_digits()
     save(out / "calibration.npz", world.train)

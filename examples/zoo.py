@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from insitu.datasets import Dataset, digits, save
+from insitu.data.datasets import Dataset, digits, save
 
 COMMANDS = """\
 insitu inspect {0}/model.onnx

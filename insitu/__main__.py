@@ -1,6 +1,6 @@
 """`python -m insitu` is the command `insitu`."""
 
-from insitu.cli import main
+from insitu.app.cli import main
 
 if __name__ == "__main__":
     main()

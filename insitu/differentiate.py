@@ -15,10 +15,10 @@ from insitu.fixed_point import seed_generator
 from insitu.graph.builder import Builder
 from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
 from insitu.graph.scheme import Scheme
-from insitu.ops.add import emit_sum_of_errors
-from insitu.ops.buffer import emit_batch_count
-from insitu.ops.losses import emit_label, emit_loss
-from insitu.ops.rows import GENERATOR, LEARNING_RATE
+from insitu.ops.layers.rows import GENERATOR, LEARNING_RATE
+from insitu.ops.losses.table import emit_label, emit_loss
+from insitu.ops.merge.add import emit_sum_of_errors
+from insitu.ops.updates.buffer import emit_batch_count
 
 
 def differentiate(

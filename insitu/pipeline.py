@@ -11,27 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from insitu.api import TrainableNetwork
 from insitu.artifacts import Measurement
-from insitu.board_run import Tools, measure_network
-from insitu.boards import Board, find_board
 from insitu.config import QuantizationConfig, TrainingConfig
-from insitu.differentiate import differentiate
-from insitu.errors import ConfigError, DataError, FitError, ModelError
-from insitu.fidelity import Fidelity, measure_fidelity
-from insitu.frontends import onnx, torch
-from insitu.frontends.model import Model
-from insitu.generate import check_name, generate
-from insitu.graph.model import Array, Graph
-from insitu.graph.scheme import Scheme
-from insitu.graph.verify import verify
-from insitu.head import head_of, replace_head
-from insitu.labels import checked_labels, is_autoencoder, label_type
-from insitu.layers import select_kept, select_layers, select_learning
-from insitu.network import ScratchFolder, write_sources
-from insitu.plan import fit_arena, limit_scratch, plan_memory
-from insitu.quantize import calibrate, quantize_graph
-from insitu.samples import (
+from insitu.data.labels import checked_labels, is_autoencoder, label_type
+from insitu.data.samples import (
     Samples,
     channels_last,
     check_calibration,
@@ -39,7 +22,25 @@ from insitu.samples import (
     evenly_spaced,
     quantize_samples,
 )
-from insitu.simplify import simplify
+from insitu.differentiate import differentiate
+from insitu.errors import ConfigError, DataError, FitError, ModelError
+from insitu.frontends import torch
+from insitu.frontends.model import Model
+from insitu.frontends.onnx import reader as onnx
+from insitu.generate import check_name, generate
+from insitu.graph.model import Array, Graph
+from insitu.graph.scheme import Scheme
+from insitu.graph.verify import verify
+from insitu.measure.fidelity import Fidelity, measure_fidelity
+from insitu.network.board_run import Tools, measure_network
+from insitu.network.compiled import ScratchFolder, write_sources
+from insitu.network.trainable import TrainableNetwork
+from insitu.plan import fit_arena, limit_scratch, plan_memory
+from insitu.prepare.head import head_of, replace_head
+from insitu.prepare.layers import select_kept, select_layers, select_learning
+from insitu.prepare.simplify import simplify
+from insitu.quantize import calibrate, quantize_graph
+from insitu.target.board import Board, find_board
 
 NOT_MEASURED = Measurement(
     board="",

@@ -11,8 +11,8 @@ from insitu.differentiate import differentiate
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Node
 from insitu.graph.scheme import Scheme
-from insitu.ops.losses import LABEL
-from insitu.ops.rows import LEARNING_RATE
+from insitu.ops.layers.rows import LEARNING_RATE
+from insitu.ops.losses.table import LABEL
 
 torch = pytest.importorskip("torch", reason="autograd of torch is the oracle")
 

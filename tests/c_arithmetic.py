@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from insitu.build import ports
-from insitu.toolchains import find_toolchain
+from insitu.firmware.build import ports
+from insitu.tools.compilers import find_toolchain
 
 Harness = Callable[..., None]
 

@@ -11,25 +11,25 @@ import numpy as np
 from case_layers import Case, Layer
 
 from insitu.artifacts import MemoryPlan
-from insitu.build import ports
 from insitu.differentiate import differentiate
+from insitu.firmware.build import ports
+from insitu.firmware.objects import Job, compile_objects
 from insitu.generate import StateLayout, generate, state_layout
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Graph, Kind
 from insitu.graph.scheme import Scheme
 from insitu.graph.verify import verify
-from insitu.layers import select_layers
-from insitu.network import write_sources
-from insitu.objects import Job, compile_objects
+from insitu.network.compiled import write_sources
 from insitu.ops import OPS
-from insitu.ops.loss import first_largest
+from insitu.ops.losses.cross_entropy import first_largest
 from insitu.plan import plan_memory
+from insitu.prepare.layers import select_layers
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference
 from insitu.run.stream import Stream, digest, no_labels
 from insitu.run.twin_library import TwinLibrary
-from insitu.simplify import simplify
-from insitu.toolchains import Toolchain, find_toolchain
+from insitu.tools.compilers import Toolchain, find_toolchain
 
 INPUT = "image"
 

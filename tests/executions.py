@@ -13,26 +13,26 @@ import onnx
 from case_models import run_reference
 from networks import NETWORKS
 
-from insitu.boards import find_board
-from insitu.build import build_firmware, build_host
-from insitu.datasets import cwru, digits
+from insitu.data.datasets import cwru, digits
+from insitu.data.samples import channels_last, quantize_samples
 from insitu.differentiate import differentiate
 from insitu.errors import DataError, ToolError
-from insitu.frontends.onnx import read
+from insitu.firmware.build import build_firmware, build_host
+from insitu.frontends.onnx.reader import read
 from insitu.generate import generate
 from insitu.graph.model import Array, Graph
 from insitu.graph.verify import verify
-from insitu.layers import select_layers
-from insitu.network import write_sources
+from insitu.network.compiled import write_sources
 from insitu.plan import plan_memory
+from insitu.prepare.layers import select_layers
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run import emulator
+from insitu.run.schedule import training_stream
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
-from insitu.samples import channels_last, quantize_samples
-from insitu.schedule import training_stream
-from insitu.simplify import simplify
-from insitu.toolchains import Toolchain, find_toolchain
+from insitu.target.board import find_board
+from insitu.tools.compilers import Toolchain, find_toolchain
 
 RATE, SEED = 0.02, 11
 BOARDS = {

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from insitu.boards import Board, Memory
 from insitu.errors import ToolError
 from insitu.run.stream import PREDICT, Stream
-from insitu.toolchains import (
+from insitu.target.board import Board, Memory
+from insitu.tools.compilers import (
     GCC_MACHINE_FLAGS,
     EmulatorTool,
     Toolchain,

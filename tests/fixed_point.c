@@ -115,7 +115,7 @@ void erfc_positive(int32_t n, const float *x, float *out) {
     out[i] = insitu_erfc_positive(x[i]);
 }
 
-/* which: twice the place in FUNCTIONS of insitu/ops/functions.py, 1 more for the slope. */
+/* which: twice the place in FUNCTIONS of insitu/ops/activations/functions.py, 1 more for the slope. */
 void function(int32_t n, int32_t which, float alpha, float beta, const float *x, float *out) {
   insitu_function_t *const functions[] = {
       insitu_sigmoid,      insitu_sigmoid_slope,      insitu_tanh,       insitu_tanh_slope,

@@ -9,7 +9,7 @@ import numpy as np
 from integer_bounds import Executed, Rule, U, assert_within
 
 from insitu.graph.model import Array, Node
-from insitu.ops.functions import FUNCTIONS, REAL
+from insitu.ops.activations.functions import FUNCTIONS, REAL
 
 CLAIM = 5e-7
 """Of a function and its slope in float32, relative to max(1, |x|): see test_functions.py."""

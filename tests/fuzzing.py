@@ -16,9 +16,10 @@ from unittest import mock
 import numpy as np
 
 import insitu
-from insitu import layers, pipeline
+from insitu import pipeline
 from insitu.config import TrainingConfig
 from insitu.frontends.model import Model
+from insitu.prepare import layers
 
 MEMORY_BYTES = 3 * 2**30
 """Address space of the process; the libraries alone take a part of it."""

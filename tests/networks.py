@@ -14,7 +14,7 @@ from types import ModuleType
 import onnx
 
 ROOT = Path(__file__).parents[1]
-DEMO_ONNX = ROOT / "insitu" / "demo_data" / "digits_cnn.onnx"
+DEMO_ONNX = ROOT / "insitu" / "app" / "demo_data" / "digits_cnn.onnx"
 
 
 def example(name: str) -> ModuleType:

@@ -16,10 +16,11 @@ from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
 from insitu.graph.model import Node, QParams, Value
 from insitu.graph.scheme import Scheme
-from insitu.ops import OPS, rows
-from insitu.ops.loss import softmax_cross_entropy
-from insitu.ops.losses import emit_loss
-from insitu.ops.pool import average_pool, average_pool_grad
+from insitu.ops import OPS
+from insitu.ops.layers import rows
+from insitu.ops.losses.cross_entropy import softmax_cross_entropy
+from insitu.ops.losses.table import emit_loss
+from insitu.ops.maps.pool import average_pool, average_pool_grad
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference
 

@@ -21,21 +21,21 @@ from fakes import MACHINES, board, toolchain_or_skip
 from mixing_cases import multiply
 from sanitized import run_sanitized
 
-from insitu.build import build_firmware, build_host
 from insitu.differentiate import differentiate
+from insitu.firmware.build import build_firmware, build_host
 from insitu.generate import generate, state_layout
 from insitu.graph.model import Array, Graph, Node, QParams, Value
 from insitu.graph.scheme import PartialUpdate, Scheme
 from insitu.graph.verify import verify
-from insitu.network import write_sources
-from insitu.ops.rows import expand_error
+from insitu.network.compiled import write_sources
+from insitu.ops.layers.rows import expand_error
 from insitu.plan import plan_memory
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run import emulator
 from insitu.run.reference import Reference
 from insitu.run.stream import Stream
-from insitu.simplify import simplify
-from insitu.toolchains import sanitizer_environment
+from insitu.tools.compilers import sanitizer_environment
 
 DEFAULT, PAPER = Scheme(), Scheme(preset="paper")
 SAMPLED = Scheme(partial=PartialUpdate(kind="sampled", least=0.5, most=0.5))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from insitu.boards import BOARD_KEYS, CORES, Board, all_boards, find_board, read_board
 from insitu.errors import BoardError
+from insitu.target.board import BOARD_KEYS, CORES, Board, all_boards, find_board, read_board
 
 PAGE = Path(__file__).parent.parent / "docs" / "adding-a-board.md"
 KIB = 1024

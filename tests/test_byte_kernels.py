@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fakes import toolchain_or_skip
 
-from insitu.build import ports
+from insitu.firmware.build import ports
 
 pytestmark = pytest.mark.toolchain
 

@@ -22,10 +22,10 @@ from insitu.config import (
 from insitu.errors import ConfigError
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate
 from insitu.quantize.calibrate import least_error_range
 from insitu.quantize.histogram import Histogram
-from insitu.simplify import simplify
 
 RANDOM = np.random.default_rng(7)
 VALUES: dict[str, Array] = {

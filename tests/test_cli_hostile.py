@@ -21,13 +21,14 @@ import pytest
 from onnx_models import model, node, normal
 from rich.console import Console
 
-from insitu import cli, pipeline
-from insitu.api import TrainableNetwork
-from insitu.boards import find_board
+from insitu import pipeline
+from insitu.app import cli
+from insitu.data.samples import read_samples
 from insitu.errors import InsituError
 from insitu.graph.model import Array
-from insitu.network import Network
-from insitu.samples import read_samples
+from insitu.network.compiled import Network
+from insitu.network.trainable import TrainableNetwork
+from insitu.target.board import find_board
 
 SHAPE, CLASSES, SAMPLES = (1, 2, 2), 3, 6
 
@@ -359,7 +360,7 @@ def test_the_demo_fails_alike(says: Says, monkeypatch: pytest.MonkeyPatch) -> No
     def differ(out: Path, *, console: Console) -> dict[str, Any]:
         return {"board": "nrf52840", "steps": 7, "twin_equal": False}
 
-    monkeypatch.setattr("insitu.demo.run_demo", differ)
+    monkeypatch.setattr("insitu.app.demo.run_demo", differ)
     status, out, err = says("demo --json")
     assert status == 1 and json.loads(out)["steps"] == 7
     assert err.startswith("insitu: nrf52840: differs from the twin after 7 steps")

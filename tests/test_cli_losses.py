@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from onnx_models import model, node, normal
 
-from insitu import cli
+from insitu.app import cli
 
 pytestmark = pytest.mark.toolchain
 SHAPE, OUTPUTS, SAMPLES = (1, 2, 2), 3, 6

@@ -13,7 +13,7 @@ from cases import CASES
 from fakes import ROOT
 
 from insitu.generate import generate
-from insitu.toolchains import GCC_MACHINE_FLAGS
+from insitu.tools.compilers import GCC_MACHINE_FLAGS
 
 GCC, OBJDUMP = (shutil.which(f"arm-none-eabi-{tool}") for tool in ("gcc", "objdump"))
 RUNTIME = ROOT / "insitu/runtime"

@@ -19,10 +19,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from made_cases import examples
 
-from insitu.build import ports
+from insitu.firmware.build import ports
 from insitu.fixed_point import F32, draw_bytes, rescale, round_clamp
 from insitu.graph.model import SCRATCH_LIMIT, Array, Tensor
-from insitu.ops.conv_tiles import (
+from insitu.ops.kernels.tiles import (
     MOST_BYTES,
     ONE_BY_ONE,
     Tile,
@@ -32,9 +32,9 @@ from insitu.ops.conv_tiles import (
     tiled,
     update_tile,
 )
-from insitu.ops.geometry import conv_params, output_size, scatter, windows
-from insitu.ops.rows import expand_error
-from insitu.toolchains import find_toolchain
+from insitu.ops.layers.rows import expand_error
+from insitu.ops.numerics.geometry import conv_params, output_size, scatter, windows
+from insitu.tools.compilers import find_toolchain
 
 pytestmark = pytest.mark.toolchain
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu.boards import CORES
-from insitu.cycles import MODELS, Code, count_cycles
 from insitu.errors import ToolError
+from insitu.measure.cycles import MODELS, Code, count_cycles
+from insitu.target.board import CORES
 
 BASE = 0x1000
 MARK = {"mark_instructions": 2}

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from insitu import datasets
-from insitu.datasets import Array, Dataset, Remote
+from insitu.data import datasets
+from insitu.data.datasets import Array, Dataset, Remote
 from insitu.errors import DataError, InsituError, OutputError
 
 SHARED = Path(os.environ.get("INSITU_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -257,7 +257,7 @@ def test_saving_to_a_missing_folder_says_so(tmp_path: Path) -> None:
 
 def test_demo_network_reads_upright_digits_and_not_turned_ones() -> None:
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    path = Path(datasets.__file__).parent / "demo_data" / "digits_cnn.onnx"
+    path = Path(datasets.__file__).parents[1] / "app" / "demo_data" / "digits_cnn.onnx"
     assert path.stat().st_size < 100_000
     session = runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     world = datasets.turned_digits()

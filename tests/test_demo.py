@@ -12,18 +12,18 @@ import pytest
 from networks import DEMO_ONNX
 from rich.console import Console
 
-from insitu import demo
-from insitu.datasets import turned_digits
+from insitu.app import demo
+from insitu.data.datasets import turned_digits
+from insitu.data.samples import channels_last
 from insitu.differentiate import differentiate
 from insitu.errors import OutputError
-from insitu.frontends import onnx
+from insitu.frontends.onnx import reader as onnx
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Graph, Kind
-from insitu.layers import select_layers
+from insitu.prepare.layers import select_layers
+from insitu.prepare.simplify import simplify
 from insitu.run.float_training import accuracy_float, train_float, trainable
-from insitu.samples import channels_last
-from insitu.schedule import learning_rates, sample_order
-from insitu.simplify import simplify
+from insitu.run.schedule import learning_rates, sample_order
 
 pytest.importorskip("sklearn", reason="its digits are the demo's data: pip install scikit-learn")
 

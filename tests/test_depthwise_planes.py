@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from fakes import toolchain_or_skip
 
-from insitu.build import ports
-from insitu.ops import planes
+from insitu.firmware.build import ports
+from insitu.ops.kernels import bands as planes
 
 pytestmark = pytest.mark.toolchain
 

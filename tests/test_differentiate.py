@@ -14,7 +14,7 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import Graph, Kind, Phase
 from insitu.graph.verify import verify
 from insitu.ops import OPS
-from insitu.simplify import simplify
+from insitu.prepare.simplify import simplify
 
 
 def nodes_by_layer(graph: Graph, *phases: Phase) -> dict[str, list[str]]:

@@ -14,10 +14,10 @@ import pytest
 from networks import example
 from pages import DOCS, ROOT, blocks, run
 
-from insitu.cli import app
+from insitu.app.cli import app
 from insitu.errors import OutputError
-from insitu.network import Network
-from insitu.toolchains import find_toolchain
+from insitu.network.compiled import Network
+from insitu.tools.compilers import find_toolchain
 
 
 def apply_diff(path: Path, diff: str) -> None:

@@ -24,14 +24,14 @@ from fakes import (
 )
 
 from insitu.artifacts import Firmware, RunResult
-from insitu.build import build_firmware, build_hook, build_host
-from insitu.elf import read_elf
 from insitu.errors import DataError, FitError, ToolError
-from insitu.machines import MACHINES as CORES
-from insitu.machines import MIB
+from insitu.firmware.build import build_firmware, build_hook, build_host
 from insitu.run import emulator
 from insitu.run.profile import ProfiledResult
 from insitu.run.twin_library import TwinLibrary
+from insitu.target.elf import read_elf
+from insitu.target.machines import MACHINES as CORES
+from insitu.target.machines import MIB
 
 pytestmark = pytest.mark.toolchain
 EMULATORS = ["qemu", "unicorn"]

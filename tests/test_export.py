@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from insitu.errors import OutputError
-from insitu.export import FORMATS, export
+from insitu.network.export import FORMATS, export
 
 
 @pytest.mark.parametrize("format_", sorted(FORMATS))

@@ -20,18 +20,19 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from networks import DEMO_ONNX
 
-from insitu import cli, pipeline
+from insitu import pipeline
+from insitu.app import cli
 from insitu.config import QuantizationConfig
+from insitu.data.samples import Samples, quantize_samples
 from insitu.errors import ConfigError, DataError
-from insitu.fidelity import Fidelity, cosines, dequantize, measure_fidelity
 from insitu.frontends.model import Model
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph
+from insitu.measure.fidelity import Fidelity, cosines, dequantize, measure_fidelity
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate
 from insitu.quantize.assign import quantize_with_names
 from insitu.run.reference import Reference
-from insitu.samples import Samples, quantize_samples
-from insitu.simplify import simplify
 
 CHAIN = Case((10, 10, 2), (conv(3), RELU, max_pool(), conv(4), RELU, FLATTEN, linear(5)))
 COUNT = 9

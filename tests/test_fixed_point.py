@@ -26,7 +26,7 @@ from insitu.fixed_point import (
     split_ratios,
 )
 from insitu.graph.model import Array, QParams
-from insitu.ops.rows import expand_error, update_bias
+from insitu.ops.layers.rows import expand_error, update_bias
 
 HALF_ULP = 2.0**-24
 """Largest relative error of one float32 operation whose result is normal."""

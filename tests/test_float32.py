@@ -24,19 +24,19 @@ from sanitized import run_sanitized
 
 import insitu
 from insitu.artifacts import RunResult
-from insitu.build import build_firmware, build_host
-from insitu.datasets import digits
+from insitu.data.datasets import digits
 from insitu.errors import ConfigError, DataError
+from insitu.firmware.build import build_firmware, build_host
 from insitu.generate import generate
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Value
 from insitu.graph.scheme import Scheme
-from insitu.ops.losses import LABEL
-from insitu.ops.rows import LEARNING_RATE
+from insitu.ops.layers.rows import LEARNING_RATE
+from insitu.ops.losses.table import LABEL
 from insitu.run import emulator
 from insitu.run.reference import Reference
 from insitu.run.stream import Stream
-from insitu.toolchains import sanitizer_environment
+from insitu.tools.compilers import sanitizer_environment
 
 FLOAT, MIXED = Scheme(precision="float32"), Scheme(precision="mixed")
 SCHEMES = {"float32": FLOAT, "mixed": MIXED, "decay": Scheme(precision="float32", weight_decay=0.1)}

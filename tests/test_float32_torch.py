@@ -13,20 +13,20 @@ import onnx
 import pytest
 from networks import NETWORKS
 
-from insitu.build import build_host
-from insitu.datasets import digits
+from insitu.data.datasets import digits
+from insitu.data.samples import channels_last
 from insitu.differentiate import differentiate
-from insitu.frontends.onnx import read
+from insitu.firmware.build import build_host
+from insitu.frontends.onnx.reader import read
 from insitu.generate import generate, state_layout
 from insitu.graph.model import Array, Kind
 from insitu.graph.scheme import Scheme
-from insitu.network import write_sources
+from insitu.network.compiled import write_sources
 from insitu.plan import plan_memory
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
-from insitu.samples import channels_last
-from insitu.simplify import simplify
 
 pytestmark = pytest.mark.toolchain
 FLOAT = Scheme(precision="float32")

@@ -17,7 +17,7 @@ from insitu.fixed_point import F32, erfc_positive, expm1_negative
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array
 from insitu.ops import OPS
-from insitu.ops.functions import EXACT, FUNCTIONS, REAL, steepest
+from insitu.ops.activations.functions import EXACT, FUNCTIONS, REAL, steepest
 
 PARAMETERS = {"alpha": 0.3, "beta": 0.5}
 STEEPEST = 1.5

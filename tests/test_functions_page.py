@@ -11,8 +11,8 @@ from pages import DOCS, blocks
 from insitu.fixed_point import F32, range_qparams
 from insitu.graph.model import Array, Node, QParams, Value
 from insitu.ops import OPS
-from insitu.ops.functions import FUNCTIONS
-from insitu.ops.tables import times_slope
+from insitu.ops.activations.functions import FUNCTIONS
+from insitu.ops.activations.tables import times_slope
 
 PARAMETERS = {"alpha": 0.3, "beta": 0.5}
 QUANTIZED = [

@@ -16,13 +16,13 @@ from cases import CASES
 from fakes import toolchain_or_skip
 from sanitized import run_sanitized
 
-from insitu.build import build_host, ports
 from insitu.errors import ConfigError
+from insitu.firmware.build import build_host, ports
 from insitu.generate import generate
 from insitu.generate.c_text import array_initializer, c_names, comment, literal
 from insitu.graph.model import Array
 from insitu.run.stream import Stream
-from insitu.toolchains import SANITIZE_FLAGS, find_toolchain, sanitizer_environment
+from insitu.tools.compilers import SANITIZE_FLAGS, find_toolchain, sanitizer_environment
 
 RUNTIME = ports().parent
 

@@ -22,9 +22,9 @@ from test_ops_gradient import assert_same_step
 from test_ops_integer import assert_within_bounds
 from test_simplify import assert_same_function
 
-from insitu.build import build_host
+from insitu.firmware.build import build_host
 from insitu.graph.scheme import Scheme
-from insitu.toolchains import sanitizer_environment
+from insitu.tools.compilers import sanitizer_environment
 
 FLOAT = Scheme(precision="float32")
 

@@ -16,19 +16,19 @@ from networks import DEMO_ONNX
 from typer.testing import CliRunner
 
 import insitu
-from insitu.cli import app
+from insitu.app.cli import app
 from insitu.config import TrainingConfig
-from insitu.datasets import Dataset, turned_digits
+from insitu.data.datasets import Dataset, turned_digits
 from insitu.differentiate import differentiate
 from insitu.errors import ConfigError, InsituError, ModelError
 from insitu.fixed_point import F32, round_clamp
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Node, Value
-from insitu.head import replace_head
-from insitu.ops.loss import softmax_cross_entropy
+from insitu.ops.losses.cross_entropy import softmax_cross_entropy
+from insitu.prepare.head import replace_head
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference
-from insitu.simplify import simplify
 
 FEW = 6
 """Of the ten digits."""

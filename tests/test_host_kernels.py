@@ -36,10 +36,10 @@ from hypothesis import strategies as st
 from made_cases import output_shape
 from sanitized import run_sanitized
 
-from insitu.build import build_host, ports
+from insitu.firmware.build import build_host, ports
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
-from insitu.toolchains import Toolchain, sanitizer_environment
+from insitu.tools.compilers import Toolchain, sanitizer_environment
 
 pytestmark = [
     pytest.mark.toolchain,

@@ -13,7 +13,7 @@ import pytest
 
 import insitu
 from insitu.config import TrainingConfig
-from insitu.datasets import Dataset, kws
+from insitu.data.datasets import Dataset, kws
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is the oracle")
 pytestmark = pytest.mark.toolchain

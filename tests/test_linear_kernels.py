@@ -19,10 +19,10 @@ from made_cases import examples
 from test_ops_c import assert_same, run_on_core
 from test_worst_case import SCHEMES, extreme_step, worst_stream
 
-from insitu.build import build_firmware
+from insitu.firmware.build import build_firmware
 from insitu.fixed_point import F32
 from insitu.generate import generate, state_layout
-from insitu.network import write_sources
+from insitu.network.compiled import write_sources
 from insitu.plan import plan_memory
 from insitu.run import emulator
 from insitu.run.reference import Reference

@@ -21,19 +21,19 @@ from onnx_models import model, node, normal, saved
 from sanitized import run_sanitized
 
 import insitu
-from insitu.api import TrainableNetwork
-from insitu.build import build_firmware, build_host
+from insitu.data.labels import LabelType, checked_labels, mean_loss, score
+from insitu.data.samples import Samples, checked
 from insitu.errors import DataError, InsituError, ModelError
+from insitu.firmware.build import build_firmware, build_host
 from insitu.graph.model import Array, Kind
 from insitu.graph.scheme import Scheme
-from insitu.labels import LabelType, checked_labels, mean_loss, score
-from insitu.network import Network
+from insitu.network.compiled import Network
+from insitu.network.trainable import TrainableNetwork
+from insitu.prepare.simplify import simplify
 from insitu.run import emulator
 from insitu.run.reference import Reference
 from insitu.run.stream import Stream, digest
-from insitu.samples import Samples, checked
-from insitu.simplify import simplify
-from insitu.toolchains import sanitizer_environment
+from insitu.tools.compilers import sanitizer_environment
 
 
 def weights(*sizes: int, seed: int = 0) -> dict[str, Array]:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from fakes import emulator_or_skip
 
-from insitu.boards import find_board
-from insitu.build import build_firmware, build_hook
-from insitu.cycles import MODELS, Code
-from insitu.elf import read_elf
-from insitu.measure import accuracy, measure, millijoules, milliseconds
+from insitu.firmware.build import build_firmware, build_hook
+from insitu.measure.cost import accuracy, measure, millijoules, milliseconds
+from insitu.measure.cycles import MODELS, Code
 from insitu.run import emulator
 from insitu.run.profile import MARK_INSTRUCTIONS, ProfiledResult
 from insitu.run.stream import Stream
+from insitu.target.board import find_board
+from insitu.target.elf import read_elf
 
 ROOT = Path(__file__).parent
 FEATURES, CLASSES, RECORDS = 1022, 10, 3

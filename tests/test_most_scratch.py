@@ -15,9 +15,9 @@ from insitu.bench.program import float_network
 from insitu.differentiate import differentiate
 from insitu.graph.model import Graph
 from insitu.graph.scheme import Scheme
-from insitu.layers import select_layers
+from insitu.prepare.layers import select_layers
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
-from insitu.simplify import simplify
 
 MOST_BYTES = 12 * 1024
 

@@ -18,7 +18,7 @@ from onnx_mixing_cases import transposed
 from onnx_models import digits_cnn, model, node, normal, saved
 
 from insitu.frontends.model import Model
-from insitu.frontends.onnx import read
+from insitu.frontends.onnx.reader import read
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array
 

@@ -10,9 +10,9 @@ import pytest
 from onnx_models import model, node, normal, saved
 
 import insitu
-from insitu import cli
-from insitu.frontends.onnx import IMPORTERS
-from insitu.frontends.onnx_advice import FAMILIES, GENERAL, advice
+from insitu.app import cli
+from insitu.frontends.onnx.advice import FAMILIES, GENERAL, advice
+from insitu.frontends.onnx.reader import IMPORTERS
 
 FIVE = {
     "norm": ("LayerNormalization", "use BatchNormalization behind a layer"),

@@ -12,8 +12,8 @@ from onnx_cases import PATTERNS, function
 from onnx_models import layer, model, node, normal, saved
 
 from insitu.errors import ModelError
-from insitu.frontends.onnx import read
-from insitu.frontends.onnx_patterns import with_functions
+from insitu.frontends.onnx.fusion import with_functions
+from insitu.frontends.onnx.reader import read
 from insitu.graph.model import Array
 
 

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 from onnx_models import digits_cnn, layer, model, node, normal, saved
 
 from insitu.errors import ModelError
-from insitu.frontends.onnx import read
+from insitu.frontends.onnx.reader import read
 
 DIGITS = digits_cnn().SerializeToString()
 

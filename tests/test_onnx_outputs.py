@@ -13,7 +13,7 @@ from onnx_models import model, node, normal, saved
 from test_onnx import of_insitu, of_onnxruntime, samples
 
 import insitu
-from insitu import cli
+from insitu.app import cli
 from insitu.errors import ModelError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_onnx import TERMS, channels_last, of_insitu, samples
 
-from insitu.frontends.onnx import read
+from insitu.frontends.onnx.reader import read
 
 torch = pytest.importorskip("torch", reason="torch is not installed, so it cannot export")
 nn: Any = torch.nn

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from onnx_models import layer, model, node, normal, saved
 
 from insitu.frontends.model import Model
-from insitu.frontends.onnx import read
+from insitu.frontends.onnx.reader import read
 
 
 def unsupported(read_model: Model) -> list[tuple[str, str, str]]:

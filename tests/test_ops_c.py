@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from made_cases import examples, networks
 
 from insitu.artifacts import RunResult
-from insitu.build import build_firmware, ports
 from insitu.config import parse_update
+from insitu.firmware.build import build_firmware, ports
 from insitu.graph.model import Graph
 from insitu.graph.scheme import Scheme
-from insitu.ops.losses import TARGETS
+from insitu.ops.losses.table import TARGETS
 from insitu.run import emulator
 from insitu.run.stream import Stream
 

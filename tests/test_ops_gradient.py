@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from made_cases import examples, networks
 
 from insitu.graph.model import Array
-from insitu.simplify import simplify
+from insitu.prepare.simplify import simplify
 
 
 def assert_same_step(case: Case, loss: str = "cross_entropy") -> None:

@@ -25,8 +25,8 @@ from mixing_bounds import MIXING
 from insitu.graph.model import Array, Node, QParams, Value
 from insitu.graph.scheme import Scheme
 from insitu.ops import OPS
-from insitu.ops.grouped import weight_gradient
-from insitu.ops.losses import LABEL
+from insitu.ops.losses.table import LABEL
+from insitu.ops.numerics.grouped import weight_gradient
 from insitu.run.reference import Reference
 
 RATE = 0.01

@@ -19,7 +19,7 @@ from insitu.fixed_point import F32, symmetric_qparams
 from insitu.generate.state import ZEROS
 from insitu.graph.model import Array, Kind, Node, OpDef, Phase, QParams, Value
 from insitu.graph.scheme import Scheme
-from insitu.ops.buffer import (
+from insitu.ops.updates.buffer import (
     FRACTION,
     LIMIT,
     accumulate,

@@ -21,8 +21,8 @@ from insitu.fixed_point import F32, range_qparams, square_root
 from insitu.graph.model import Array, Kind, Node, OpDef, QParams, Value
 from insitu.graph.scheme import PartialUpdate, Scheme
 from insitu.ops import OPS
-from insitu.ops.paper import affine, affine_grad_input
-from insitu.ops.paper_update import affine_accumulate, affine_apply, standardize
+from insitu.ops.layers.affine import affine, affine_grad_input
+from insitu.ops.updates.standardized import affine_accumulate, affine_apply, standardize
 from insitu.run.reference import Reference
 
 SCHEMES = {

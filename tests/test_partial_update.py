@@ -29,23 +29,23 @@ from networks import DEMO_ONNX
 
 import insitu
 from insitu.artifacts import RunResult
-from insitu.board_run import step_figures
-from insitu.build import build_firmware, ports
 from insitu.config import TrainingConfig
-from insitu.datasets import turned_digits
+from insitu.data.datasets import turned_digits
+from insitu.data.samples import channels_last
 from insitu.differentiate import differentiate
+from insitu.firmware.build import build_firmware, ports
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Node, Value
 from insitu.graph.scheme import fixed_fraction
+from insitu.network.board_run import step_figures
 from insitu.ops import OPS
-from insitu.ops.structures import largest_rows, rows_to_keep
+from insitu.ops.updates.selected_rows import largest_rows, rows_to_keep
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run import emulator
 from insitu.run.reference import Reference
 from insitu.run.stream import Stream
-from insitu.samples import channels_last
-from insitu.simplify import simplify
-from insitu.toolchains import find_toolchain
+from insitu.tools.compilers import find_toolchain
 
 UPDATES = [
     "bias",

@@ -16,15 +16,15 @@ from quantized_linear import DATA, W, linear, pair
 from test_onnx import channels_last
 
 import insitu
-from insitu import cli
+from insitu.app import cli
+from insitu.data.samples import quantize_samples
 from insitu.errors import ModelError
 from insitu.fixed_point import range_qparams
 from insitu.frontends.model import Model
 from insitu.graph.model import Array, Graph
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference
-from insitu.samples import quantize_samples
-from insitu.simplify import simplify
 
 qdq = pytest.importorskip("qdq_models", reason="onnxruntime is the quantizer and the oracle")
 

@@ -7,8 +7,8 @@ import pytest
 from case_layers import HEAD, RELU, Case, conv, linear
 from case_models import Compiled, HostBuilder
 
+from insitu.data.samples import quantize_samples
 from insitu.run.twin_library import TwinLibrary
-from insitu.samples import quantize_samples
 
 pytestmark = pytest.mark.toolchain
 

@@ -16,23 +16,16 @@ from networks import DEMO_ONNX
 from rich.console import Console
 
 from insitu.artifacts import Measurement
-from insitu.board_run import BoardRun, step_figures
-from insitu.boards import all_boards, find_board
 from insitu.config import TrainingConfig
 from insitu.differentiate import differentiate
 from insitu.errors import OutputError
-from insitu.frontends import onnx
 from insitu.frontends.model import Model, Unsupported
+from insitu.frontends.onnx import reader as onnx
 from insitu.graph.model import Graph
-from insitu.layers import list_layers, select_layers
-from insitu.measure import accuracy
-from insitu.network import Network
-from insitu.plan import plan_memory
-from insitu.quantize import calibrate, quantize_graph
-from insitu.report import text
-from insitu.report.adaptation import Adaptation
-from insitu.report.characters import bar, memory_map, percent, picture, short, sparkline
-from insitu.report.figures import (
+from insitu.measure.cost import accuracy
+from insitu.network.board_run import BoardRun, step_figures
+from insitu.network.compiled import Network
+from insitu.network.figures import (
     DIRECTIONS,
     layer_rows,
     memory_parts,
@@ -40,11 +33,18 @@ from insitu.report.figures import (
     tensor_rows,
     trained_names,
 )
+from insitu.network.twin import History
+from insitu.plan import plan_memory
+from insitu.prepare.layers import list_layers, select_layers
+from insitu.prepare.simplify import simplify
+from insitu.quantize import calibrate, quantize_graph
+from insitu.report import text
+from insitu.report.adaptation import Adaptation
+from insitu.report.characters import bar, memory_map, percent, picture, short, sparkline
 from insitu.report.html import write_html
 from insitu.report.plots import memory_plot
-from insitu.simplify import simplify
-from insitu.toolchains import Finding
-from insitu.twin import History
+from insitu.target.board import all_boards, find_board
+from insitu.tools.compilers import Finding
 
 BOARD = find_board("nrf52840")
 HISTORY = History(loss=[2.0, 1.0, 0.5], accuracy=[0.2, 0.5, 0.8], validation=[0.3, 0.5, 0.7])

@@ -12,12 +12,12 @@ from networks import DEMO_ONNX
 from test_partial_update import CORES, Digits, assert_same, run_on_core
 
 import insitu
-from insitu.board_run import step_figures
 from insitu.config import TrainingConfig
-from insitu.datasets import turned_digits
+from insitu.data.datasets import turned_digits
 from insitu.errors import ConfigError
 from insitu.graph.model import LEFT_OUT, Array, Node, Value
-from insitu.ops.sampling import draw_sample
+from insitu.network.board_run import step_figures
+from insitu.ops.updates.drawn_samples import draw_sample
 from insitu.run.stream import Stream
 
 RATE = np.asarray([0.03], np.float32)

@@ -15,10 +15,10 @@ from test_report import HISTORY, TWIN, compiled, ran, said
 
 from insitu.graph.model import Kind
 from insitu.graph.scheme import Scheme
-from insitu.network import Network
+from insitu.network.compiled import Network
+from insitu.network.saturation import weights_at_bound
 from insitu.report import text
-from insitu.saturation import weights_at_bound
-from insitu.toolchains import find_toolchain
+from insitu.tools.compilers import find_toolchain
 
 
 @pytest.fixture(scope="module")

@@ -16,22 +16,22 @@ from hypothesis import strategies as st
 from made_cases import examples
 
 import insitu
-from insitu import cli
-from insitu.api import TrainableNetwork
-from insitu.boards import Board, find_board
-from insitu.build import build_host
-from insitu.datasets import digits
+from insitu.app import cli
+from insitu.data.datasets import digits
 from insitu.errors import ConfigError, FitError
+from insitu.firmware.build import build_host
 from insitu.generate import generate
 from insitu.graph.builder import Builder
 from insitu.graph.model import SCRATCH_LIMIT, Graph, Node, OpDef, TensorType
-from insitu.network import write_sources
-from insitu.ops.conv_tiles import MOST_BYTES
+from insitu.network.compiled import write_sources
+from insitu.network.trainable import TrainableNetwork
+from insitu.ops.kernels.tiles import MOST_BYTES
 from insitu.plan import fit_arena, limit_scratch, plan_memory
 from insitu.run.twin_library import TwinLibrary
+from insitu.target.board import Board, find_board
 
 ROOT = Path(__file__).parent.parent
-DEMO = ROOT / "insitu/demo_data/digits_cnn.onnx"
+DEMO = ROOT / "insitu/app/demo_data/digits_cnn.onnx"
 
 
 def _wanted(node: Node, _: Graph) -> int:

@@ -30,9 +30,9 @@ from mixing_cases import move, multiply
 from insitu.graph.builder import Builder
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph
-from insitu.layers import select_kept
 from insitu.ops import OPS
-from insitu.simplify import simplify
+from insitu.prepare.layers import select_kept
+from insitu.prepare.simplify import simplify
 
 
 def ops_of(graph: Graph) -> list[str]:

@@ -15,12 +15,12 @@ from networks import DEMO_ONNX
 
 import insitu
 from insitu.config import TrainingConfig
-from insitu.datasets import digits, turned_digits
+from insitu.data.datasets import digits, turned_digits
+from insitu.data.samples import channels_last
 from insitu.errors import DataError
-from insitu.frontends.onnx import read
+from insitu.frontends.onnx.reader import read
 from insitu.graph.evaluate import evaluate_float
-from insitu.samples import channels_last
-from insitu.simplify import simplify
+from insitu.prepare.simplify import simplify
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 

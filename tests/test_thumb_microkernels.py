@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from made_cases import examples
 from unicorn import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB, Uc, arm_const
 
-from insitu.build import ports
-from insitu.elf import read_elf
+from insitu.firmware.build import ports
 from insitu.graph.model import Array
-from insitu.toolchains import find_toolchain
+from insitu.target.elf import read_elf
+from insitu.tools.compilers import find_toolchain
 
 pytestmark = pytest.mark.toolchain
 

@@ -20,11 +20,11 @@ from fakes import (
 )
 from sanitized import run_sanitized
 
-from insitu.build import build_firmware, build_host
-from insitu.elf import read_elf
 from insitu.errors import BoardError, DataError, FitError, OutputError, ToolError
+from insitu.firmware.build import build_firmware, build_host
 from insitu.run.twin_library import TwinLibrary
-from insitu.toolchains import find_emulator, find_toolchain, sanitizer_environment, survey
+from insitu.target.elf import read_elf
+from insitu.tools.compilers import find_emulator, find_toolchain, sanitizer_environment, survey
 
 pytestmark = pytest.mark.toolchain
 

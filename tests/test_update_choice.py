@@ -13,7 +13,7 @@ from networks import DEMO_ONNX
 
 import insitu
 from insitu.config import TrainingConfig, parse_update
-from insitu.datasets import turned_digits
+from insitu.data.datasets import turned_digits
 from insitu.errors import ConfigError
 from insitu.graph.model import Node, Value
 from insitu.graph.scheme import fixed_fraction

@@ -22,23 +22,23 @@ from networks import NETWORKS
 from onnx import numpy_helper
 from sanitized import run_sanitized
 
-from insitu.build import build_host
 from insitu.config import TrainingConfig
+from insitu.data.samples import channels_last
 from insitu.differentiate import differentiate
+from insitu.firmware.build import build_host
 from insitu.fixed_point import rescale
-from insitu.frontends.onnx import read
+from insitu.frontends.onnx.reader import read
 from insitu.generate import generate, state_layout
 from insitu.graph.model import Array, Bound, Graph, Node, QParams, Value
 from insitu.graph.verify import verify
-from insitu.network import write_sources
+from insitu.network.compiled import write_sources
 from insitu.plan import plan_memory
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
-from insitu.samples import channels_last
-from insitu.simplify import simplify
-from insitu.toolchains import sanitizer_environment
+from insitu.tools.compilers import sanitizer_environment
 
 LARGEST_BIAS = 1000.0
 """Just within the 2^30 units of 2^-20 that a bias may have."""

@@ -15,11 +15,11 @@ from test_ops_integer import assert_nodes_within_bounds
 
 import insitu
 from insitu.config import TrainingConfig
-from insitu.datasets import Dataset, digits
+from insitu.data.datasets import Dataset, digits
 from insitu.frontends.model import Model
 from insitu.graph.model import Graph
-from insitu.layers import select_layers
-from insitu.simplify import simplify
+from insitu.prepare.layers import select_layers
+from insitu.prepare.simplify import simplify
 
 ZOO = networks.example("zoo")
 

@@ -16,17 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from insitu.api import TrainableNetwork
-from insitu.boards import Board
-from insitu.build import build_firmware, build_hook, build_host
-from insitu.datasets import Array
+from insitu.data.datasets import Array
+from insitu.firmware.build import build_firmware, build_hook, build_host
 from insitu.generate import generate, state_layout
 from insitu.graph.model import Graph, Phase
-from insitu.network import write_sources
+from insitu.network.compiled import write_sources
+from insitu.network.trainable import TrainableNetwork
 from insitu.run import emulator
 from insitu.run.profile import ProfiledResult
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
+from insitu.target.board import Board
 
 COUNTING = "2"
 """A change of what is counted counts this up."""
@@ -157,7 +157,7 @@ def _window(network: TrainableNetwork, state: bytes, stream: Stream, seed: int) 
     result = profiled(folder, network.name, network.board, build, stream, stack_bytes=stack)
     expected = twin.run(stream)
     same = result.state == expected.state and np.array_equal(result.losses, expected.losses)
-    return Window(node_costs(graph, result), same)
+    return Window(node_costs(step, result), same)
 
 
 def profiled(

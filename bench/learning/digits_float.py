@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import Tensor
 
-from insitu.datasets import Array, Dataset, split, turned_digits
+from insitu.data.datasets import Array, Dataset, split, turned_digits
 
-ONNX = Path(__file__).parents[2] / "insitu" / "demo_data" / "digits_cnn.onnx"
+ONNX = Path(__file__).parents[2] / "insitu" / "app" / "demo_data" / "digits_cnn.onnx"
 RATES = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08)
 SEEDS = range(5)
 SELECTION_SEEDS = range(100, 103)

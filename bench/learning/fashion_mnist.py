@@ -33,9 +33,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import insitu
-from insitu.api import TrainableNetwork
-from insitu.datasets import Array, fashion_mnist
-from insitu.twin import Twin
+from insitu.data.datasets import Array, fashion_mnist
+from insitu.network.trainable import TrainableNetwork
+from insitu.network.twin import Twin
 
 MEAN, SD = np.float32(0.286), np.float32(0.353)
 TORCH_STEPS, TWIN_STEPS, ROUNDS = 500, 2500, 12

@@ -26,10 +26,10 @@ from rich.progress import track
 from tasks import TASKS, Part, Task
 from trial import compiled, task_of
 
-from insitu.api import TrainableNetwork
-from insitu.datasets import Array
+from insitu.data.datasets import Array
+from insitu.network.trainable import TrainableNetwork
+from insitu.run.schedule import sample_order
 from insitu.run.stream import Stream
-from insitu.schedule import sample_order
 
 HERE = Path(__file__).parent
 LAYERS, PROBES, REPEATS, PROBE_RATE = 3, 400, 4, 0.2

@@ -28,7 +28,7 @@ from tasks import TASKS, Part, Task
 from torch import Tensor
 
 from insitu.graph.model import Graph, Node
-from insitu.schedule import learning_rates, sample_order
+from insitu.run.schedule import learning_rates, sample_order
 
 HERE = Path(__file__).parent
 Values = dict[str, Tensor]

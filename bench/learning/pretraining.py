@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from insitu.datasets import Array
+from insitu.data.datasets import Array
 
 BATCH, MOMENTUM, WEIGHT_DECAY = 32, 0.9, 5e-4
 """Of pretraining, which happens in float on a server."""

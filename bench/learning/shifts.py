@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from insitu.datasets import Array
+from insitu.data.datasets import Array
 
 MEL_BINS, COEFFICIENTS = 40, 10
 FLOOR = 1e-6

@@ -25,12 +25,12 @@ from shifts import turned
 
 import insitu
 from insitu.config import TrainingConfig
-from insitu.datasets import Array, Dataset, digits, split
+from insitu.data.datasets import Array, Dataset, digits, split
+from insitu.network.twin import Twin
 from insitu.run.stream import Stream
-from insitu.twin import Twin
 
 HERE = Path(__file__).parent
-DEMO = HERE.parents[1] / "insitu" / "demo_data" / "digits_cnn.onnx"
+DEMO = HERE.parents[1] / "insitu" / "app" / "demo_data" / "digits_cnn.onnx"
 SWING, LARGEST_ANGLE, VIEWS = 20_000, 120.0, 61
 CHECK = 2_000
 RATES = (0.0025, 0.005, 0.01, 0.02)

@@ -21,9 +21,9 @@ from fashion_mnist import standardized
 from shifts import louder_world
 from torch import nn
 
-from insitu.datasets import Array, Dataset, cifar10, cwru, kws, split, turned_digits
+from insitu.data.datasets import Array, Dataset, cifar10, cwru, kws, split, turned_digits
 
-DEMO = Path(__file__).parents[2] / "insitu" / "demo_data" / "digits_cnn.onnx"
+DEMO = Path(__file__).parents[2] / "insitu" / "app" / "demo_data" / "digits_cnn.onnx"
 NETWORKS = Path(__file__).parent / "networks"
 QUICK_SAMPLES = 40
 KEYWORD_NETWORK = "mlperf-tiny-kws-dscnn.onnx"

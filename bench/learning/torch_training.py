@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from insitu.datasets import Array
+from insitu.data.datasets import Array
 from insitu.graph.model import Graph
-from insitu.schedule import learning_rates, sample_order
+from insitu.run.schedule import learning_rates, sample_order
 
 Params = dict[str, Tensor]
 

@@ -23,14 +23,14 @@ from protocol import SCHEMES, Trial
 from tasks import Part, Task, make
 
 import insitu
-from insitu.api import TrainableNetwork
-from insitu.boards import Board, Memory, find_board
 from insitu.config import TrainingConfig
 from insitu.graph.model import Graph, Kind
-from insitu.head import replace_head
-from insitu.layers import select_layers
+from insitu.network.trainable import TrainableNetwork
 from insitu.pipeline import load
-from insitu.simplify import simplify
+from insitu.prepare.head import replace_head
+from insitu.prepare.layers import select_layers
+from insitu.prepare.simplify import simplify
+from insitu.target.board import Board, Memory, find_board
 
 MIB = 1 << 20
 

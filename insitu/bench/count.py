@@ -14,19 +14,19 @@ import numpy as np
 
 from insitu.bench.layers import Layer
 from insitu.bench.program import Program, make_program
-from insitu.boards import Board, all_boards
-from insitu.build import build_firmware, build_hook
-from insitu.cycles import Code, count_cycles
-from insitu.elf import read_elf
 from insitu.errors import ToolError
+from insitu.firmware.build import build_firmware, build_hook
 from insitu.generate import generate
 from insitu.graph.model import Graph
-from insitu.network import ScratchFolder, write_sources
+from insitu.measure.cycles import Code, count_cycles
+from insitu.network.compiled import ScratchFolder, write_sources
 from insitu.plan import plan_memory
 from insitu.run import emulator
 from insitu.run.profile import MARK_INSTRUCTIONS, ProfiledResult
 from insitu.run.stream import Stream
-from insitu.toolchains import Toolchain, find_toolchain
+from insitu.target.board import Board, all_boards
+from insitu.target.elf import read_elf
+from insitu.tools.compilers import Toolchain, find_toolchain
 
 NAME = "bench"
 RATE = 0.01

@@ -14,9 +14,9 @@ from pathlib import Path
 from insitu.bench.layers import Layer, conv, linear
 from insitu.bench.program import float_network
 from insitu.errors import ConfigError
-from insitu.frontends.onnx import read_proto
+from insitu.frontends.onnx.reader import read_proto
 from insitu.graph.model import Graph
-from insitu.simplify import simplify
+from insitu.prepare.simplify import simplify
 
 RELU = Layer(group="", op="clip", shape=(), attributes={"min": 0.0, "max": math.inf})
 FLATTEN = Layer(group="", op="flatten", shape=())

@@ -17,9 +17,9 @@ from insitu.fixed_point import symmetric_qparams
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Graph, Kind, Node, Phase, QParams, Tensor
 from insitu.ops import OPS
-from insitu.ops.rows import GENERATOR, LEARNING_RATE
+from insitu.ops.layers.rows import GENERATOR, LEARNING_RATE
+from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
-from insitu.simplify import simplify
 
 DENSE, SPARSE, ROWS = "dense", "sparse", "rows"
 SHARE = 0.1

@@ -13,14 +13,14 @@ import numpy as np
 
 from insitu.bench.count import RATE, Figure, count_step
 from insitu.bench.networks import SMALL, float_graph
+from insitu.data.samples import quantize_samples
 from insitu.differentiate import differentiate
 from insitu.graph.model import Graph, Node, Phase
 from insitu.graph.scheme import Scheme
-from insitu.layers import select_layers
+from insitu.prepare.layers import select_layers
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.stream import Stream
-from insitu.samples import quantize_samples
-from insitu.toolchains import Toolchain
+from insitu.tools.compilers import Toolchain
 
 STEPS = 5
 """Training steps that are counted; figures are their mean. Of large networks one."""

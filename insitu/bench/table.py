@@ -11,7 +11,7 @@ from insitu.bench.count import Figure
 from insitu.bench.networks import ZOO
 from insitu.bench.steps import PARTS, STEPS
 from insitu.bench.targets import Targets
-from insitu.cycles import MODELS
+from insitu.measure.cycles import MODELS
 
 TIMES = "times fewer"
 """Than our own float32 step on the same core."""

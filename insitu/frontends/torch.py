@@ -17,10 +17,10 @@ from typing import Any
 import onnx as onnx_format
 
 from insitu.errors import ModelError, ToolError
-from insitu.frontends import onnx
 from insitu.frontends.model import Model
-from insitu.frontends.onnx_file import foreign
-from insitu.frontends.onnx_names import snake_case
+from insitu.frontends.onnx import reader as onnx
+from insitu.frontends.onnx.file import foreign
+from insitu.frontends.onnx.names import snake_case
 
 INSTALL = "pip install 'insitu[torch]'"
 

@@ -10,7 +10,7 @@ from insitu.artifacts import MemoryPlan
 from insitu.generate.c_text import C_TYPES, c_names
 from insitu.generate.state import SEED, StateLayout
 from insitu.graph.model import DTYPES, CCall, Graph, Kind, Node, QParams, Tensor
-from insitu.ops.losses import loss_node
+from insitu.ops.losses.table import loss_node
 
 SCALARS = (SEED, "learning_rate", "generator", "batch_count")
 """State that is one number and no array."""

@@ -1,31 +1,41 @@
 """Every operation that there is, by name; a new op is one line here."""
 
 from insitu.graph.model import OpDef
-from insitu.ops.activation import activation, activation_grad, lookup
-from insitu.ops.add import add, add_errors, negate
-from insitu.ops.batch_norm import batch_norm
-from insitu.ops.bias import bias_update
-from insitu.ops.buffer import accumulate, apply, count_sample, decay
-from insitu.ops.buffer_f32 import accumulate_f32, apply_f32
-from insitu.ops.clip import clip, clip_grad
-from insitu.ops.concat import concat
-from insitu.ops.conv import conv, conv_grad_input, conv_update
-from insitu.ops.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
-from insitu.ops.linear import linear, linear_grad_input, linear_update, logits
-from insitu.ops.loss import dequantize, quantize_error, softmax, softmax_cross_entropy
-from insitu.ops.loss_targets import binary_cross_entropy, mean_squared_error
-from insitu.ops.multiply import multiply, multiply_grad, multiply_grad_factor
+from insitu.ops.activations.activation import activation, activation_grad, lookup
+from insitu.ops.activations.clip import clip, clip_grad
+from insitu.ops.activations.prelu import prelu, prelu_grad
+from insitu.ops.activations.tables import activation_slopes, activation_table, lookup_grad
+from insitu.ops.layers.affine import affine, affine_grad_input
+from insitu.ops.layers.batch_norm import batch_norm
+from insitu.ops.layers.conv import conv, conv_grad_input, conv_update
+from insitu.ops.layers.linear import linear, linear_grad_input, linear_update, logits
+from insitu.ops.layers.rows import follow_range, row_parameters
+from insitu.ops.losses.cross_entropy import (
+    dequantize,
+    quantize_error,
+    softmax,
+    softmax_cross_entropy,
+)
+from insitu.ops.losses.targets import binary_cross_entropy, mean_squared_error
+from insitu.ops.maps.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
+from insitu.ops.maps.pad import pad, slice_op
+from insitu.ops.maps.pool import average_pool, average_pool_grad, max_pool, max_pool_grad
+from insitu.ops.maps.resize import resize, resize_grad
+from insitu.ops.merge.add import add, add_errors, negate
+from insitu.ops.merge.concat import concat
+from insitu.ops.merge.multiply import multiply, multiply_grad, multiply_grad_factor
 from insitu.ops.opaque import opaque
-from insitu.ops.pad import pad, slice_op
-from insitu.ops.paper import affine, affine_grad_input
-from insitu.ops.paper_update import adopt_error, affine_accumulate, affine_apply, average_error
-from insitu.ops.pool import average_pool, average_pool_grad, max_pool, max_pool_grad
-from insitu.ops.prelu import prelu, prelu_grad
-from insitu.ops.resize import resize, resize_grad
-from insitu.ops.rows import follow_range, row_parameters
-from insitu.ops.sampling import draw_sample
-from insitu.ops.structures import keep_rows, select_rows
-from insitu.ops.tables import activation_slopes, activation_table, lookup_grad
+from insitu.ops.updates.bias import bias_update
+from insitu.ops.updates.buffer import accumulate, apply, count_sample, decay
+from insitu.ops.updates.buffer_f32 import accumulate_f32, apply_f32
+from insitu.ops.updates.drawn_samples import draw_sample
+from insitu.ops.updates.selected_rows import keep_rows, select_rows
+from insitu.ops.updates.standardized import (
+    adopt_error,
+    affine_accumulate,
+    affine_apply,
+    average_error,
+)
 
 OPS: dict[str, OpDef] = {
     op.name: op

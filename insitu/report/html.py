@@ -16,15 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from insitu.board_run import BoardRun, step_figures
 from insitu.errors import OutputError
 from insitu.graph.model import Array
-from insitu.measure import accuracy
-from insitu.network import Network
-from insitu.report import plots
-from insitu.report.adaptation import Adaptation
-from insitu.report.characters import percent
-from insitu.report.figures import (
+from insitu.measure.cost import accuracy
+from insitu.network.board_run import BoardRun, step_figures
+from insitu.network.compiled import Network
+from insitu.network.figures import (
     DIRECTIONS,
     layer_rows,
     memory_limits,
@@ -33,7 +30,10 @@ from insitu.report.figures import (
     tensor_rows,
     trained_names,
 )
-from insitu.twin import History
+from insitu.network.twin import History
+from insitu.report import plots
+from insitu.report.adaptation import Adaptation
+from insitu.report.characters import percent
 
 ARITHMETIC = (
     "Weights, activations and errors are 8-bit integers; a trained weight is one byte, updated in "

@@ -23,12 +23,10 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from insitu.errors import OutputError
-from insitu.fidelity import Fidelity
 from insitu.graph.model import Array, Phase
-from insitu.network import Network
-from insitu.report.adaptation import Adaptation
-from insitu.report.characters import percent, short
-from insitu.report.figures import (
+from insitu.measure.fidelity import Fidelity
+from insitu.network.compiled import Network
+from insitu.network.figures import (
     DIRECTIONS,
     SCRATCH,
     layer_rows,
@@ -37,6 +35,8 @@ from insitu.report.figures import (
     tensor_layers,
     tensor_rows,
 )
+from insitu.report.adaptation import Adaptation
+from insitu.report.characters import percent, short
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",

@@ -14,15 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from insitu.board_run import step_figures
-from insitu.boards import Board, all_boards
-from insitu.fidelity import Fidelity
 from insitu.frontends.model import Model
-from insitu.layers import Layer
-from insitu.measure import accuracy
-from insitu.network import Network
-from insitu.report.characters import bar, memory_map, percent, sparkline
-from insitu.report.figures import (
+from insitu.measure.cost import accuracy
+from insitu.measure.fidelity import Fidelity
+from insitu.network.board_run import step_figures
+from insitu.network.compiled import Network
+from insitu.network.figures import (
     DIRECTIONS,
     layer_rows,
     memory_limits,
@@ -31,9 +28,12 @@ from insitu.report.figures import (
     tensor_rows,
     trained_names,
 )
-from insitu.saturation import notable
-from insitu.toolchains import Finding
-from insitu.twin import History
+from insitu.network.saturation import notable
+from insitu.network.twin import History
+from insitu.prepare.layers import Layer
+from insitu.report.characters import bar, memory_map, percent, sparkline
+from insitu.target.board import Board, all_boards
+from insitu.tools.compilers import Finding
 
 BAR_WIDTH = 20
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from insitu.artifacts import Firmware, RunResult
-from insitu.elf import Image, read_elf
 from insitu.errors import DataError, FitError, ToolError
 from insitu.graph.model import Array
-from insitu.machines import MACHINES
 from insitu.run.profile import BlockProfile, BlocksByNode, ProfiledResult, QemuProfile
 from insitu.run.stream import Stream, failure
 from insitu.run.unicorn_machine import UnicornMachine
-from insitu.toolchains import EmulatorTool, find_emulator
+from insitu.target.elf import Image, read_elf
+from insitu.target.machines import MACHINES
+from insitu.tools.compilers import EmulatorTool, find_emulator
 
 Progress = Callable[[int], None]
 """Called now and then with the number of records done."""

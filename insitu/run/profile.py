@@ -15,8 +15,8 @@ from unicorn import UC_HOOK_BLOCK, Uc, arm_const
 from unicorn.unicorn_py3.unicorn import uclib
 
 from insitu.artifacts import RunResult
-from insitu.elf import Image
 from insitu.errors import ToolError
+from insitu.target.elf import Image
 
 BLOCKS = 1 << 16  # room for different (node, block) pairs, a power of two
 MARK_INSTRUCTIONS = 2

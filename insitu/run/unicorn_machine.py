@@ -27,9 +27,9 @@ from unicorn import (
     arm_const,
 )
 
-from insitu.elf import Image
 from insitu.errors import ToolError
-from insitu.machines import MACHINES
+from insitu.target.elf import Image
+from insitu.target.machines import MACHINES
 
 SYS_OPEN, SYS_WRITE0, SYS_WRITE, SYS_READ = 0x01, 0x04, 0x05, 0x06
 SYS_EXIT, SYS_EXIT_EXTENDED = 0x18, 0x20

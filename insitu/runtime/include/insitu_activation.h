@@ -1,6 +1,6 @@
 /* Activation functions of one argument: the kernels, in int8 and float, and the functions.
  *
- * Conventions as in insitu_kernels.h. Twin: insitu/ops/functions.py, tables.py, activation.py,
+ * Conventions as in insitu_kernels.h. Twin: insitu/ops/activations/functions.py, tables.py, activation.py,
  * prelu.py.
  */
 #ifndef INSITU_ACTIVATION_H

@@ -1,7 +1,7 @@
 /* Losses: scores and what they should have been -> error, loss. Defined in loss.c.
  *
  * Scores are float, errors int8 or float, maps as vectors in memory order. Sums run in that order.
- * Twin: insitu/ops/loss.py, insitu/ops/loss_targets.py.
+ * Twin: insitu/ops/losses/cross_entropy.py, insitu/ops/losses/targets.py.
  */
 #ifndef INSITU_LOSSES_H
 #define INSITU_LOSSES_H

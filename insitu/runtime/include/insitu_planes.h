@@ -4,7 +4,7 @@
  * A word is a pair of a channel's places, one after the other. Words of the channels, the lanes,
  * take turns: planes[line][pair][lane][2]; in the weight gradient each channel is by itself:
  * planes[lane][line][pair][2]. A band is as many lines as the scratch has room for; twin of all
- * sizes: insitu/ops/planes.py.
+ * sizes: insitu/ops/kernels/bands.py.
  */
 #ifndef INSITU_PLANES_H
 #define INSITU_PLANES_H

@@ -1,5 +1,5 @@
 /* Activation functions of int8, element by element and as tables.
- * Twin: insitu/ops/activation.py, tables.py. */
+ * Twin: insitu/ops/activations/activation.py, tables.py. */
 #include "insitu_activation.h"
 
 #define INSITU_SLOPE_BITS 14

@@ -1,4 +1,4 @@
-/* Activation functions of float. Twin: insitu/ops/activation.py, prelu.py. */
+/* Activation functions of float. Twin: insitu/ops/activations/activation.py, prelu.py. */
 #include "insitu_activation.h"
 
 void insitu_activation_f32(const insitu_activation_params_t *p, insitu_function_t *f,

@@ -1,4 +1,4 @@
-/* Where two branches, or their errors, meet. Twin: insitu/ops/add.py. */
+/* Where two branches, or their errors, meet. Twin: insitu/ops/merge/add.py. */
 #include "insitu_bytes.h"
 #include "insitu_kernels.h"
 

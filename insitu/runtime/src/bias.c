@@ -1,4 +1,4 @@
-/* Update of biases alone. Twin: insitu/ops/bias.py. */
+/* Update of biases alone. Twin: insitu/ops/updates/bias.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"
 

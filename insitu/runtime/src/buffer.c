@@ -1,5 +1,5 @@
 /* Gradient buffers: samples add to them, complete batches move what they hold to the weights.
- * Twin: insitu/ops/buffer.py. This portable version is the definition. */
+ * Twin: insitu/ops/updates/buffer.py. This portable version is the definition. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"
 

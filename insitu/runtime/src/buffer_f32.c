@@ -1,4 +1,4 @@
-/* Mini-batches and momentum of float layers. Twin: insitu/ops/buffer_f32.py. */
+/* Mini-batches and momentum of float layers. Twin: insitu/ops/updates/buffer_f32.py. */
 #include "insitu_kernels_f32.h"
 
 void insitu_conv_accumulate_f32(const insitu_conv_accumulate_f32_params_t *p, const float *dy,

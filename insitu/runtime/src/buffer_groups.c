@@ -1,5 +1,5 @@
 /* Gradient buffers of convolutions with groups or dilation.
- * Twin: insitu/ops/buffer.py. This portable version is the definition. */
+ * Twin: insitu/ops/updates/buffer.py. This portable version is the definition. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_groups.h"
 #include "insitu_taps.h"

@@ -1,4 +1,4 @@
-/* Clip and its gradient. Twin: insitu/ops/clip.py. */
+/* Clip and its gradient. Twin: insitu/ops/activations/clip.py. */
 #include "insitu_bytes.h"
 #include "insitu_kernels.h"
 

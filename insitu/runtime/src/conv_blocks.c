@@ -1,4 +1,4 @@
-/* Weight gradient of a convolution by blocks. Twin of the shapes: insitu/ops/conv_tiles.py.
+/* Weight gradient of a convolution by blocks. Twin of the shapes: insitu/ops/kernels/tiles.py.
  *
  * gradient[o, k] is a sum over positions, taken in pairs: a holds the errors of two channels, b
  * four neighbouring elements k of the windows. A line of the window is kernel_width in_channels

@@ -1,4 +1,4 @@
-/* Input gradient of a convolution by tiles. Twin of the shapes: insitu/ops/conv_tiles.py.
+/* Input gradient of a convolution by tiles. Twin of the shapes: insitu/ops/kernels/tiles.py.
  *
  * The positions of dx that leave the same rest by the stride are a convolution of stride 1: of the
  * expanded errors with every stride-th place of the window, the last first. Channels of dy that

@@ -1,5 +1,5 @@
 /* The weight gradient of one row of a convolution, for all who step by it.
- * Twin: insitu/ops/conv.py. This portable version is the definition. */
+ * Twin: insitu/ops/layers/conv.py. This portable version is the definition. */
 #include <string.h>
 
 #include "insitu_span.h"

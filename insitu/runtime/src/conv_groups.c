@@ -1,5 +1,5 @@
 /* Convolution with groups and dilation: forward and input gradient.
- * Twin: insitu/ops/conv.py. This portable version is the definition. */
+ * Twin: insitu/ops/layers/conv.py. This portable version is the definition. */
 #include <string.h>
 
 #include "insitu_fixed_point.h"

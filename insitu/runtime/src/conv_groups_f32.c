@@ -1,5 +1,5 @@
 /* Convolution with groups and dilation in float: forward, input gradient, weight gradient with its
- * update in place. Twin: insitu/ops/conv_f32.py. */
+ * update in place. Twin: insitu/ops/layers/conv_f32.py. */
 #include <string.h>
 
 #include "insitu_fixed_point.h"

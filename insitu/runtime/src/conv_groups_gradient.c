@@ -1,5 +1,5 @@
 /* Convolution with groups and dilation: weight gradient, with its update in place.
- * Twin: insitu/ops/conv.py. This portable version is the definition. */
+ * Twin: insitu/ops/layers/conv.py. This portable version is the definition. */
 #include <string.h>
 
 #include "insitu_error_words.h"

@@ -1,5 +1,5 @@
 /* Convolution by tiles: lines of operands, then four channels after four.
- * Twin of the shapes: insitu/ops/conv_tiles.py. */
+ * Twin of the shapes: insitu/ops/kernels/tiles.py. */
 #include <string.h>
 
 #include "insitu_conv_tile.h"

@@ -1,5 +1,5 @@
 /* Float, element by element: clip, sums, order, errors on their way to int8.
- * Twin: insitu/ops/add.py, clip.py, layout.py, loss.py. */
+ * Twin: insitu/ops/merge/add.py, clip.py, layout.py, loss.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_f32.h"
 

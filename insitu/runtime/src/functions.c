@@ -1,4 +1,4 @@
-/* Activation functions and their slopes. Twin: insitu/ops/functions.py. */
+/* Activation functions and their slopes. Twin: insitu/ops/activations/functions.py. */
 #include "insitu_activation.h"
 #include "insitu_elementary.h"
 

@@ -1,4 +1,4 @@
-/* Changes of order, and the way in for samples. Twin: insitu/ops/layout.py, insitu/samples.py. */
+/* Changes of order, and the way in for samples. Twin: insitu/ops/maps/layout.py, insitu/data/samples.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"
 

@@ -1,5 +1,5 @@
 /* Linear layers: forward, input gradient, weight gradient with its update in place.
- * Twin: insitu/ops/linear.py. */
+ * Twin: insitu/ops/layers/linear.py. */
 #include "insitu_kernels.h"
 #include "insitu_linear_microkernels.h"
 

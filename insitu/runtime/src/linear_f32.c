@@ -1,5 +1,5 @@
 /* Linear layers in float: forward, input gradient, weight gradient with its update in place.
- * Twin: insitu/ops/linear_f32.py. */
+ * Twin: insitu/ops/layers/linear_f32.py. */
 #include <string.h>
 
 #include "insitu_kernels_f32.h"

@@ -1,5 +1,5 @@
 /* Scores and the losses, in float for the few outputs.
- * Twin: insitu/ops/loss.py, insitu/ops/loss_targets.py. */
+ * Twin: insitu/ops/losses/cross_entropy.py, insitu/ops/losses/targets.py. */
 #include <string.h>
 
 #include "insitu_elementary.h"

@@ -1,4 +1,4 @@
-/* Product of two activations and its gradients. Twin: insitu/ops/multiply.py. */
+/* Product of two activations and its gradients. Twin: insitu/ops/merge/multiply.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_mixing.h"
 

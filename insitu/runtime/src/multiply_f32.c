@@ -1,4 +1,4 @@
-/* Float: product of two activations and its gradients. Twin: insitu/ops/multiply.py. */
+/* Float: product of two activations and its gradients. Twin: insitu/ops/merge/multiply.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_mixing.h"
 

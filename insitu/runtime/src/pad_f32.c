@@ -1,4 +1,4 @@
-/* Float: from smaller maps to larger ones and back. Twin: insitu/ops/pad.py. */
+/* Float: from smaller maps to larger ones and back. Twin: insitu/ops/maps/pad.py. */
 #include <string.h>
 
 #include "insitu_pad.h"

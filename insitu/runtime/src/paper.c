@@ -1,5 +1,5 @@
 /* Layers of the preset paper: affine 8-bit weights, one scale and one zero point a tensor.
- * Twin: insitu/ops/paper.py. This portable version is the definition. */
+ * Twin: insitu/ops/layers/affine.py. This portable version is the definition. */
 #include <string.h>
 
 #include "insitu_fixed_point.h"

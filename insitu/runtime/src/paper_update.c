@@ -1,5 +1,5 @@
 /* Updates of the preset paper: standardized gradients, ranges that follow the weights.
- * Twin: insitu/ops/paper_update.py. This portable version is the definition. */
+ * Twin: insitu/ops/updates/standardized.py. This portable version is the definition. */
 #include <string.h>
 
 #include "insitu_fixed_point.h"

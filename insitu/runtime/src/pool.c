@@ -1,4 +1,4 @@
-/* Max and average pooling and their gradients. Twin: insitu/ops/pool.py. */
+/* Max and average pooling and their gradients. Twin: insitu/ops/maps/pool.py. */
 #include <string.h>
 
 #include "insitu_fixed_point.h"

@@ -1,4 +1,4 @@
-/* Leaky and parametric ReLU and their gradient. Twin: insitu/ops/prelu.py. */
+/* Leaky and parametric ReLU and their gradient. Twin: insitu/ops/activations/prelu.py. */
 #include "insitu_activation.h"
 
 #define INSITU_SLOPE_BITS 14

@@ -1,4 +1,4 @@
-/* Float: maps enlarged by repeating their elements. Twin: insitu/ops/resize.py. */
+/* Float: maps enlarged by repeating their elements. Twin: insitu/ops/maps/resize.py. */
 #include <string.h>
 
 #include "insitu_fixed_point.h"

@@ -1,5 +1,5 @@
 /* Scales of layers whose quantization moves, and what else is float per tensor.
- * Twin: insitu/ops/rows.py, insitu/fixed_point.py. */
+ * Twin: insitu/ops/layers/rows.py, insitu/fixed_point.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"
 

@@ -1,4 +1,4 @@
-/* Sums of products in float, several side by side. Twin: insitu/ops/sums.py. */
+/* Sums of products in float, several side by side. Twin: insitu/ops/numerics/sums.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_f32.h"
 

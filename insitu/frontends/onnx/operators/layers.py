@@ -1,0 +1,185 @@
+"""ONNX's layers with weights -> conv, linear, batch_norm.
+
+Invariant: weights leave as float32, finite, in our layout: conv w[o, kh, kw, i], linear w[o, i];
+every layer has a bias.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from insitu.frontends.onnx.operators.pools import check_cost, window_of
+from insitu.frontends.onnx.operators.shape import PASSES_ON
+from insitu.frontends.onnx.qdq import row_scales
+from insitu.frontends.onnx.scope import NotSupportedError, Operation, Scope, Shape
+from insitu.graph.model import Array
+
+
+def conv(scope: Scope, op: Operation) -> None:
+    """Conv, 1-D and 2-D."""
+    _, shape = scope.value(op)
+    w = scope.floats(op, 1, "weight")
+    if w.ndim != len(shape) or w.ndim not in (3, 4):
+        if w.ndim == len(shape):
+            raise NotSupportedError(f"a convolution over {w.ndim - 2} axes, only 1 or 2 are there")
+        raise op.error(f"x{list(shape)} has {len(shape)} axes but w{list(w.shape)} {w.ndim}")
+    group = int(op.attributes.get("group", 1))
+    if group < 1 or w.shape[0] % group != 0:
+        raise op.error(f"group is {group} but w{list(w.shape)} has {w.shape[0]} rows")
+    if w.shape[1] * group != shape[1]:
+        raise op.error(
+            f"x{list(shape)} has {shape[1]} channels but w{list(w.shape)} takes "
+            f"{w.shape[1] * group}; check the layer before it"
+        )
+    kernel = tuple(int(k) for k in op.attributes.get("kernel_shape", w.shape[2:]))
+    if kernel != w.shape[2:]:
+        raise op.error(f"kernel_shape is {list(kernel)} but w{list(w.shape)} is another size")
+    b = bias(scope, op, 2, w.shape[0])
+    window = window_of(op, shape[2:], kernel)
+    check_cost(op, shape, window)
+    w = w[:, :, None, :] if w.ndim == 3 else w
+    inputs = [
+        scope.in_form(op),
+        layer_weight(scope, op, w.transpose(0, 2, 3, 1)),
+        scope.weight(op, "b", b),
+    ]
+    scope.emit(
+        op,
+        "conv",
+        inputs,
+        stride=window.stride,
+        padding=window.padding,
+        groups=group,
+        dilation=window.dilation,
+    )
+
+
+def keep_origin(scope: Scope, op: Operation) -> None:
+    """Remember which constant a folded node gives another form."""
+    if op.op in PASSES_ON and op.has(0):
+        scope.origins[op.outputs[0]] = scope.origins.get(op.inputs[0], op.inputs[0])
+
+
+def layer_weight(scope: Scope, op: Operation, w: Array) -> str:
+    """Add the weight w[out, ...] of a layer, with the scales that the file gives its rows."""
+    origin = scope.origins.get(op.inputs[1], op.inputs[1])
+    first = scope.weighted.setdefault(origin, op.name)
+    if first != op.name:
+        scope.notes.append(
+            f'"{first}" and "{op.name}" share the weight "{origin}"; here each has its own, and '
+            "training changes them apart"
+        )
+    known = scope.quantized.get(op.inputs[1])
+    scale = None if known is None else row_scales(op, known, w)
+    return scope.weight(op, "w", w, scale=scale)
+
+
+def bias(scope: Scope, op: Operation, index: int, count: int) -> Array:
+    """The bias[count] that `op` reads there, zeros where it has none."""
+    if not op.has(index):
+        return np.zeros(count, np.float32)
+    b = scope.floats(op, index, "bias")
+    if b.shape != (count,):
+        raise op.error(f"its bias has the shape {list(b.shape)} but its weight {count} rows")
+    return b
+
+
+def gemm(scope: Scope, op: Operation) -> None:
+    """Gemm: y = alpha x w + beta c."""
+    _, shape = scope.value(op)
+    if len(shape) != 2:
+        raise op.error(f"its input has the shape {list(shape)}, 2 axes belong; flatten before it")
+    if op.flag("transA"):
+        raise NotSupportedError("transA 1, only 0 is available")
+    w = scope.floats(op, 1, "weight")
+    if w.ndim != 2:
+        raise op.error(f"its weight has the shape {list(w.shape)}, 2 axes belong")
+    w = w if op.flag("transB") else w.T
+    alpha, beta = (np.float32(op.attributes.get(key, 1.0)) for key in ("alpha", "beta"))
+    b = np.zeros(w.shape[0], np.float32)
+    if op.has(2):
+        c = scope.floats(op, 2, "bias")
+        b = beta * broadcast(op, c, (1, w.shape[0])).reshape(-1)
+    _linear(scope, op, alpha * w, b, (1, w.shape[0]))
+
+
+def matmul(scope: Scope, op: Operation) -> None:
+    """MatMul with a constant on the right; an Add behind it joins later."""
+    _, shape = scope.value(op)
+    if not shape:
+        raise op.error("its input is a single number without axes")
+    w = scope.floats(op, 1, "weight")
+    if w.ndim != 2:
+        raise NotSupportedError(f"its weight has the shape {list(w.shape)}, only 2 axes are there")
+    b = np.zeros(w.shape[1], np.float32)
+    _linear(scope, op, w.T, b, (*shape[:-1], w.shape[1]))
+
+
+def _linear(scope: Scope, op: Operation, w: Array, b: Array, result: Shape) -> None:
+    value, shape = scope.value(op)
+    rows = math.prod(shape[:-1])
+    if rows != 1:
+        raise NotSupportedError(
+            f"x{list(shape)} has {rows} rows of {shape[-1]} features, only 1 row is available",
+            "flatten before it, or use a 1 x 1 convolution, and train again",
+        )
+    if w.shape[1] != shape[-1]:
+        raise op.error(
+            f"x{list(shape)} has {shape[-1]} features but the weight takes {w.shape[1]}; "
+            "check the flatten before it"
+        )
+    if not (np.isfinite(w).all() and np.isfinite(b).all()):
+        raise op.error("alpha or beta make its weights NaN or infinite")
+    x = scope.as_vector(value)
+    inputs = [x, layer_weight(scope, op, w), scope.weight(op, "b", b)]
+    scope.emit(op, "linear", inputs, result)
+
+
+FOLDING = ("conv", "linear", "batch_norm", "opaque")
+"""Ops that take a batch normalization of features behind them, or stand in the way themselves."""
+
+
+def batch_norm(scope: Scope, op: Operation) -> None:
+    """BatchNormalization as it infers."""
+    if op.flag("training_mode"):
+        raise NotSupportedError(
+            "training_mode 1 changes its statistics", "export the model in eval mode"
+        )
+    op.one_output()
+    value, shape = scope.value(op)
+    channels = shape[1] if len(shape) > 1 else 1
+    inputs = [scope.in_form(op)]
+    epsilon = float(op.attributes.get("epsilon", 1e-5))
+    for index, (letter, what) in enumerate(
+        (("gamma", "scale"), ("beta", "bias"), ("mean", "mean"), ("variance", "variance")), 1
+    ):
+        data = scope.floats(op, index, what)
+        if data.shape != (channels,):
+            raise op.error(
+                f"x{list(shape)} has {channels} channels but its {what} has the shape "
+                f"{list(data.shape)}"
+            )
+        if letter == "variance" and not float(data.min()) + epsilon > 0:
+            raise op.error(f"its variance reaches {data.min()} and epsilon is {epsilon}")
+        inputs.append(scope.weight(op, letter, data))
+    before = scope.writer(value.tensor)
+    is_map = len(scope.builder.tensors[inputs[0]].shape) == 3
+    if not is_map and (before is None or before.op.name not in FOLDING):
+        raise NotSupportedError(
+            "it does not follow a linear layer that it could be folded into",
+            "place it behind a layer, or fold it into the layer after it before the export",
+        )
+    scope.emit(op, "batch_norm", inputs, shape, epsilon=epsilon)
+    scope.layers.add(op.outputs[0])
+
+
+def broadcast(op: Operation, c: Array, shape: Shape) -> Array:
+    """A constant of `op` in the shape of its result."""
+    try:
+        return np.broadcast_to(c, shape)
+    except ValueError:
+        raise op.error(
+            f"its constant has the shape {list(c.shape)} but its result {list(shape)}"
+        ) from None

@@ -1,0 +1,201 @@
+"""QuantizeLinear, DequantizeLinear -> known quantization of our float graph's tensors.
+
+Invariant: a pair of both makes no node, except the clip that its saturation is where an exporter
+removed the activation function before it. What the file says is kept in `Tensor.qparams`: of
+weights one scale a row, of activations scale and zero point; `quantize` takes it from there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from insitu.fixed_point import F32, affine_qparams, real_range
+from insitu.frontends.onnx.operators.shape import PASSES_ON
+from insitu.frontends.onnx.scope import NotSupportedError, Operation, QuantizedData, Scope, Value
+from insitu.graph.model import Array, QParams
+from insitu.ops import OPS
+from insitu.ops.numerics.quantization import keeps_quantization
+
+UNSIGNED_ZERO = 128
+"""uint8 q is int8 q - 128."""
+
+SMALLEST, LARGEST = 1e-32, 1e36
+"""Of a scale: 255 of them, and products with row scales, are normal float32 numbers."""
+
+ENDS = PASSES_ON | {"LogSoftmax", "Sigmoid", "Softmax"}
+"""Behind the last layer nothing else follows; the scores leave it in float."""
+
+
+def quantize_linear(scope: Scope, op: Operation) -> None:
+    """QuantizeLinear of an activation: its scale and zero point are known from now on."""
+    value, _ = scope.value(op)
+    q = _activation_qparams(scope, op)
+    name = op.inputs[0]
+    bound = value
+    if not _leads_out(scope, op.outputs[0]):
+        bound = _saturated(scope, op, value, q)
+        _remember(scope, op, bound.tensor, q)
+    scope.bind(op, 0, bound)
+    scope.integers[op.outputs[0]] = q
+    if name in scope.layers and bound == value and len(scope.readers[name]) == 1:
+        scope.layers.add(op.outputs[0])
+
+
+def dequantize_linear(scope: Scope, op: Operation) -> None:
+    """DequantizeLinear of what a QuantizeLinear made."""
+    name = op.inputs[0]
+    value, _ = scope.value(op)
+    written = scope.integers.get(name)
+    if written is None:
+        raise NotSupportedError(
+            f'its input "{name}" is not the output of a QuantizeLinear',
+            "quantize in QDQ format (onnxruntime: QuantFormat.QDQ)",
+        )
+    q = _activation_qparams(scope, op)
+    if (q.scale, q.zero_point) != (written.scale, written.zero_point):
+        raise NotSupportedError(
+            f"it reads with scale {q.scale:g} and zero point {q.zero_point} what was written with "
+            f"{written.scale:g} and {written.zero_point} (of int8)",
+            "give both the same scale and zero point",
+        )
+    scope.bind(op, 0, value)
+    if name in scope.layers and len(scope.readers[name]) == 1:
+        scope.layers.add(op.outputs[0])
+
+
+def keep_known(scope: Scope, op: Operation) -> None:
+    """Remember what a folded node says of the scales of the constant that it made."""
+    if op.op == "DequantizeLinear":
+        q, scale = scope.constants[op.inputs[0]], scope.constants[op.inputs[1]]
+        zero = scope.constants[op.inputs[2]] if op.has(2) else np.zeros((), q.dtype)
+        scope.quantized[op.outputs[0]] = QuantizedData(q.dtype.name, scale, zero)
+    elif op.op in PASSES_ON and op.has(0) and op.inputs[0] in scope.quantized:
+        scope.quantized[op.outputs[0]] = scope.quantized[op.inputs[0]]
+
+
+def _activation_qparams(scope: Scope, op: Operation) -> QParams:
+    scale = scope.floats(op, 1, "scale")
+    if scale.size != 1:
+        raise NotSupportedError(
+            f"{scale.size} scales for an activation, only 1 is available",
+            "quantize activations per tensor",
+        )
+    zero = scope.constant(op, 2, "zero point") if op.has(2) else np.zeros((), _default_type(op))
+    if zero.dtype.name not in ("int8", "uint8"):
+        raise NotSupportedError(
+            f"an activation of {zero.dtype.name}, only int8 and uint8 are available",
+            "quantize activations to 8 bits",
+        )
+    if zero.size != 1:
+        raise op.error(f"its scale is one number, its zero point {zero.size}")
+    number = float(scale.reshape(()))
+    if not SMALLEST <= number <= LARGEST:
+        raise op.error(f"its scale is {number:g}, outside [{SMALLEST:g}, {LARGEST:g}]")
+    shift = UNSIGNED_ZERO if zero.dtype.name == "uint8" else 0
+    return affine_qparams(F32(number), int(zero.reshape(())) - shift)
+
+
+def _default_type(op: Operation) -> str:
+    """The type where no zero point says it: ONNX's number 3 is int8, 2 and nothing uint8."""
+    kind = int(op.attributes.get("output_dtype", 0))
+    if kind not in (0, 2, 3):
+        raise NotSupportedError(
+            f"an activation of ONNX's type {kind}, only int8 and uint8 are available",
+            "quantize activations to 8 bits",
+        )
+    return "int8" if kind == 3 else "uint8"
+
+
+def _leads_out(scope: Scope, name: str) -> bool:
+    """Whether nothing but the network's end follows."""
+    waiting = [name]
+    while waiting:
+        for node in scope.readers.get(waiting.pop(), ()):
+            if node.op_type not in ENDS:
+                return False
+            waiting.extend(node.output)
+    return True
+
+
+def _saturated(scope: Scope, op: Operation, value: Value, q: QParams) -> Value:
+    """The value behind a clip, where saturating at 0 is all that is left of a ReLU."""
+    low, high = real_range(q)
+    bounds = (0.0 if low == 0 else -math.inf, 0.0 if high == 0 else math.inf)
+    writer = scope.writer(value.tensor)
+    if bounds == (-math.inf, math.inf) or writer is None:
+        return value
+    if writer.op.quantize is not None and "clip" not in writer.op.absorb:
+        return value  # what is folded into a layer has no quantization of its own
+    (tensor,) = scope.builder.node(
+        OPS["clip"],
+        [value.tensor],
+        name=f"{writer.name}.relu",
+        attributes={"min": bounds[0], "max": bounds[1]},
+    )
+    return replace(value, tensor=tensor)
+
+
+def _remember(scope: Scope, op: Operation, name: str, q: QParams) -> None:
+    tensor = scope.builder.tensors[name]
+    old = tensor.qparams
+    if old is not None and (old.scale, old.zero_point) != (q.scale, q.zero_point):
+        raise NotSupportedError(
+            f"its input is quantized twice, with the scales {old.scale:g} and {q.scale:g}",
+            "quantize every tensor once",
+        )
+    scope.builder.tensors[name] = replace(tensor, qparams=q)
+    writer = scope.writer(name)
+    if writer is None or writer.op.quantize is not keeps_quantization:
+        return
+    kept = scope.builder.tensors[writer.inputs[0]].qparams
+    if kept is not None and (kept.scale, kept.zero_point) != (q.scale, q.zero_point):
+        note = (
+            f'{writer.op.name} "{writer.name}": its output keeps the scale {kept.scale:g} and the '
+            f"zero point {kept.zero_point} of its input, not {q.scale:g} and {q.zero_point} as the "
+            "file has it"
+        )
+        if note not in scope.notes:  # a file quantizes again behind a change of shape
+            scope.notes.append(note)
+
+
+def row_scales(op: Operation, known: QuantizedData, data: Array) -> Array | None:
+    """The file's scale of each row of a weight data[rows, ...]; None where all of it is 0.
+
+    Raises:
+        NotSupportedError: our rows cannot have the file's integers.
+    """
+    if known.dtype not in ("int8", "uint8"):
+        raise NotSupportedError(
+            f"its weight is quantized to {known.dtype}, only 8 bits are available",
+            "quantize weights to int8",
+        )
+    shift = UNSIGNED_ZERO if known.dtype == "uint8" else 0
+    zeros = known.zero.astype(np.int64) - shift
+    if zeros.any():
+        worst = int(zeros.reshape(-1)[np.abs(zeros).argmax()]) + shift
+        raise NotSupportedError(
+            f"its weight has the zero point {worst} ({known.dtype}), only {shift} is available",
+            "quantize weights to int8, symmetrically",
+        )
+    scale, rows = known.scale.astype(F32).reshape(-1), data.shape[0]
+    if scale.size == 1:
+        scale = np.full(rows, scale[0])
+    flat = data.reshape(rows, -1)
+    if scale.size != rows or not (scale >= SMALLEST).all() or not (scale <= LARGEST).all():
+        integers = None
+    else:
+        integers = np.rint(flat / scale[:, None])
+    if integers is None or (integers.astype(F32) * scale[:, None] != flat).any():
+        raise NotSupportedError(
+            f"the {known.scale.size} scales of its weight do not belong to its {rows} outputs",
+            "quantize weights per tensor, or per output channel",
+        )
+    if np.abs(integers).max() > 127:
+        raise NotSupportedError(
+            f"its weight holds {int(integers.min())}, integers from -127 on are available",
+            "quantize weights symmetrically, in the narrow range [-127, 127]",
+        )
+    return scale

@@ -1,0 +1,372 @@
+"""network, samples -> what a board does with them, in the emulator: measured, held to the twin."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from insitu.artifacts import Firmware, Measurement, MemoryPlan, RunResult
+from insitu.data.labels import mean_loss
+from insitu.data.samples import Samples
+from insitu.errors import FitError
+from insitu.firmware.build import build_firmware, build_hook
+from insitu.graph.model import Array, Graph, Kind, Phase
+from insitu.measure.cost import measure, millijoules, milliseconds
+from insitu.network.compiled import Network
+from insitu.network.saturation import weights_at_bound
+from insitu.network.twin import Progress, Twin
+from insitu.ops.losses.table import far_label
+from insitu.ops.updates.buffer import count_sample
+from insitu.run import emulator
+from insitu.run.profile import ProfiledResult
+from insitu.run.schedule import with_predictions
+from insitu.run.stream import Stream, no_labels
+from insitu.target.board import Board
+from insitu.tools.compilers import Toolchain
+
+PROBE_RATE = 0.01
+
+MOST_PREDICTIONS, LEAST_PREDICTIONS, PREDICTED_MACS = 500, 8, 200_000_000
+"""A board predicts samples before and after training while they cost no more than so many
+multiply-accumulates in all; an emulator needs a minute for what the twin does in a second."""
+
+COUNTED_STEPS = 50
+"""Instructions and cycles of a run are the mean of so many steps from its start, or of as many
+whole batches as they hold, at least one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """Which tools to use where several are installed; None takes what suits.
+
+    Attributes:
+        toolchain: for the board.
+        emulator: "qemu" or "unicorn".
+    """
+
+    toolchain: Toolchain | None = None
+    emulator: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BoardRun:
+    """A training run on an emulated board.
+
+    Attributes:
+        twin_equal: the board's whole state struct, its predictions and its losses equal the
+            twin's after the last step.
+        measurement: of the run's first training steps, at most `COUNTED_STEPS`.
+        accuracy_before, accuracy_after: of a classifier, else None; loss_before, loss_after: over
+            all samples that judge, by the twin.
+        checked_predictions: so many of these, evenly spaced, the board predicted as well, before
+            and after; predictions that are compared hold the digest of their scores.
+        losses: float32[steps]. predicted: int32[steps], before each step's update.
+    """
+
+    board: Board
+    steps: int
+    seed: int
+    emulator: str
+    twin_equal: bool
+    state: bytes
+    accuracy_before: float | None
+    accuracy_after: float | None
+    loss_before: float
+    loss_after: float
+    checked_predictions: int
+    losses: Array
+    predicted: Array
+    seconds: float
+    network: Network
+    measurement: Measurement
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What `insitu run --json` says."""
+        m = self.measurement
+        return {
+            "board": self.board.name,
+            "core": self.board.core,
+            "emulator": self.emulator,
+            "toolchain": m.toolchain,
+            "steps": self.steps,
+            "seed": self.seed,
+            "twin_equal": self.twin_equal,
+            "weights_sha256": hashlib.sha256(self.state).hexdigest(),
+            "accuracy_before": self.accuracy_before,
+            "accuracy_after": self.accuracy_after,
+            "loss_before": self.loss_before,
+            "loss_after": self.loss_after,
+            "checked_predictions": self.checked_predictions,
+            "loss": float(self.losses.mean()),
+            "weights_at_bound": weights_at_bound(self.network, self.state),
+            **step_figures(self.network, m, self.board),
+            "ram_bytes": m.ram_bytes + m.stack_bytes,
+            "flash_bytes": m.flash_bytes,
+            "stack_bytes": m.stack_bytes,
+            "seconds": self.seconds,
+        }
+
+
+def step_figures(network: Network, m: Measurement, board: Board) -> dict[str, Any]:
+    """Instructions, cycles, time and energy of one training step."""
+    by_phase = {
+        phase: sum(
+            m.instructions.get(index, 0)
+            for index, node in enumerate(network.graph.nodes)
+            if node.phase is phase
+        )
+        for phase in Phase
+    }
+    cycles = sum(m.cycles.values())
+    return {
+        "instructions_forward": by_phase[Phase.FORWARD],
+        "instructions_backward": by_phase[Phase.LOSS] + by_phase[Phase.BACKWARD],
+        "instructions_update": by_phase[Phase.UPDATE] + by_phase[Phase.APPLY],
+        "instructions_per_step": sum(m.instructions.values()),
+        "cycles_per_step": cycles,
+        "cycle_error_percent": m.cycle_error_percent,
+        "ms_per_step": milliseconds(cycles, board),
+        "mj_per_step": millijoules(cycles, board),
+    }
+
+
+def measure_network(
+    network: Network, x: Array, *, tools: Tools, limits: bool = True
+) -> Measurement:
+    """What one training step costs on the network's board; the error of the step is large.
+
+    Args:
+        x: one sample, int8[elements].
+        limits: False: as if the board had room for it.
+
+    Raises:
+        FitError: the network does not fit the board.
+        ToolError: a compiler or an emulator is missing or failed.
+    """
+    board, build_folder = network.board, network.build_folder
+    roomy = _build(network, board, build_folder, tools, limits=False)
+    probe = _probe(network, x, build_folder)
+    result = emulator.run(roomy, probe, prefer=tools.emulator)
+    network = replace(network, measurement=_sizes(roomy, board, result.stack_bytes))
+    try:
+        stack = {"stack_bytes": result.stack_bytes}
+        firmware = _build(network, board, build_folder, tools, limits=limits, **stack)
+    except FitError as error:
+        says = f"{error}; {_largest(network)}"
+        raise FitError(says, network.figures, error.arena_bytes) from None
+    measured = (board, firmware, result.stack_bytes)
+    last = _measure(network, *measured, probe, build_folder, tools, records=1)
+    if network.training.batch == 1:
+        return last
+    first = _measure(network, *measured, _head(probe, 2), build_folder, tools, records=1)
+    return _share_of_a_sample(network, first, last)
+
+
+def _share_of_a_sample(network: Network, first: Measurement, last: Measurement) -> Measurement:
+    """What a sample costs in the mean of a batch.
+
+    Args:
+        first: the first sample, which no update leaves out; last: the one that ends the batch.
+    """
+    batch = network.training.batch
+
+    def share(counts: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
+        nodes = network.graph.nodes
+        shared = {i for i in ends if i >= 0 and nodes[i].phase is Phase.APPLY}
+        shared -= {i for i in shared if nodes[i].op is count_sample}
+        return {**counts, **{i: round(ends[i] / batch) for i in shared}}
+
+    return replace(
+        first,
+        instructions=share(first.instructions, last.instructions),
+        cycles=share(first.cycles, last.cycles),
+    )
+
+
+def _sizes(firmware: Firmware, board: Board, stack_bytes: int) -> Measurement:
+    return Measurement(
+        board=board.name,
+        core=board.core,
+        toolchain=firmware.toolchain,
+        flash_bytes=firmware.flash_bytes,
+        ram_bytes=firmware.ram_bytes,
+        stack_bytes=stack_bytes,
+        instructions={},
+        cycles={},
+        cycle_error_percent=0,
+    )
+
+
+def _largest(network: Network) -> str:
+    """What to blame: the largest piece of each memory that is too small, else of the RAM."""
+    figures = network.figures
+    parts = _largest_parts(network.graph, network.plan)
+    short = [
+        m for m in parts if figures[f"{m.lower()}_bytes"] > figures[f"board_{m.lower()}_bytes"]
+    ]
+    return "largest: " + ", ".join(
+        f"{parts[memory][0]} with {parts[memory][1]} bytes of {memory}"
+        for memory in short or ["RAM"]
+    )
+
+
+def _largest_parts(graph: Graph, plan: MemoryPlan) -> dict[str, tuple[str, int]]:
+    """The largest piece of each memory: {"RAM": (name, bytes), "flash": (name, bytes)}."""
+    ram = {t.name: t.nbytes for t in graph.of_kind(Kind.STATE)}
+    ram |= {life.name: life.nbytes for life in plan.lifetimes}
+    flash = {t.name: t.nbytes for t in (*graph.of_kind(Kind.CONSTANT), *graph.of_kind(Kind.STATE))}
+    return {
+        memory: max(parts.items(), key=lambda item: item[1])
+        for memory, parts in (("RAM", ram), ("flash", flash))
+        if parts
+    }
+
+
+def _probe(network: Network, x: Array, build_folder: Path) -> Stream:
+    """A prediction, then a batch of steps towards the label that is least likely."""
+    twin = Twin(network, build_folder)
+    scores, _ = twin.library.predict(x[None])
+    label = far_label(network.graph, scores[0])[None]
+    batch = network.training.batch
+    return Stream(
+        x=np.stack([x, x]),
+        labels=np.concatenate([no_labels(1, label), label]),
+        rates=np.full(1 + batch, PROBE_RATE, np.float32),
+        order=np.minimum(np.arange(1 + batch), 1),
+    )
+
+
+def _build(network: Network, board: Board, folder: Path, tools: Tools, **options: Any) -> Firmware:
+    return build_firmware(
+        network.folder, network.name, board, folder, toolchain=tools.toolchain, **options
+    )
+
+
+def _measure(
+    network: Network,
+    board: Board,
+    firmware: Firmware,
+    stack_bytes: int,
+    stream: Stream,
+    build_folder: Path,
+    tools: Tools,
+    *,
+    records: int,
+) -> Measurement:
+    """Count the last records of a stream; they are training steps."""
+    profiled = _build(network, board, build_folder, tools, profile=True, limits=False)
+    hook = build_hook(build_folder)
+    profile = emulator.run(profiled, stream, profile=hook, profiled_records=records)
+    assert isinstance(profile, ProfiledResult)
+    result = replace(profile, stack_bytes=stack_bytes)
+    return measure(firmware, result, board=board, profiled=profiled, profile=profile)
+
+
+def run_on_board(
+    network: Network,
+    samples: Samples,
+    *,
+    board: Board,
+    steps: int,
+    judge: Samples,
+    tools: Tools,
+    progress: Progress | None = None,
+) -> BoardRun:
+    """Train on the emulated board and on the twin, and compare.
+
+    Args:
+        samples: as users have them, with labels, checked.
+        judge: those that are predicted before and after.
+
+    Raises:
+        FitError: the network does not fit the board.
+        ToolError: a compiler or an emulator is missing or failed.
+    """
+    build_folder = network.build_folder
+    twin = Twin(network, build_folder)
+    x, y = twin.quantize(samples.x), network.labels.in_own_order(samples.labels)
+    training = twin.stream(x, y, steps=steps)
+    judges, wanted = twin.quantize(judge.x), network.labels.in_own_order(judge.labels)
+    ends = _predicted_by_board(network, len(judges))
+    stream = with_predictions(training, judges[ends])
+    stack = _stack_bytes(network, x[0], board, build_folder, tools)
+    firmware = _build(network, board, build_folder, tools, stack_bytes=stack)
+    tell = (lambda done: progress(done, len(stream))) if progress else None
+    result = emulator.run(firmware, stream, prefer=tools.emulator, progress=tell, timeout_s=3600)
+    before = twin.library.predict(judges)
+    expected = twin.library.run(stream)
+    after = twin.library.predict(judges)
+    during = slice(len(ends), len(ends) + steps)
+    batch = network.training.batch
+    counted = _head(training, min(steps, batch * max(COUNTED_STEPS // batch, 1)))
+    measurement = _measure(
+        *(network, board, firmware, result.stack_bytes, counted, build_folder, tools),
+        records=len(counted),
+    )
+    return BoardRun(
+        board=board,
+        steps=steps,
+        seed=training.seed,
+        emulator=result.emulator,
+        twin_equal=equal(result, expected),
+        state=result.state,
+        **_judged(network, (before, after), wanted),
+        checked_predictions=len(ends),
+        losses=result.losses[during],
+        predicted=result.predicted[during],
+        seconds=result.seconds,
+        network=network,
+        measurement=measurement,
+    )
+
+
+def equal(result: RunResult, expected: RunResult) -> bool:
+    """Whether two executions agree in every bit: state, predictions, losses."""
+    return (
+        result.state == expected.state
+        and np.array_equal(result.predicted, expected.predicted)
+        and np.array_equal(result.losses, expected.losses, equal_nan=True)
+    )
+
+
+def _predicted_by_board(network: Network, samples: int) -> Array:
+    """Indices of the samples that the emulated board predicts before and after training."""
+    cost = max(network.figures["macs_forward"], 1)
+    most = min(MOST_PREDICTIONS, max(LEAST_PREDICTIONS, PREDICTED_MACS // cost))
+    return np.linspace(0, samples - 1, min(samples, most)).round().astype(int)
+
+
+def _judged(
+    network: Network, predictions: tuple[tuple[Array, Array], ...], y: Array
+) -> dict[str, Any]:
+    """Accuracies and losses of a `BoardRun`.
+
+    Args:
+        predictions: (scores, classes) of the samples before and after. y: their labels.
+    """
+    found: dict[str, Any] = {}
+    for when, (scores, classes) in zip(("before", "after"), predictions, strict=True):
+        right = None if network.labels.are_targets else float((classes == y).mean())
+        found |= {f"accuracy_{when}": right}
+        found |= {f"loss_{when}": mean_loss(network.training.loss, scores, y)}
+    return found
+
+
+def _stack_bytes(network: Network, x: Array, board: Board, build_folder: Path, tools: Tools) -> int:
+    """The stack on a board; measured anew where another core or compiler makes other code."""
+    roomy = _build(network, board, build_folder, tools, limits=False)
+    known = network.measurement
+    if (roomy.core, roomy.toolchain) == (known.core, known.toolchain):
+        return known.stack_bytes
+    probe = _probe(network, x, build_folder)
+    return emulator.run(roomy, probe, prefer=tools.emulator).stack_bytes
+
+
+def _head(stream: Stream, records: int) -> Stream:
+    return replace(stream, rates=stream.rates[:records], order=stream.samples[:records])

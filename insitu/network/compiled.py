@@ -1,0 +1,396 @@
+"""A compiled network: what `pipeline.compile` makes, `insitu compile` writes and all others read.
+
+Invariant: `folder` holds the C sources, `insitu.json` and `constants.npz`; they are all that later
+commands need, and loading them gives the same network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from insitu.artifacts import CSource, Lifetime, Measurement, MemoryPlan
+from insitu.config import TrainingConfig
+from insitu.data.labels import LabelType, label_type
+from insitu.errors import InsituError, OutputError
+from insitu.generate import StateLayout, state_layout
+from insitu.graph import text
+from insitu.graph.model import SCRATCH_LIMIT, Graph, Phase, QParams, Tensor
+from insitu.ops import OPS
+from insitu.plan.text import plan_text
+from insitu.target.board import Board, Memory
+
+FORMAT = 2
+BUFFER = "_buffer"
+AUXILIARY = (
+    *(BUFFER, ".range", ".w_range", ".error_range", ".error_ahead", ".largest_error"),
+    ".decay_row",
+)
+"""How the names of a layer's state end that is neither weight nor bias."""
+
+MANIFEST, ARRAYS, PLAN = "insitu.json", "constants.npz", "memory_plan.txt"
+
+
+class ScratchFolder:
+    """A folder that goes when the last who holds this object does, or with the process."""
+
+    def __init__(self) -> None:
+        """Make it."""
+        self.path = Path(tempfile.mkdtemp(prefix="insitu-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Network:
+    """A network that can be trained on the desk and on a board.
+
+    Attributes:
+        name: prefix of the C symbols, "insitu_NAME".
+        input_shape: of one sample of the users' data, channels first.
+        graph: one training step in integers; its FORWARD nodes are the prediction.
+        float_graph: the simplified network before quantization.
+        trained: names of the trained layers.
+        measurement: what one training step costs on `board`.
+        unlimited: the same on a board with room, where this one had too little for all the scratch
+            that kernels take to be fast; else None.
+        folder: where the C sources lie.
+        temporary: keeps `folder` alive while the network was never saved.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    graph: Graph
+    float_graph: Graph
+    trained: frozenset[str]
+    training: TrainingConfig
+    plan: MemoryPlan
+    board: Board
+    measurement: Measurement
+    folder: Path
+    temporary: ScratchFolder | None = None
+    unlimited: Measurement | None = None
+
+    @cached_property
+    def state(self) -> StateLayout:
+        """Layout of the state struct."""
+        return state_layout(self.graph)
+
+    @cached_property
+    def _spare_folder(self) -> ScratchFolder:
+        return ScratchFolder()
+
+    @property
+    def build_folder(self) -> Path:
+        """Where to build: beside the sources, or in a temporary place if they are read-only."""
+        if os.access(self.folder, os.W_OK):
+            return self.folder / "build"
+        return self._spare_folder.path
+
+    @property
+    def input_qparams(self) -> QParams | None:
+        """Quantization of the input; None where it is float32."""
+        return self.graph.tensors[self.graph.inputs[0]].qparams
+
+    @property
+    def labels(self) -> LabelType:
+        """What it is taught with."""
+        return label_type(self.graph, self.training.loss)
+
+    @property
+    def classes(self) -> int:
+        """Number of scores."""
+        return self.labels.outputs
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What `insitu compile --json` says."""
+        m, board = self.measurement, self.board
+        ram = m.ram_bytes + m.stack_bytes
+        return {
+            "board": board.name,
+            "core": board.core,
+            "ram_bytes": ram,
+            "flash_bytes": m.flash_bytes,
+            "stack_bytes": m.stack_bytes,
+            "state_bytes": self.state.nbytes,
+            "arena_bytes": self.plan.arena_bytes,
+            "arena_lower_bound_bytes": self.plan.lower_bound_bytes,
+            "less_scratch": self.less_scratch,
+            "board_ram_bytes": board.ram_bytes,
+            "board_flash_bytes": board.flash_bytes,
+            "trainable_parameters": self.trainable_parameters,
+            "trained_layers": sorted(self.trained),
+            **self.training_state,
+            "macs_forward": self.macs(Phase.FORWARD),
+            "macs_backward": self.macs(Phase.BACKWARD) + self.macs(Phase.UPDATE),
+            "toolchain": m.toolchain,
+            "fits": ram <= board.ram_bytes and m.flash_bytes <= board.flash_bytes,
+        }
+
+    @property
+    def less_scratch(self) -> dict[str, Any] | None:
+        """What the board's RAM costs, or who limited the scratch; None where nothing did."""
+        limited = [n.name for n in self.graph.nodes if SCRATCH_LIMIT in n.attributes]
+        if not limited:
+            return None
+        m = self.unlimited
+        return {
+            "kernels": limited,
+            "ram_bytes_wanted": None if m is None else m.ram_bytes + m.stack_bytes,
+            "instructions_wanted": None if m is None else sum(m.instructions.values()),
+            "instructions": sum(self.measurement.instructions.values()),
+        }
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Weights and biases that training changes."""
+        return sum(tensor.size for tensor in self._changed if not tensor.name.endswith(AUXILIARY))
+
+    @property
+    def training_state(self) -> dict[str, Any]:
+        """Bytes that a trained parameter takes in the state struct, in the mean, and by what."""
+        parts = dict.fromkeys(("weights", "biases", "gradient_buffers", "other_state"), 0)
+        for tensor in self._changed:
+            name = "weights" if len(tensor.shape) > 1 else "biases"
+            if tensor.name.endswith(BUFFER):
+                name = "gradient_buffers"
+            elif tensor.name.endswith(AUXILIARY):
+                name = "other_state"
+            parts[name] += tensor.nbytes
+        count = max(self.trainable_parameters, 1)
+        return {
+            "bytes_per_trained_parameter": round(sum(parts.values()) / count, 3),
+            "training_state_bytes": parts,
+        }
+
+    @property
+    def _changed(self) -> tuple[Tensor, ...]:
+        """State tensors of the trained layers."""
+        names = dict.fromkeys(
+            name
+            for node in self.graph.nodes
+            for name in node.updates
+            if node.layer in self.trained and name.startswith(f"{node.layer}.")
+        )
+        return tuple(self.graph.tensors[name] for name in names)
+
+    def macs(self, phase: Phase) -> int:
+        """Nominal multiply-accumulates of a phase."""
+        return sum(n.op.macs(n, self.graph) for n in self.graph.nodes if n.phase is phase)
+
+    # ---- to and from a folder ---------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> Self:
+        """Write everything into `folder`, which must be new, empty or an earlier result.
+
+        Returns:
+            The network as it lies there.
+
+        Raises:
+            OutputError: the folder holds something else or cannot be written; it is as before.
+        """
+        folder = Path(folder)
+        check_replaceable(folder)
+        place = folder.resolve()
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=place.parent, prefix=".insitu-") as made:
+                fresh = Path(made) / "result"
+                _copy_sources(self.folder, fresh)
+                manifest = json.dumps(self._manifest(), indent=1) + "\n"
+                (fresh / MANIFEST).write_text(manifest, encoding="utf-8")
+                _save_arrays(fresh / ARRAYS, self)
+                (fresh / PLAN).write_text(plan_text(self.plan), encoding="utf-8")
+                _put_in_place(fresh, place, before=Path(made) / "before")
+        except OSError as error:
+            raise _cannot_write(folder, error) from None
+        return replace(self, folder=folder, temporary=None)
+
+    def with_training(self, **options: Any) -> Self:
+        """The same network, to be trained with other options (lr, seed, schedule).
+
+        Raises:
+            ConfigError: an option makes no sense.
+        """
+        return replace(self, training=replace(self.training, **options))
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "input_shape": list(self.input_shape),
+            "trained": sorted(self.trained),
+            "training": asdict(self.training),
+            "figures": self.figures,
+            "board": asdict(self.board),
+            "measurement": asdict(self.measurement),
+            "unlimited": None if self.unlimited is None else asdict(self.unlimited),
+            "plan": asdict(self.plan),
+            "graph": text.dump(self.graph)[0],
+            "float_graph": text.dump(self.float_graph)[0],
+        }
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """The network that `insitu compile` left in a folder.
+
+        Raises:
+            OutputError: there is none, or it is damaged or of another version.
+        """
+        folder = Path(folder)
+        manifest = _read_manifest(folder)
+        try:
+            with np.load(folder / ARRAYS, allow_pickle=False) as archive:
+                arrays = dict(archive)
+            return cls(**_fields(folder, manifest, arrays))
+        except InsituError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a damaged archive raises almost anything
+            raise OutputError(
+                f"{folder}: is damaged ({' '.join(str(error).split()) or type(error).__name__}); "
+                "compile it again"
+            ) from None
+
+
+def _fields(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `Network` from what `Network.save` wrote."""
+
+    def part(prefix: str) -> dict[str, Any]:
+        return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+    plan, unlimited = value["plan"], value.get("unlimited")
+    board = value["board"]
+    return {
+        "name": value["name"],
+        "input_shape": tuple(value["input_shape"]),
+        "graph": text.load(value["graph"], part("step/"), OPS),
+        "float_graph": text.load(value["float_graph"], part("float/"), OPS),
+        "trained": frozenset(value["trained"]),
+        "training": TrainingConfig(**value["training"]),
+        "plan": MemoryPlan(
+            **{**plan, "lifetimes": tuple(Lifetime(**life) for life in plan["lifetimes"])}
+        ),
+        "board": Board(**{**board, "memories": tuple(Memory(**m) for m in board["memories"])}),
+        "measurement": _measurement(value["measurement"]),
+        "unlimited": None if unlimited is None else _measurement(unlimited),
+        "folder": folder,
+    }
+
+
+def _measurement(value: Mapping[str, Any]) -> Measurement:
+    counts = {
+        key: {int(node): count for node, count in value[key].items()}
+        for key in ("instructions", "cycles")
+    }
+    return Measurement(**{**value, **counts})
+
+
+def _put_in_place(fresh: Path, place: Path, *, before: Path) -> None:
+    """Replace the folder `place`; what was there comes back where that fails."""
+    if not place.exists():
+        fresh.rename(place)
+        return
+    place.rename(before)
+    try:
+        fresh.rename(place)
+    except BaseException:
+        before.rename(place)
+        raise
+
+
+def _copy_sources(source: Path, target: Path) -> None:
+    """Copy the C files; the copies have the user's own permissions, not a temporary folder's."""
+    for path in (*source.glob("*.[ch]"), *source.glob("runtime/*.[ch]")):
+        copied = target / path.relative_to(source)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copied)
+
+
+def _save_arrays(path: Path, network: Network) -> None:
+    arrays = {f"step/{k}": v for k, v in text.dump(network.graph)[1].items()}
+    arrays |= {f"float/{k}": v for k, v in text.dump(network.float_graph)[1].items()}
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OutputError(f"{folder}: has no {MANIFEST}; run insitu compile first") from None
+    except NotADirectoryError:
+        raise OutputError(f"{folder}: is a file; give the folder that compile wrote") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise OutputError(f"{path}: {error}; compile it again") from None
+    found = value.get("format") if isinstance(value, dict) else None
+    if found != FORMAT:
+        raise OutputError(f"{path}: has format {found} but this is {FORMAT}; compile it again")
+    assert isinstance(value, dict)
+    return value
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse a folder that `Network.save` could not or should not replace.
+
+    Raises:
+        OutputError: it holds something else, is a file, or cannot be written.
+    """
+    try:
+        _check_place(folder, folder.resolve())
+    except OSError as error:
+        raise _cannot_write(folder, error) from None
+    except RuntimeError:  # what Python 3.11 and 3.12 make of links in a circle
+        raise OutputError(f"{folder}: is a link to itself; name another folder") from None
+
+
+def _check_place(folder: Path, place: Path) -> None:
+    """Whether the resolved `place` can be replaced."""
+    if place.exists() and not place.is_dir():
+        raise OutputError(f"{folder}: is a file, not a folder; name a new folder")
+    above = next(path for path in (*place.parents, place) if path.exists())
+    for path in (above, place):
+        if path.exists() and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
+            raise OutputError(f"{folder}: {path} cannot be written; name another folder")
+    if not place.exists():
+        if place.is_symlink():
+            raise OutputError(f"{folder}: is a link to itself; name another folder")
+        return
+    if os.path.ismount(place) or Path.cwd().is_relative_to(place):
+        raise OutputError(
+            f"{folder}: is a mounted disk or where you are, and the folder is replaced as a whole; "
+            "name a folder inside it"
+        )
+    names = {entry.name for entry in place.iterdir()}
+    if names and MANIFEST not in names:
+        raise OutputError(
+            f"{folder}: holds {len(names)} files but no {MANIFEST} of an earlier result, so it "
+            "is not replaced; name a new folder"
+        )
+
+
+def _cannot_write(folder: Path, error: OSError) -> OutputError:
+    reason = error.strerror or type(error).__name__
+    return OutputError(f"{folder}: cannot be written ({reason}); name another folder")
+
+
+def write_sources(source: CSource, folder: Path) -> None:
+    """The C of a model into a folder: its own files, and the runtime beside them."""
+    (folder / "runtime").mkdir(parents=True, exist_ok=True)
+    for name, content in source.files.items():
+        (folder / name).write_text(content, encoding="utf-8")
+    runtime = resources.files("insitu").joinpath("runtime")
+    for name in source.runtime:
+        place = "include" if name.endswith(".h") else "src"
+        content = runtime.joinpath(place, name).read_text(encoding="utf-8")
+        (folder / "runtime" / name).write_text(content, encoding="utf-8")

@@ -1,0 +1,229 @@
+"""Activation functions that are neither a clip nor made of straight lines, and their gradients.
+
+In integers y = round(f(x) / y_scale) + zero is a function of 256 values, a table: a constant where
+neither scale moves; else made at every step, or, for maps smaller than the table, computed element
+by element. All three are the same float32 operations, and so are those of the slopes in
+dx = (dy slope + 2^13) >> 14. Twins: runtime/src/activation.c, activation_f32.c, functions.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from insitu.fixed_point import range_qparams
+from insitu.graph.builder import Builder
+from insitu.graph.model import (
+    Array,
+    Node,
+    OpDef,
+    Phase,
+    QParams,
+    Tensor,
+    TensorType,
+    Value,
+)
+from insitu.ops.activations.functions import EXACT, FUNCTIONS, REAL
+from insitu.ops.activations.tables import (
+    ENTRIES,
+    GRID,
+    activation_slopes,
+    activation_table,
+    check_slope,
+    function_call,
+    function_of,
+    lookup_call,
+    lookup_grad,
+    observed,
+    pointers,
+    reach,
+    slopes_of,
+    table_of,
+    times_slope,
+)
+from insitu.ops.layers.rows import UNCLIPPED, activation_qparams, emit_follow_range
+from insitu.ops.numerics.by_type import by_type, exact
+
+
+def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+    check_slope(attributes)
+    output = TensorType(inputs[0].shape, inputs[0].dtype)
+    return [output, TensorType((2,), "int32")] if attributes.get("observe") else [output]
+
+
+def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+    return [FUNCTIONS[attributes["function"]].value(inputs[0], attributes, REAL)]
+
+
+def _float_grad(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+    dy, x = inputs
+    return [dy * FUNCTIONS[attributes["function"]].slope(x, attributes, REAL)]
+
+
+def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+    x_q, y_q = inputs[0].qparams, outputs[0]
+    assert x_q is not None and y_q is not None
+    y = table_of(node, inputs[0].array, x_q, y_q)
+    return [y, reach(node, x_q, y_q)][: len(node.outputs)]
+
+
+def _exact_float(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    return [function_of(node).value(inputs[0].array, node.attributes, EXACT)]
+
+
+def _integer_grad(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    dy, x = inputs
+    assert x.qparams is not None
+    return [times_slope(dy.array, slopes_of(node, x.array, x.qparams))]
+
+
+def _exact_float_grad(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    dy, x = (value.array for value in inputs)
+    return [dy * function_of(node).slope(x, node.attributes, EXACT)]
+
+
+def _lookup(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+    x, table = (value.array for value in inputs)
+    return [table[x.astype(np.int64) + 128]]
+
+
+def _quantize(quantizer: Any, node: Node) -> None:
+    """Emit the function itself or a lookup, after what moves and how large the map is.
+
+    The output's range is that of the function where it has bounds, and the network none of its own;
+    else the calibrated one, which follows what the function makes of its input's range where that
+    moves.
+    """
+    builder: Builder = quantizer.builder
+    x = quantizer.quantized(node.inputs[0])
+    x_q, bounds = builder.tensors[x].qparams, function_of(node).bounds
+    assert x_q is not None
+    moving = x_q.range is not None
+    own = not moving and quantizer.known(node.outputs[0]) is not None
+    if bounds is None or own:
+        y_q = activation_qparams(quantizer, node, UNCLIPPED, followed=moving)
+    else:
+        y_q = range_qparams(*bounds, *UNCLIPPED)
+    attributes = {**node.attributes, "observe": y_q.range is not None}
+    direct = moving and builder.tensors[x].size < ENTRIES
+    if moving:
+        made = builder.node(
+            activation if direct else activation_table,
+            (x,),
+            name=node.name if direct else f"{node.name}.table",
+            outputs=(f"{node.name}.{'y' if direct else 'table'}", f"{node.name}.observed"),
+            attributes=attributes,
+            qparams=(y_q, y_q),
+            layer=node.name,
+        )
+    else:
+        made = (builder.constant(f"{node.name}.table", table_of(node, GRID, x_q, y_q)),)
+    y = made[0]
+    if not direct:
+        (y,) = builder.node(
+            lookup, (x, y), name=node.name, attributes=node.attributes, qparams=(y_q,)
+        )
+    quantizer.set(node.outputs[0], y)
+    for name in made[1:]:
+        emit_follow_range(builder, node, y_q, name)
+
+
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+    x = node.inputs[0]
+    slopes = _slopes(builder, node, x)
+    (dx,) = builder.node(
+        lookup_grad if slopes else activation_grad,
+        (dy, x, *slopes),
+        name=f"{node.name}.grad",
+        outputs=(f"{node.name}.dx",),
+        attributes={key: node.attributes[key] for key in ("function", "alpha", "beta")},
+        qparams=(builder.tensors[dy].qparams,),
+        layer=node.layer,
+        phase=Phase.BACKWARD,
+    )
+    return {0: dx}
+
+
+def _slopes(builder: Builder, node: Node, x: str) -> tuple[str, ...]:
+    """The table of the slopes, or nothing where they are computed element by element."""
+    x_q, name = builder.tensors[x].qparams, f"{node.name}.slopes"
+    if x_q is None or (x_q.range is not None and builder.tensors[x].size < ENTRIES):
+        return ()
+    if x_q.range is None:
+        return (builder.constant(name, slopes_of(node, GRID, x_q)),)
+    return builder.node(
+        activation_slopes,
+        (x,),
+        name=name,
+        outputs=(name,),
+        attributes=node.attributes,
+        layer=node.layer,
+        phase=Phase.BACKWARD,
+    )
+
+
+def _simplify(rewriter: Any, node: Node) -> bool:
+    """A sigmoid at the end of a network that is trained with bce belongs to the loss."""
+    trailing = node.attributes["function"] == "sigmoid" and rewriter.is_output(node.outputs[0])
+    if not trailing or rewriter.loss != "bce":
+        return False
+    rewriter.bypass(node)
+    return True
+
+
+activation = OpDef(
+    name="activation",
+    infer=_infer,
+    float_reference=_float,
+    integer_reference=exact(_integer, _exact_float),
+    vjp=_vjp,
+    quantize=_quantize,
+    simplify=_simplify,
+    c_call=by_type(
+        function_call(
+            "insitu_activation_s8",
+            lambda node: (
+                *(f"?{node.inputs[0]}", f"?{node.outputs[0]}"),
+                *(f"${node.inputs[0]}", f"${node.outputs[0]}", observed(node)),
+            ),
+        ),
+        function_call("insitu_activation_f32", pointers),
+    ),
+    in_place=((0, 0),),
+)
+"""y = f(x). Attributes function, a key of `FUNCTIONS`, and its alpha and beta."""
+
+activation_grad = OpDef(
+    name="activation_grad",
+    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    float_reference=_float_grad,
+    integer_reference=exact(_integer_grad, _exact_float_grad),
+    c_call=by_type(
+        function_call(
+            "insitu_activation_grad_s8",
+            lambda node: (f"?{node.inputs[1]}", *pointers(node)),
+            slope=True,
+        ),
+        function_call("insitu_activation_grad_f32", pointers, slope=True),
+    ),
+    in_place=((0, 0),),
+)
+"""dx = dy f'(x). Inputs: dy, x."""
+
+lookup = OpDef(
+    name="lookup",
+    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    integer_reference=_lookup,
+    vjp=_vjp,
+    c_call=lookup_call("insitu_lookup_s8"),
+    in_place=((0, 0),),
+)
+"""y = table[x]. Inputs: x, table; attributes those of the activation."""

@@ -1,0 +1,220 @@
+"""Clip (ReLU, ReLU6, any bounds around or beside 0) and its gradient. Twin: runtime/src/clip.c.
+
+After a layer with weights a clip is absorbed into the layer's own clamp; what stays alone (after
+pooling, say) keeps its input's quantization.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from insitu.fixed_point import F32, round_clamp
+from insitu.graph.builder import Builder
+from insitu.graph.model import (
+    Array,
+    CCall,
+    Graph,
+    Node,
+    OpDef,
+    Phase,
+    QParams,
+    TensorType,
+    Value,
+)
+from insitu.ops.numerics.by_type import by_type, exact, finite, held
+from insitu.ops.numerics.quantization import keeps_quantization
+
+
+def bounds_of(attributes: Mapping[str, Any]) -> tuple[float, float]:
+    """The clip that a layer has taken into itself; infinite where it has none."""
+    low, high = attributes.get("clip", (-math.inf, math.inf))
+    return float(low), float(high)
+
+
+def clip_error(builder: Builder, node: Node, dy: str) -> str:
+    """dy where the layer's own clip let the value pass, 0 elsewhere; dy itself if it has none."""
+    y = node.outputs[0]
+    y_q = builder.tensors[y].qparams
+    bounds = bounds_of(node.attributes) if y_q is None else (y_q.clip_min, y_q.clip_max)
+    if bounds == (-math.inf, math.inf):
+        return dy
+    (masked,) = builder.node(
+        clip_grad,
+        (dy, y),
+        name=f"{node.name}.clip_grad",
+        outputs=(f"{node.name}.dy",),
+        attributes={"min": bounds[0], "max": bounds[1]},
+        qparams=(builder.tensors[dy].qparams,),
+        layer=node.layer,
+        phase=Phase.BACKWARD,
+    )
+    return masked
+
+
+def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+    q = inputs[0].qparams
+    assert q is not None
+    low, high = clamp_bounds(node.attributes["min"], node.attributes["max"], q)
+    return [np.clip(inputs[0].array, low, high)]
+
+
+def _exact_float(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    return [held(inputs[0].array, (node.attributes["min"], node.attributes["max"]))]
+
+
+def clamp_bounds(clip_min: float, clip_max: float, q: QParams) -> tuple[int, int]:
+    """Real bounds on the int8 grid of `q`."""
+    zero, bounds = q.zero_point, []
+    for bound, open_end in ((clip_min, -128), (clip_max, 127)):
+        if math.isinf(bound):
+            bounds.append(open_end)
+        else:
+            scaled = round_clamp(F32(bound) / F32(q.scale), -128 - zero, 127 - zero)
+            bounds.append(zero + int(scaled))
+    return bounds[0], bounds[1]
+
+
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+    (dx,) = builder.node(
+        clip_grad,
+        (dy, node.inputs[0]),
+        name=f"{node.name}.grad",
+        outputs=(f"{node.name}.dx",),
+        attributes={"min": node.attributes["min"], "max": node.attributes["max"]},
+        qparams=(builder.tensors[dy].qparams,),
+        layer=node.layer,
+        phase=Phase.BACKWARD,
+    )
+    return {0: dx}
+
+
+def _simplify(rewriter: Any, node: Node) -> bool:
+    """Become part of the layer before it."""
+    producer = rewriter.sole_producer(node)
+    if producer is None or "clip" not in producer.op.absorb or "clip" in producer.attributes:
+        return False
+    bounds = (float(node.attributes["min"]), float(node.attributes["max"]))
+    rewriter.replace(producer, attributes=producer.op.absorb["clip"](producer.attributes, bounds))
+    rewriter.bypass(node)
+    return True
+
+
+def _c_call(node: Node, graph: Graph) -> CCall:
+    x, y = node.inputs[0], node.outputs[0]
+    return CCall(
+        function="insitu_clip_s8",
+        params_type="insitu_clip_params_t",
+        params=_bounds_params(node, graph),
+        arguments=(f"?{x}", f"${x}", f"${y}"),
+        source="clip.c",
+    )
+
+
+def _bounds_params(node: Node, graph: Graph) -> dict[str, int | float]:
+    """Fields of insitu_clip_params_t."""
+    low, high = float(node.attributes["min"]), float(node.attributes["max"])
+    return {"size": graph.tensors[node.inputs[0]].size, "min": low, "max": high}
+
+
+def _float_c(function: str) -> Callable[[Node, Graph], CCall]:
+    """The call of a clip or its gradient in float."""
+
+    def c_call(node: Node, graph: Graph) -> CCall:
+        return CCall(
+            function=function,
+            params_type="insitu_clip_params_t",
+            params=_bounds_params(node, graph),
+            arguments=tuple(f"${name}" for name in (*node.inputs, node.outputs[0])),
+            source="elements_f32.c",
+        )
+
+    return c_call
+
+
+clip = OpDef(
+    name="clip",
+    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    float_reference=lambda attributes, inputs: [
+        np.clip(inputs[0], attributes["min"], attributes["max"])
+    ],
+    integer_reference=exact(_integer, _exact_float),
+    vjp=_vjp,
+    quantize=keeps_quantization,
+    simplify=_simplify,
+    c_call=by_type(_c_call, _float_c("insitu_clip_f32")),
+    in_place=((0, 0),),
+)
+"""y = min(max(x, min), max). Attributes min, max: real, possibly infinite."""
+
+
+def _float_grad(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+    dy, y = inputs
+    return [np.where((y > attributes["min"]) & (y < attributes["max"]), dy, 0)]
+
+
+def _pass_bounds(node: Node, q: QParams) -> tuple[int, int]:
+    """What passes: strictly inside the clip; a bound beyond the range stops nothing."""
+    if (q.clip_min, q.clip_max) == (node.attributes["min"], node.attributes["max"]):
+        return q.pass_min, q.pass_max
+    clip_min, clip_max = node.attributes["min"], node.attributes["max"]
+    low, high = clamp_bounds(clip_min, clip_max, q)
+    lowest, highest = F32(-128 - q.zero_point), F32(127 - q.zero_point)
+    first = low + 1 if F32(clip_min) / F32(q.scale) >= lowest else -128
+    last = high - 1 if F32(clip_max) / F32(q.scale) <= highest else 127
+    return first, last
+
+
+def _integer_grad(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    dy, y = inputs
+    assert y.qparams is not None
+    first, last = _pass_bounds(node, y.qparams)
+    passes = (y.array >= first) & (y.array <= last)
+    return [np.where(passes, dy.array, np.int8(0)).astype(np.int8)]
+
+
+def _exact_float_grad(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    dy, y = inputs[0].array, inputs[1].array
+    low, high = finite(node.attributes["min"]), finite(node.attributes["max"])
+    return [np.where((y > low) & (y < high), dy, F32(0.0))]
+
+
+def _grad_c(node: Node, graph: Graph) -> CCall:
+    dy, y = node.inputs
+    dx = node.outputs[0]
+    q = graph.tensors[y].qparams
+    assert q is not None
+    own = (q.clip_min, q.clip_max) == (node.attributes["min"], node.attributes["max"])
+    params: dict[str, int | float] = {"size": graph.tensors[dy].size}
+    if not own:
+        params |= {"min": float(node.attributes["min"]), "max": float(node.attributes["max"])}
+    return CCall(
+        function="insitu_layer_clip_grad_s8" if own else "insitu_clip_grad_s8",
+        params_type="insitu_size_params_t" if own else "insitu_clip_params_t",
+        params=params,
+        arguments=(f"?{y}", f"${dy}", f"${y}", f"${dx}"),
+        source="clip.c",
+    )
+
+
+clip_grad = OpDef(
+    name="clip_grad",
+    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    float_reference=_float_grad,
+    integer_reference=exact(_integer_grad, _exact_float_grad),
+    c_call=by_type(_grad_c, _float_c("insitu_clip_grad_f32")),
+    in_place=((0, 0),),
+)
+"""dx = dy where the clipped (or, for a clip of its own, the unclipped) value lies inside.
+
+Inputs: dy, y. At a bound the gradient is 0, as torch has it for relu and hardtanh.
+"""

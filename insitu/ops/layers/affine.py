@@ -1,0 +1,303 @@
+"""Layers of the preset `paper`: 8-bit affine weights, one scale and one zero point a tensor.
+
+y = clamp(round((sum of (w - z_w)(x - z_x) + b) s_w s_x / s_y) + z_y). A linear layer is a
+convolution of one position. The scale of trained weights is state and follows their smallest and
+largest value at every update, see `ops.paper_update`. Twin: runtime/src/paper.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from insitu.errors import ModelError
+from insitu.fixed_point import BIAS_SCALE, F32, range_qparams, round_clamp
+from insitu.graph.builder import Builder
+from insitu.graph.model import (
+    Array,
+    Bound,
+    CCall,
+    Graph,
+    Kind,
+    Node,
+    OpDef,
+    Phase,
+    QParams,
+    Tensor,
+    TensorType,
+    Value,
+)
+from insitu.ops.activations.clip import clip_error
+from insitu.ops.layers.gradient import window
+from insitu.ops.layers.rows import FRESH_RANGE, UNCLIPPED
+from insitu.ops.numerics.geometry import dilation_of, groups_of, output_size
+from insitu.ops.numerics.grouped import products, transposed
+from insitu.ops.updates.selected_rows import keep_error, select_error
+from insitu.ops.updates.standardized import (
+    PARAMS,
+    affine_params,
+    as_map,
+    as_window,
+    centred_map,
+    emit_update,
+    follow_error,
+    window_of,
+)
+
+ERROR_GRID = F32(128.0 / 127.0)
+"""A range of errors is [-m 128 / 127, m], so that its zero point is 0 and its scale m / 127."""
+
+MISS = 512
+"""Requantized values are held to +-512 before the zero point is added: all 8-bit results."""
+
+
+def quantize_affine(quantizer: Any, node: Node) -> None:
+    """Put a convolution or a linear layer in integers: ranges of activations stay as calibrated.
+
+    A value that is held at an end of such a range no longer depends on the weights, so the ends
+    are bounds of the activation function too: no error passes there. Else a layer that is trained
+    beyond its range would be told to grow further, and never hear that it has grown.
+
+    Raises:
+        ModelError: a bias beyond what can be held.
+    """
+    builder: Builder = quantizer.builder
+    x = quantizer.quantized(node.inputs[0])
+    clip = node.attributes.get("clip", UNCLIPPED)
+    scores = quantizer.is_scores(node.outputs[0]) and clip == UNCLIPPED
+    y_q = None if scores else _held(quantizer.calibrated(node.outputs[0]), clip)
+    (y,) = builder.node(
+        affine,
+        (x, *_weights(quantizer, node)),
+        name=node.name,
+        outputs=(f"{node.name}.y",),
+        attributes={**window(node.attributes), "scores": scores},
+        qparams=(y_q,),
+        layer=node.name,
+    )
+    quantizer.set(node.outputs[0], y)
+
+
+def _held(ends: tuple[float, float], clip: tuple[float, float]) -> QParams:
+    """Quantization of a range that holds what a layer puts out, as an activation function does."""
+    low, high = float(F32(min(ends[0], 0.0))), float(F32(max(ends[1], 0.0)))
+    return range_qparams(low, high, max(low, clip[0]), min(high, clip[1]))
+
+
+def _weights(quantizer: Any, node: Node) -> tuple[str, str]:
+    """Names of the weights and the biases (units of 2^-20) in the integer graph.
+
+    Raises:
+        ModelError: a bias is larger than what these units hold.
+    """
+    builder: Builder = quantizer.builder
+    trained = quantizer.is_trained(node)
+    kind = Kind.STATE if trained else Kind.CONSTANT
+    real = quantizer.data(node.inputs[1]).astype(F32)
+    low, high = min(real.min(), F32(0.0)), max(real.max(), F32(0.0))
+    if not high - low > F32(1e-20):
+        high = F32(FRESH_RANGE / np.sqrt(real[0].size))
+        low = -high
+    q = range_qparams(float(low), float(high), *UNCLIPPED)
+    zero = q.zero_point
+    data = zero + round_clamp(real / F32(q.scale), -128 - zero, 127 - zero)
+    if trained:
+        data_range = np.asarray([low, high], F32)
+        q = replace(q, range=builder.constant(f"{node.name}.w_range", data_range, kind=kind))
+    bias = quantizer.data(node.inputs[2]).astype(F32) / BIAS_SCALE
+    if np.abs(bias).max() > 2**30:
+        raise ModelError(
+            f'{node.op.name} "{node.name}": a bias of {np.abs(bias).max() * BIAS_SCALE:g} is '
+            "beyond the 1024 that the preset paper can hold; scale the samples down"
+        )
+    biases = round_clamp(bias, -(2**30), 2**30).astype(np.int32)
+    return (
+        builder.constant(f"{node.name}.w", data.astype(np.int8), qparams=q, kind=kind),
+        builder.constant(f"{node.name}.bias", biases, kind=kind),
+    )
+
+
+def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+    x, w = inputs[0], inputs[1]
+    dtype = "float32" if attributes["scores"] else "int8"
+    if len(w.shape) == 2:
+        if x.size != w.shape[1]:
+            raise ModelError(
+                f"x{list(x.shape)} has {x.size} features but w{list(w.shape)} takes {w.shape[1]}; "
+                "check the flatten before it"
+            )
+        return [TensorType((w.shape[0],), dtype)]
+    kernel, size = (w.shape[1], w.shape[2]), (x.shape[0], x.shape[1])
+    stride, padding = attributes["stride"], attributes["padding"]
+    out = output_size(size, kernel, stride, padding, dilation_of(attributes))
+    return [TensorType((*out, w.shape[0]), dtype)]
+
+
+def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+    x, w, bias = inputs
+    x_q, w_q, y_q = x.qparams, w.qparams, outputs[0]
+    assert x_q is not None and w_q is not None
+    rows = as_window(w.array.astype(np.int64) - w_q.zero_point)
+    acc = products(window_of(node.attributes), centred_map(x, w.array), rows)[0]
+    unit = F32(F32(x_q.scale) * F32(w_q.scale))
+    shape = _infer(node.attributes, [_of_shape(x.array), _of_shape(w.array)])[0].shape
+    if y_q is None:
+        y = acc.astype(F32) * unit + bias.array.astype(F32) * BIAS_SCALE
+        return [y.reshape(shape)]
+    in_acc = round_clamp(bias.array.astype(F32) * F32(BIAS_SCALE / unit), -(2**30), 2**30)
+    ratio = F32(unit / F32(y_q.scale))
+    v = round_clamp((acc + in_acc).astype(F32) * ratio, -MISS, MISS) + y_q.zero_point
+    y = np.clip(v, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
+    return [y.reshape(shape)]
+
+
+def _of_shape(array: Array) -> Tensor:
+    return Tensor("", array.shape)
+
+
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+    dy = select_error(builder, node, clip_error(builder, node, dy))
+    gradients = {}
+    if 0 in wanted:
+        gradients[0] = _emit_grad_input(builder, node, dy)
+    kept = keep_error(builder, node, dy) if 1 in wanted else None
+    if kept is not None:
+        emit_update(builder, node, kept, window(node.attributes))
+    return gradients
+
+
+def _emit_grad_input(builder: Builder, node: Node, dy: str) -> str:
+    """Emit dx, on the range of dy or on one of its own that moves."""
+    x, w = node.inputs[:2]
+    error = builder.tensors[dy].qparams
+    assert error is not None
+    moving = builder.scheme.error_range == "moving"
+    if moving:
+        largest = F32(F32(error.scale) * F32(127.0))
+        data = np.asarray([-largest * ERROR_GRID, largest], F32)
+        name = builder.constant(f"{node.name}.error_range", data, kind=Kind.STATE)
+        moving_q = range_qparams(float(data[0]), float(data[1]), *UNCLIPPED)
+        error = replace(moving_q, range=name)
+    dx, *observed = builder.node(
+        affine_grad_input,
+        (dy, w),
+        name=f"{node.name}.grad_input",
+        outputs=(f"{node.name}.dx", f"{node.name}.largest_dx"),
+        attributes={
+            **window(node.attributes),
+            "shape": builder.tensors[x].shape,
+            "observe": moving,
+        },
+        qparams=(error,),
+        layer=node.layer,
+        phase=Phase.BACKWARD,
+    )
+    if observed:
+        assert error.range is not None
+        follow_error(builder, node, error.range, observed[0])
+    return dx
+
+
+def _terms(w: Tensor) -> int:
+    return w.size // w.shape[0]
+
+
+def _c_call(node: Node, graph: Graph) -> CCall:
+    x, w, bias = node.inputs
+    y = node.outputs[0]
+    scores = node.attributes["scores"]
+    tensors = graph.tensors
+    quantization = (f"?{x}", f"?{w}") if scores else (f"?{x}", f"?{w}", f"?{y}")
+    return CCall(
+        function="insitu_affine_logits_s8" if scores else "insitu_affine_s8",
+        params_type=PARAMS,
+        params=affine_params(node.attributes, tensors[x], tensors[w], tensors[y]),
+        arguments=(*quantization, f"${x}", f"${w}", f"${bias}", "!", f"${y}"),
+        source="paper.c",
+    )
+
+
+affine = OpDef(
+    name="affine",
+    infer=_infer,
+    integer_reference=_integer,
+    vjp=_vjp,
+    c_call=_c_call,
+    scratch_bytes=lambda node, graph: 2 * _terms(graph.tensors[node.inputs[1]]),
+    macs=lambda node, graph: (
+        graph.tensors[node.inputs[1]].size
+        * graph.tensors[node.outputs[0]].size
+        // graph.tensors[node.outputs[0]].shape[-1]
+    ),
+    bounds=lambda node, graph: [
+        Bound(
+            f"{node.name}: accumulator of {_terms(graph.tensors[node.inputs[1]])} products",
+            255 * 255 * _terms(graph.tensors[node.inputs[1]]) + 2**30,
+        )
+    ],
+    weights=(1,),
+)
+"""Inputs: x, w, bias at 2^-20. Attributes: scores (float32 output), window of a convolution."""
+
+
+def _grad_input(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    dy, w = inputs
+    dy_q, w_q, dx_q = dy.qparams, w.qparams, outputs[0]
+    assert dy_q is not None and w_q is not None and dx_q is not None
+    shape = node.attributes["shape"]
+    size = shape[:2] if len(w.array.shape) == 4 else (1, 1)
+    rows = as_window(w.array.astype(np.int64) - w_q.zero_point)
+    errors = as_map(dy.array.astype(np.int64), w.array)
+    acc = transposed({**window_of(node.attributes), "size": size}, errors, rows)
+    unit = F32(F32(dy_q.scale) * F32(w_q.scale))
+    ratio = F32(unit / F32(dx_q.scale))
+    dx = round_clamp(acc.astype(F32) * ratio, -127, 127).astype(np.int8)
+    largest = np.asarray([F32(np.abs(acc).max().astype(F32) * unit)], F32)
+    return [dx.reshape(shape), largest][: len(node.outputs)]
+
+
+def _infer_grad_input(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+    types = [TensorType(attributes["shape"], "int8")]
+    return [*types, TensorType((1,), "float32")] if attributes["observe"] else types
+
+
+def _grad_input_c(node: Node, graph: Graph) -> CCall:
+    dy, w = node.inputs
+    dx, *observed = node.outputs
+    tensors = graph.tensors
+    return CCall(
+        function="insitu_affine_grad_input_s8",
+        params_type=PARAMS,
+        params=affine_params(node.attributes, tensors[dx], tensors[w], tensors[dy]),
+        arguments=(
+            *(f"?{dy}", f"?{w}", f"?{dx}", f"${dy}", f"${w}", f"${dx}"),
+            f"${observed[0]}" if observed else "0",
+        ),
+        source="paper.c",
+    )
+
+
+def _grad_input_bounds(node: Node, graph: Graph) -> list[Bound]:
+    w = graph.tensors[node.inputs[1]]
+    terms = w.size // w.shape[-1] // groups_of(node.attributes)
+    return [Bound(f"{node.name}: error of {terms} products", 255 * 127 * terms)]
+
+
+affine_grad_input = OpDef(
+    name="affine_grad_input",
+    infer=_infer_grad_input,
+    integer_reference=_grad_input,
+    c_call=_grad_input_c,
+    macs=lambda node, graph: (
+        graph.tensors[node.inputs[1]].size
+        * graph.tensors[node.inputs[0]].size
+        // graph.tensors[node.inputs[0]].shape[-1]
+    ),
+    bounds=_grad_input_bounds,
+)
+"""dx = sum of (w - z_w) dy. Inputs: dy, w. Outputs: dx [, largest |dx| float32[1]]."""

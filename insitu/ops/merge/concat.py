@@ -1,0 +1,148 @@
+"""Several activations side by side along one axis. Twin: runtime/src/concat.c.
+
+Each input is brought to the output's scale as a summand is: v = ((x - zero_x) M + 2^13) >> 14,
+M = round(2^14 scale_x / scale_y); equal scales are copied. The gradient of an input is a slice of
+the error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from insitu.errors import ModelError
+from insitu.graph.builder import Builder
+from insitu.graph.model import (
+    Array,
+    CCall,
+    Graph,
+    Node,
+    OpDef,
+    QParams,
+    Tensor,
+    TensorType,
+    Value,
+)
+from insitu.ops.activations.clip import bounds_of, clip_error
+from insitu.ops.layers.rows import quantize_rescaled, reached
+from insitu.ops.maps.pad import emit_slice
+from insitu.ops.merge.add import BITS, meeting_multiplier
+from insitu.ops.numerics.by_type import by_type, exact, held
+
+
+def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+    axis, first = attributes["axis"], inputs[0].shape
+    for x in inputs[1:]:
+        if len(x.shape) != len(first) or _others(x.shape, axis) != _others(first, axis):
+            raise ModelError(
+                f"{inputs[0].name}{list(first)} and {x.name}{list(x.shape)} differ beside axis "
+                f"{axis}; bring them to one size before it"
+            )
+    length = sum(x.shape[axis] for x in inputs)
+    output = TensorType((*first[:axis], length, *first[axis + 1 :]), inputs[0].dtype)
+    return [output, TensorType((2,), "int32")] if attributes.get("observe") else [output]
+
+
+def _others(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+    y = np.concatenate(inputs, axis=attributes["axis"] + 1)
+    return [np.clip(y, *bounds_of(attributes))]
+
+
+def _exact_float(
+    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
+) -> list[Array]:
+    y = np.concatenate([value.array for value in inputs], axis=node.attributes["axis"])
+    return [held(y, bounds_of(node.attributes))]
+
+
+def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+    y_q = outputs[0]
+    assert y_q is not None
+    parts = []
+    for value in inputs:
+        assert value.qparams is not None
+        total = value.array.astype(np.int64) - value.qparams.zero_point
+        total = total * meeting_multiplier(value.qparams, y_q)
+        parts.append((total + (1 << (BITS - 1))) >> BITS)
+    v = np.concatenate(parts, axis=node.attributes["axis"])
+    y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
+    return [y, reached(v)][: len(node.outputs)]
+
+
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+    dy = clip_error(builder, node, dy)
+    axis, start, gradients = node.attributes["axis"], 0, {}
+    for index, name in enumerate(node.inputs):
+        shape = builder.tensors[name].shape
+        low = tuple(start if a == axis else 0 for a in range(len(shape)))
+        if index in wanted:
+            gradients[index] = emit_slice(
+                builder, node, dy, f"{node.name}.d{index + 1}", low, shape
+            )
+        start += shape[axis]
+    return gradients
+
+
+def _parts(node: Node, graph: Graph) -> tuple[int, list[int]]:
+    """How often the inputs alternate, and so many elements of each in turn."""
+    axis = node.attributes["axis"]
+    shapes = [graph.tensors[name].shape for name in node.inputs]
+    return math.prod(shapes[0][:axis]), [math.prod(shape[axis:]) for shape in shapes]
+
+
+def _c_call(node: Node, graph: Graph) -> CCall:
+    y = node.outputs[0]
+    repeats, sizes = _parts(node, graph)
+    return CCall(
+        function="insitu_concat_s8",
+        params_type="insitu_concat_params_t",
+        params={"repeats": repeats, "parts": len(sizes)},
+        arguments=(
+            tuple(f"?{name}" for name in node.inputs),
+            f"?{y}",
+            tuple(f"${name}" for name in node.inputs),
+            tuple(str(size) for size in sizes),
+            f"${y}",
+            f"${node.outputs[1]}" if len(node.outputs) > 1 else "0",
+        ),
+        source="concat.c",
+    )
+
+
+def _float_c(node: Node, graph: Graph) -> CCall:
+    repeats, sizes = _parts(node, graph)
+    low, high = bounds_of(node.attributes)
+    return CCall(
+        function="insitu_concat_f32",
+        params_type="insitu_concat_f32_params_t",
+        params={"repeats": repeats, "parts": len(sizes), "min": low, "max": high},
+        arguments=(
+            tuple(f"${name}" for name in node.inputs),
+            tuple(str(size) for size in sizes),
+            f"${node.outputs[0]}",
+        ),
+        source="concat_f32.c",
+    )
+
+
+concat = OpDef(
+    name="concat",
+    infer=_infer,
+    float_reference=_float,
+    integer_reference=exact(_integer, _exact_float),
+    vjp=_vjp,
+    quantize=lambda quantizer, node: quantize_rescaled(
+        quantizer, node, {"axis": node.attributes["axis"]}
+    ),
+    absorb={"clip": lambda attributes, clip: {**attributes, "clip": clip}},
+    c_call=by_type(_c_call, _float_c),
+)
+"""Attributes axis (0: height, or features; 2: channels of a map), clip: an activation function's
+bounds."""
