@@ -1,6 +1,6 @@
 """Rescale, saturate, round, stochastic round, random bits, elementary float functions.
 
-Invariant: bit for bit what runtime/include/insitu_fixed_point.h does; docs/arithmetic.md is the
+Invariant: bit for bit what insitu_fixed_point.h does; docs/arithmetic.md is the
 text of both. Integers are computed in int64 and never overflow there; floats are IEEE single,
 one rounding an operation, in the order written.
 """

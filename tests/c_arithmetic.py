@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from insitu.firmware.build import ports
+from insitu.runtime import FILES
 from insitu.tools.compilers import find_toolchain
 
 Harness = Callable[..., None]
@@ -17,12 +17,13 @@ Harness = Callable[..., None]
 
 def build(folder: Path) -> Harness:
     """The functions of fixed_point.c by name; arrays go as pointers, numbers by their type."""
-    toolchain, runtime = find_toolchain("host"), ports().parent
+    toolchain = find_toolchain("host")
+    folders = (f"-I{path.parent}" for path in FILES.values())
     library = folder / "fixed_point.so"
     toolchain.run(
         *toolchain.compile_flags(),
         *toolchain.link_flags(),
-        *("-O2", f"-I{runtime / 'include'}", f"-I{runtime / 'src'}"),
+        *("-O2", *dict.fromkeys(folders)),
         *(Path(__file__).with_name("fixed_point.c"), "-o", library),
     )
     loaded = ctypes.CDLL(str(library))

@@ -12,7 +12,6 @@ from case_layers import Case, Layer
 
 from insitu.artifacts import MemoryPlan
 from insitu.differentiate import differentiate
-from insitu.firmware.build import ports
 from insitu.firmware.objects import Job, compile_objects
 from insitu.generate import StateLayout, generate, state_layout
 from insitu.graph.builder import Builder
@@ -29,6 +28,7 @@ from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference
 from insitu.run.stream import Stream, digest, no_labels
 from insitu.run.twin_library import TwinLibrary
+from insitu.runtime import HEADERS, INCLUDE_FLAGS, KERNELS, PORTS
 from insitu.tools.compilers import Toolchain, find_toolchain
 
 INPUT = "image"
@@ -239,11 +239,9 @@ class HostBuilder:
         self.built = 0
 
     def _runtime(self) -> list[Path]:
-        runtime = ports().parent
-        flags = (*self.toolchain.compile_flags(), "-O3", f"-I{runtime / 'include'}")
-        jobs = [Job(path, flags, of_runtime=True) for path in sorted((runtime / "src").glob("*.c"))]
-        headers = tuple((runtime / "include").glob("*.h"))
-        return compile_objects(self.toolchain, jobs, headers, self.folder)
+        flags = (*self.toolchain.compile_flags(), "-O3", *INCLUDE_FLAGS)
+        jobs = [Job(path, flags, of_runtime=True) for path in KERNELS]
+        return compile_objects(self.toolchain, jobs, HEADERS, self.folder)
 
     def library(self, compiled: Compiled) -> TwinLibrary:
         """The case's model, loaded."""
@@ -256,8 +254,8 @@ class HostBuilder:
             *self.toolchain.link_flags(),
             *("-O1", *self.flags),
             *('-DINSITU_HEADER="insitu_model.h"', "-DINSITU_PREFIX=insitu_model"),
-            *(f"-I{folder}", f"-I{folder / 'runtime'}", f"-I{ports()}"),
+            *(f"-I{folder}", f"-I{folder / 'runtime'}", f"-I{PORTS}"),
         )
-        sources = [*sorted(folder.glob("*.c")), ports() / "host" / "host.c"]
+        sources = [*sorted(folder.glob("*.c")), PORTS / "host" / "host.c"]
         self.toolchain.run(*flags, *sources, *self.objects, "-o", library)
         return TwinLibrary(library, "model")

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "insitu_planes.h"
-#include "insitu_taps.h"
+#include "insitu_depthwise.h"
+#include "insitu_conv_taps.h"
 
 typedef struct {
   insitu_conv_params_t shape;

@@ -1,7 +1,7 @@
-/* The functions of insitu_microkernels_dsp.h that insitu_bytes.h and insitu_pool_microkernels.h
+/* The functions of insitu_conv_microkernels_dsp.h that insitu_bytes.h and insitu_pool_microkernels.h
  * use, in C, so that these run on the desk. */
-#ifndef INSITU_MICROKERNELS_DSP_H
-#define INSITU_MICROKERNELS_DSP_H
+#ifndef INSITU_CONV_MICROKERNELS_DSP_H
+#define INSITU_CONV_MICROKERNELS_DSP_H
 
 #include <string.h>
 

@@ -10,6 +10,7 @@ import pytest
 
 from insitu.errors import ToolError
 from insitu.run.stream import PREDICT, Stream
+from insitu.runtime import FILES
 from insitu.target.board import Board, Memory
 from insitu.tools.compilers import (
     GCC_MACHINE_FLAGS,
@@ -31,7 +32,7 @@ def write_model(folder: Path, *, mishap: str = "") -> Path:
     (folder / "runtime").mkdir(parents=True)
     for path in (ROOT / "tests/fake_model").glob("*.[ch]"):
         (folder / path.name).write_text(path.read_text().replace("/* mishap */", mishap))
-    shutil.copy(ROOT / "insitu/runtime/include/insitu.h", folder / "runtime")
+    shutil.copy(FILES["insitu.h"], folder / "runtime")
     return folder
 
 

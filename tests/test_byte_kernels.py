@@ -14,25 +14,28 @@ from pathlib import Path
 import pytest
 from fakes import toolchain_or_skip
 
-from insitu.firmware.build import ports
+from insitu.runtime import FILES, HEADERS
 
 pytestmark = pytest.mark.toolchain
 
-HERE, RUNTIME = Path(__file__).parent, ports().parent
-DSP = "insitu_microkernels_dsp.h"
+HERE = Path(__file__).parent
+
+DSP = "insitu_conv_microkernels_dsp.h"
 
 
 @pytest.mark.parametrize("flags", [(), ("-D__ARM_FEATURE_DSP=1",)], ids=["portable", "dsp"])
 def test_kernels_of_bytes_do_what_one_at_a_time_gives(
     flags: tuple[str, ...], tmp_path: Path
 ) -> None:
-    shutil.copytree(RUNTIME / "include", tmp_path / "include")
+    (tmp_path / "include").mkdir()
+    for path in HEADERS:
+        shutil.copy(path, tmp_path / "include")
     shutil.copy(HERE / "dsp_in_c.h", tmp_path / "include" / DSP)
     program = tmp_path / "byte_kernels"
     toolchain_or_skip("host", "gcc").run(
         *("-std=c99", "-O1", "-g", "-ffp-contract=off", f"-I{tmp_path / 'include'}", *flags),
         *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-        *(str(RUNTIME / f"src/{name}.c") for name in ("pool", "add", "clip", "rows")),
+        *(str(FILES[f"{name}.c"]) for name in ("pool", "add", "clip", "rows")),
         *(str(HERE / "byte_kernels.c"), "-o", str(program)),
     )
     done = subprocess.run([program, "4000", "5"], capture_output=True, text=True, check=False)
@@ -43,6 +46,6 @@ def test_the_instructions_in_c_are_those_of_the_header() -> None:
     """By name and parameters."""
     there, here = (
         set(re.findall(r"insitu_\w+\([^)]*\)(?= \{)", path.read_text()))
-        for path in (RUNTIME / "include" / DSP, HERE / "dsp_in_c.h")
+        for path in (FILES[DSP], HERE / "dsp_in_c.h")
     )
     assert here <= there

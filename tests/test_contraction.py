@@ -13,6 +13,7 @@ from cases import CASES
 from fakes import ROOT
 
 from insitu.generate import generate
+from insitu.runtime import INCLUDE_FLAGS, KERNELS
 from insitu.tools.compilers import GCC_MACHINE_FLAGS
 
 GCC, OBJDUMP = (shutil.which(f"arm-none-eabi-{tool}") for tool in ("gcc", "objdump"))
@@ -32,7 +33,7 @@ def disassembly(source: Path, folder: Path) -> str:
     command = (
         str(GCC),
         *flags,
-        f"-I{RUNTIME / 'include'}",
+        *INCLUDE_FLAGS,
         f"-I{source.parent}",
         "-c",
         str(source),
@@ -51,7 +52,7 @@ def test_gcc_fuses_what_does_not_forbid_it(tmp_path: Path) -> None:
     assert FUSED.search(disassembly(source, tmp_path))
 
 
-@pytest.mark.parametrize("source", sorted((RUNTIME / "src").glob("*.c")), ids=lambda p: p.name)
+@pytest.mark.parametrize("source", KERNELS, ids=lambda p: p.name)
 def test_the_runtime_fuses_nothing_without_the_flag(source: Path, tmp_path: Path) -> None:
     assert FUSED.search(disassembly(source, tmp_path)) is None
 

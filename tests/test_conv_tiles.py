@@ -19,7 +19,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from made_cases import examples
 
-from insitu.firmware.build import ports
 from insitu.fixed_point import F32, draw_bytes, rescale, round_clamp
 from insitu.graph.model import SCRATCH_LIMIT, Array, Tensor
 from insitu.ops.kernels.tiles import (
@@ -34,6 +33,7 @@ from insitu.ops.kernels.tiles import (
 )
 from insitu.ops.layers.rows import expand_error
 from insitu.ops.numerics.geometry import conv_params, output_size, scatter, windows
+from insitu.runtime import INCLUDE_FLAGS, KERNELS
 from insitu.tools.compilers import find_toolchain
 
 pytestmark = pytest.mark.toolchain
@@ -125,17 +125,16 @@ class Kernels:
     """The portable kernels, as a library for the desk; `flags` may choose others of them."""
 
     def __init__(self, folder: Path, *flags: str) -> None:
-        toolchain, runtime = find_toolchain("host"), ports().parent
+        toolchain = find_toolchain("host")
         library = folder / "kernels.so"
         sources = [
             path
-            for path in sorted((runtime / "src").glob("*.c"))
-            if path.stem in ("conv", "rows") or path.stem.startswith(("conv_", "microkernels"))
-            if not path.stem.endswith("f32")
-            and not any(other in path.stem for other in ("groups", "planes", "live_channels"))
+            for path in KERNELS
+            if path.stem in ("conv", "rows") or path.stem.startswith("conv_")
+            if not path.stem.endswith("f32") and "grouped" not in path.stem
         ]
         flags = (*flags, *toolchain.compile_flags(), *toolchain.link_flags())
-        visible = ("-O1", "-fvisibility=default", f"-I{runtime / 'include'}")
+        visible = ("-O1", "-fvisibility=default", *INCLUDE_FLAGS)
         toolchain.run(*flags, *visible, *sources, "-o", library)
         self.library = ctypes.CDLL(str(library))
 

@@ -13,16 +13,15 @@ from pathlib import Path
 import pytest
 from fakes import toolchain_or_skip
 
-from insitu.firmware.build import ports
 from insitu.ops.kernels import bands as planes
+from insitu.runtime import FILES, INCLUDE_FLAGS
 
 pytestmark = pytest.mark.toolchain
 
-RUNTIME = ports().parent
 SOURCES = (
-    *("conv_groups", "conv_groups_gradient", "live_channels"),
-    *("conv_planes", "conv_planes_gradient", "planes"),
-    *("planes_correlate", "planes_finish", "planes_slide"),
+    *("conv_grouped", "conv_grouped_grad_weight", "depthwise_compact"),
+    *("depthwise", "depthwise_grad_weight", "depthwise_pack"),
+    *("depthwise_correlate", "depthwise_epilogue", "depthwise_microkernel_portable"),
 )
 TRIALS = 400
 Shape = dict[str, int]
@@ -91,9 +90,9 @@ def test_planes_compute_what_positions_do(
 def build(folder: Path) -> Path:
     """The program, with planes and under the sanitizers."""
     program = folder / "depthwise_planes"
-    sources = [RUNTIME / "src" / f"{name}.c" for name in (*SOURCES, "rows")]
+    sources = [FILES[f"{name}.c"] for name in (*SOURCES, "rows")]
     toolchain_or_skip("host", "gcc").run(
-        *("-std=c99", "-O1", "-g", "-DINSITU_PLANES=1", f"-I{RUNTIME / 'include'}"),
+        *("-std=c99", "-O1", "-g", "-DINSITU_PLANES=1", *INCLUDE_FLAGS),
         *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off"),
         *(
             str(Path(__file__).with_suffix(".c").with_name("depthwise_planes.c")),

@@ -17,14 +17,13 @@ from fakes import toolchain_or_skip
 from sanitized import run_sanitized
 
 from insitu.errors import ConfigError
-from insitu.firmware.build import build_host, ports
+from insitu.firmware.build import build_host
 from insitu.generate import generate
 from insitu.generate.c_text import array_initializer, c_names, comment, literal
 from insitu.graph.model import Array
 from insitu.run.stream import Stream
+from insitu.runtime import HEADERS
 from insitu.tools.compilers import SANITIZE_FLAGS, find_toolchain, sanitizer_environment
-
-RUNTIME = ports().parent
 
 STRICT = (
     *("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes"),
@@ -151,7 +150,7 @@ def test_a_model_name_that_makes_no_symbols_of_its_own_is_refused(name: str) -> 
 
 def test_every_type_and_file_of_the_runtime_is_refused_as_a_model() -> None:
     """A model NAME makes insitu_NAME_t and insitu_NAME.h."""
-    headers = list((RUNTIME / "include").glob("*.h"))
+    headers = HEADERS
     types = {t for h in headers for t in re.findall(r"\} insitu_(\w+)_t;", h.read_text())}
     files = {h.stem.removeprefix("insitu_") for h in headers} - {"insitu"}
     compiled = Compiled(CASES["linear"])

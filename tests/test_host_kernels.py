@@ -36,9 +36,10 @@ from hypothesis import strategies as st
 from made_cases import output_shape
 from sanitized import run_sanitized
 
-from insitu.firmware.build import build_host, ports
+from insitu.firmware.build import build_host
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
+from insitu.runtime import FILES, INCLUDE_FLAGS, PORTS
 from insitu.tools.compilers import Toolchain, sanitizer_environment
 
 pytestmark = [
@@ -46,7 +47,7 @@ pytestmark = [
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="the kernels are for x86-64"),
 ]
 
-KERNELS = ports() / "host" / "x86"
+KERNELS = PORTS / "host" / "x86"
 SOURCES = sorted(KERNELS.glob("*.c"))
 BELOW_0 = clip(-1.0, 0.0)
 """Its output has the zero point 127, as a ReLU's has -128."""
@@ -113,8 +114,7 @@ class FastBuilder(HostBuilder):
 
     def _runtime(self) -> list[Path]:
         objects = super()._runtime()
-        runtime = ports().parent
-        folders = (f"-I{runtime / 'include'}", f"-I{runtime / 'src'}")
+        folders = (*INCLUDE_FLAGS, *dict.fromkeys(f"-I{path.parent}" for path in FILES.values()))
         for source in SOURCES:
             flags = (*self.toolchain.compile_flags(), "-O3", *folders)
             self.toolchain.run(*flags, "-c", source, "-o", self.folder / f"{source.stem}.o")

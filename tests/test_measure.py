@@ -15,6 +15,7 @@ from insitu.measure.cycles import MODELS, Code
 from insitu.run import emulator
 from insitu.run.profile import MARK_INSTRUCTIONS, ProfiledResult
 from insitu.run.stream import Stream
+from insitu.runtime import HEADERS
 from insitu.target.board import find_board
 from insitu.target.elf import read_elf
 
@@ -46,7 +47,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "runtime").mkdir()
     for path in (ROOT / "fake_model").glob("*.[ch]"):
         shutil.copy(path, folder)
-    for path in (ROOT.parent / "insitu/runtime/include").glob("*.h"):
+    for path in HEADERS:
         shutil.copy(path, folder / "runtime")
     return folder
 

@@ -22,12 +22,13 @@ from made_cases import examples, networks
 
 from insitu.artifacts import RunResult
 from insitu.config import parse_update
-from insitu.firmware.build import build_firmware, ports
+from insitu.firmware.build import build_firmware
 from insitu.graph.model import Graph
 from insitu.graph.scheme import Scheme
 from insitu.ops.losses.table import TARGETS
 from insitu.run import emulator
 from insitu.run.stream import Stream
+from insitu.runtime import FILES
 
 pytestmark = pytest.mark.toolchain
 
@@ -173,9 +174,8 @@ def test_c_of_any_network_on_a_core_equals_the_reference(
 
 # what the references call is what the header declares
 
-RUNTIME = ports().parent
 DECLARED = "".join(
-    (RUNTIME / f"include/insitu_{name}.h").read_text()
+    FILES[f"insitu_{name}.h"].read_text()
     for name in (
         *("kernels", "losses", "kernels_f32", "kernels_groups", "kernels_mixing", "activation"),
     )
@@ -298,4 +298,4 @@ def test_every_declared_kernel_is_called_by_an_op() -> None:
 
 def test_every_kernel_is_defined_where_its_op_says() -> None:
     for call in ALL_CALLS.values():
-        assert re.search(rf"\b{call.function}\(", (RUNTIME / "src" / call.source).read_text())
+        assert re.search(rf"\b{call.function}\(", FILES[call.source].read_text())

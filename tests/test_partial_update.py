@@ -33,7 +33,7 @@ from insitu.config import TrainingConfig
 from insitu.data.datasets import turned_digits
 from insitu.data.samples import channels_last
 from insitu.differentiate import differentiate
-from insitu.firmware.build import build_firmware, ports
+from insitu.firmware.build import build_firmware
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Node, Value
 from insitu.graph.scheme import fixed_fraction
@@ -45,6 +45,7 @@ from insitu.quantize import calibrate, quantize_graph
 from insitu.run import emulator
 from insitu.run.reference import Reference
 from insitu.run.stream import Stream
+from insitu.runtime import FILES, INCLUDE_FLAGS
 from insitu.tools.compilers import find_toolchain
 
 UPDATES = [
@@ -251,10 +252,10 @@ class Selection(ctypes.Structure):
 
 @pytest.fixture(scope="module")
 def floats(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    toolchain, runtime = find_toolchain("host"), ports().parent
+    toolchain = find_toolchain("host")
     library = tmp_path_factory.mktemp("floats") / "floats.so"
-    sources = [runtime / "src" / name for name in ("structures_f32.c", "bias.c", "rows.c")]
-    flags = (*toolchain.compile_flags(), *toolchain.link_flags(), f"-I{runtime / 'include'}")
+    sources = [FILES[name] for name in ("select_rows_f32.c", "bias.c", "rows.c")]
+    flags = (*toolchain.compile_flags(), *toolchain.link_flags(), *INCLUDE_FLAGS)
     toolchain.run(*flags, "-fvisibility=default", *sources, "-o", library)
     return ctypes.CDLL(str(library))
 

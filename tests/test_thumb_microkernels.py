@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from made_cases import examples
 from unicorn import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB, Uc, arm_const
 
-from insitu.firmware.build import ports
 from insitu.graph.model import Array
+from insitu.runtime import INCLUDE_FLAGS, KERNELS, PORTS
 from insitu.target.elf import read_elf
 from insitu.tools.compilers import find_toolchain
 
@@ -34,12 +34,10 @@ class Both:
     """A library for the desk, and the same functions on an emulated M0."""
 
     def __init__(self, folder: Path) -> None:
-        runtime = ports().parent
-        sources = sorted((runtime / "src").glob("microkernels_*.c"))
-        include = f"-I{runtime / 'include'}"
+        sources = [path for path in KERNELS if path.parent.name == "microkernels"]
         desk, core = find_toolchain("host"), find_toolchain("cortex-m0plus")
         flags = (*desk.compile_flags(), *desk.link_flags(), "-fvisibility=default")
-        desk.run(*flags, "-DINSITU_SCALAR", include, *sources, "-o", folder / "desk.so")
+        desk.run(*flags, "-DINSITU_SCALAR", *INCLUDE_FLAGS, *sources, "-o", folder / "desk.so")
         self.desk = ctypes.CDLL(str(folder / "desk.so"))
         table = "".join(f"extern char insitu_{name}[];" for name in FUNCTIONS)
         listed = ",".join(f"insitu_{name}" for name in FUNCTIONS)
@@ -48,13 +46,21 @@ class Both:
             f"SECTIONS {{ .table 0x8000 : {{ KEEP(*(.table)) }} .text {CODE} : {{ *(.text*) "
             "*(.rodata*) } /DISCARD/ : { *(.ARM.*) } }"
         )
-        headers = ("-isystem", str(ports() / "cortex_m/include"))
+        headers = ("-isystem", str(PORTS / "cortex_m/include"))
         place = (*headers, "-nostartfiles", "-Wl,-e,0", f"-Wl,-T,{script}")
         (folder / "table.c").write_text(
             f'{table} __attribute__((section(".table"), used)) char *const table[] = {{{listed}}};'
         )
         sources.append(folder / "table.c")
-        core.run(*core.compile_flags(), "-O2", *place, include, *sources, "-o", folder / "core.elf")
+        core.run(
+            *core.compile_flags(),
+            "-O2",
+            *place,
+            *INCLUDE_FLAGS,
+            *sources,
+            "-o",
+            folder / "core.elf",
+        )
         self.uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
         self.uc.ctl_set_cpu_model(arm_const.UC_CPU_ARM_CORTEX_M0)
         self.uc.mem_map(0, SIZE)

@@ -147,7 +147,7 @@ def channels_last(x: Array, shape: tuple[int, ...]) -> Array:
 def quantize_samples(x: Array, shape: tuple[int, ...], q: QParams | None) -> Array:
     """Float samples, channels first -> int8[n, elements], channels last; float32 without `q`.
 
-    Twin: insitu_quantize_input_f32 in runtime/src/layout.c.
+    Twin: insitu_quantize_input_f32 in layout.c.
     """
     if q is None:
         return np.ascontiguousarray(channels_last(x.astype(F32), shape).reshape(len(x), -1))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from string import Template
 
@@ -25,6 +24,7 @@ from insitu.firmware.objects import (
     read_source,
     write_text,
 )
+from insitu.runtime import FILES, PORTS
 from insitu.target.board import Board
 from insitu.target.elf import Image, read_elf
 from insitu.target.machines import LARGEST_BYTES, MACHINES, MIB
@@ -54,11 +54,6 @@ class _Layout:
     stack_bytes: int
 
 
-def ports() -> Path:
-    """The folder of the startup code, linker script and harnesses."""
-    return Path(str(resources.files("insitu").joinpath("runtime/ports")))
-
-
 def build_host(
     source_dir: Path,
     name: str,
@@ -86,10 +81,10 @@ def build_host(
     if sanitize and chosen.name != "gcc":
         raise ToolError(f"{chosen.title} cannot sanitize a library for Python; take gcc")
     flags = (*chosen.compile_flags(sanitize=sanitize), *_model_flags(source_dir, name))
-    sources = [*_sources(source_dir), ports() / "host/host.c"]
+    sources = [*_sources(source_dir), PORTS / "host/host.c"]
     fast = {} if portable else _host_kernels(source_dir)
     # a fast source may include what it replaces
-    included = (*fast, *(ports() / "host/x86").glob("*.h")) if fast else ()
+    included = (*fast, *(PORTS / "host/x86").glob("*.h")) if fast else ()
     jobs = [Job(fast.get(path, path), (*flags, "-O3"), _of_runtime(path)) for path in sources]
     objects = compile_objects(chosen, jobs, _headers(source_dir), out_dir, included=included)
     digest = digest_of(*(path.name for path in objects))
@@ -101,15 +96,11 @@ def build_host(
 
 def _host_kernels(source_dir: Path) -> dict[Path, Path]:
     """The runtime's sources that a faster equal stands for; none where somebody changed them."""
-    package = ports().parent
-    written = {p.name: p for d in ("include", "src") for p in (package / d).glob("*.[ch]")}
     found = sorted((source_dir / "runtime").glob("*.[ch]"))
-    same = {
-        p for p in found if p.name in written and read_source(p) == read_source(written[p.name])
-    }
+    same = {p for p in found if p.name in FILES and read_source(p) == read_source(FILES[p.name])}
     if not all(path in same for path in found if path.suffix == ".h"):
         return {}
-    fast = {path.name: path for path in (ports() / "host/x86").glob("*.c")}
+    fast = {path.name: path for path in (PORTS / "host/x86").glob("*.c")}
     return {path: fast[path.name] for path in found if path in same and path.name in fast}
 
 
@@ -121,7 +112,7 @@ def build_hook(out_dir: Path, *, toolchain: Toolchain | None = None) -> Path:
     """
     out_dir = out_dir.resolve()
     chosen = toolchain or find_toolchain("host")
-    folder = ports() / "emulator"
+    folder = PORTS / "emulator"
     jobs = [Job(path, (*chosen.compile_flags(), "-O2")) for path in sorted(folder.glob("*.c"))]
     objects = compile_objects(chosen, jobs, tuple(folder.glob("*.h")), out_dir)
     library = out_dir / f"block_profile-{digest_of(*(path.name for path in objects))}.so"
@@ -188,7 +179,7 @@ def build_firmware(
 def _firmware_objects(
     toolchain: Toolchain, source_dir: Path, name: str, board: Board, out_dir: Path, profile: bool
 ) -> list[Path]:
-    port = ports() / "cortex_m"
+    port = PORTS / "cortex_m"
     flags = (
         *toolchain.compile_flags(fpu=board.fpu),
         *_model_flags(source_dir, name),
@@ -303,7 +294,7 @@ def _script(layout: _Layout) -> str:
         )
         symbols.append(f"insitu_region_{region.name}_origin = {region.origin:#x};")
         symbols.append(f"insitu_region_{region.name}_bytes = {region.length_bytes};")
-    template = Template((ports() / "cortex_m/cortex_m.ld").read_text(encoding="utf-8"))
+    template = Template((PORTS / "cortex_m/cortex_m.ld").read_text(encoding="utf-8"))
     return template.substitute(
         memories="\n".join(lines),
         regions="\n".join(symbols),
@@ -336,7 +327,7 @@ def _of_runtime(path: Path) -> bool:
 
 
 def _headers(source_dir: Path) -> tuple[Path, ...]:
-    return (*source_dir.glob("*.h"), *(source_dir / "runtime").glob("*.h"), ports() / "harness.h")
+    return (*source_dir.glob("*.h"), *(source_dir / "runtime").glob("*.h"), PORTS / "harness.h")
 
 
 def _model_flags(source_dir: Path, name: str) -> tuple[str, ...]:
@@ -345,5 +336,5 @@ def _model_flags(source_dir: Path, name: str) -> tuple[str, ...]:
         f"-DINSITU_PREFIX=insitu_{name}",
         f"-I{source_dir}",
         f"-I{source_dir / 'runtime'}",
-        f"-I{ports()}",
+        f"-I{PORTS}",
     )

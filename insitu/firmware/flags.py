@@ -9,9 +9,9 @@ SMALL = "-Os"
 
 LEVELS = {
     "conv.c": SMALL,
-    "conv_grad_list.c": "-O2",
-    "conv_grad_tiles.c": SMALL,
-    "conv_tiles.c": SMALL,
+    "conv_grad_input_sparse.c": "-O2",
+    "conv_grad_input_tiled.c": SMALL,
+    "conv_forward_tiled.c": SMALL,
     "linear.c": "-O2",
     "loss.c": SMALL,
     "rows.c": "-O2",
@@ -20,14 +20,14 @@ LEVELS = {
 """Of sources that gain nothing from more; others are FAST."""
 
 LEVELS_M0PLUS = {
-    "conv_blocks.c": SMALL,
-    "conv_grad_list.c": SMALL,
-    "conv_scalar.c": SMALL,
-    "conv_scalar_blocks.c": SMALL,
-    "conv_scalar_gradient.c": "-O2",
+    "conv_grad_weight_tiled.c": SMALL,
+    "conv_grad_input_sparse.c": SMALL,
+    "conv_forward_armv6m.c": SMALL,
+    "conv_grad_weight_armv6m.c": SMALL,
+    "conv_grad_input_armv6m.c": "-O2",
     "conv_tile.c": SMALL,
     "linear.c": FAST,
-    "microkernels_portable.c": SMALL,
+    "conv_microkernel_2x4_portable.c": SMALL,
     "rows.c": SMALL,
 }
 """Other ones for a core that has few registers for unrolled loops, and little flash."""
@@ -35,7 +35,7 @@ LEVELS_M0PLUS = {
 OF_MODELS = "insitu_"
 """How the names of generated files begin: they call."""
 
-WRITTEN_OUT = ("conv_tile.c", "linear.c", "microkernels_dsp.c")
+WRITTEN_OUT = ("conv_tile.c", "linear.c", "conv_microkernel_2x4_dsp.c")
 """Their loops are unrolled in the source as far as it pays; Clang would go on."""
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from insitu.errors import OutputError
+from insitu.runtime import FILES
 from insitu.tools.compilers import Toolchain
 
 
@@ -65,7 +66,7 @@ def compile_objects(
             advice = "choose a folder you can write"
             raise OutputError(f"{place}: {error.strerror}; {advice}") from None
     base = (toolchain.title, toolchain.processor(), *map(read_source, sorted(included)))
-    of_runtime = [path for path in headers if path.parent.name in ("runtime", "include")]
+    of_runtime = [path for path in headers if path.name in FILES]
     shared = digest_of(*base, *(read_source(path) for path in sorted(of_runtime)))
     own = digest_of(*base, *(read_source(path) for path in sorted(headers)))
 

@@ -11,7 +11,8 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
+
+from insitu.runtime import FILES
 
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|(?:__attribute__\(\(\w+\)\)|INSITU_NAKED) *", re.DOTALL)
 INCLUDE = re.compile(r'^#include "(insitu\w*\.h)"', re.MULTILINE)
@@ -24,12 +25,8 @@ NAME = re.compile(r"\binsitu_\w+")
 @cache
 def _texts() -> Mapping[str, str]:
     """File name -> content without comments and attributes, of all headers and kernels."""
-    runtime = resources.files("insitu").joinpath("runtime")
-    files = [file for part in ("include", "src") for file in runtime.joinpath(part).iterdir()]
     return {
-        file.name: COMMENT.sub("", file.read_text(encoding="utf-8"))
-        for file in sorted(files, key=lambda file: file.name)
-        if file.name.endswith((".h", ".c"))
+        name: COMMENT.sub("", FILES[name].read_text(encoding="utf-8")) for name in sorted(FILES)
     }
 
 

@@ -14,7 +14,6 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,6 +28,7 @@ from insitu.graph import text
 from insitu.graph.model import SCRATCH_LIMIT, Graph, Phase, QParams, Tensor
 from insitu.ops import OPS
 from insitu.plan.text import plan_text
+from insitu.runtime import FILES
 from insitu.target.board import Board, Memory
 
 FORMAT = 2
@@ -389,8 +389,6 @@ def write_sources(source: CSource, folder: Path) -> None:
     (folder / "runtime").mkdir(parents=True, exist_ok=True)
     for name, content in source.files.items():
         (folder / name).write_text(content, encoding="utf-8")
-    runtime = resources.files("insitu").joinpath("runtime")
     for name in source.runtime:
-        place = "include" if name.endswith(".h") else "src"
-        content = runtime.joinpath(place, name).read_text(encoding="utf-8")
+        content = FILES[name].read_text(encoding="utf-8")
         (folder / "runtime" / name).write_text(content, encoding="utf-8")

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from insitu.errors import ToolError
+from insitu.runtime import PORTS
 from insitu.target.board import CORES
 from insitu.target.machines import MACHINES
 
@@ -194,7 +195,7 @@ def find_toolchain(target: str = "host", *, prefer: str | None = None) -> Toolch
 PROBE = "#include <stdint.h>\n#include <string.h>\nint32_t insitu_probe;\n"
 """What every build needs: a compiler may be installed without its headers."""
 
-CORTEX_M_INCLUDE = Path(__file__).parents[1] / "runtime/ports/cortex_m/include"
+CORTEX_M_INCLUDE = PORTS / "cortex_m/include"
 """Firmware has its own <string.h>, since zig has none for bare cores."""
 
 

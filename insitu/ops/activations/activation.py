@@ -3,7 +3,7 @@
 In integers y = round(f(x) / y_scale) + zero is a function of 256 values, a table: a constant where
 neither scale moves; else made at every step, or, for maps smaller than the table, computed element
 by element. All three are the same float32 operations, and so are those of the slopes in
-dx = (dy slope + 2^13) >> 14. Twins: runtime/src/activation.c, activation_f32.c, functions.c.
+dx = (dy slope + 2^13) >> 14. Twins: activation.c, activation_f32.c, functions.c.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Clip (ReLU, ReLU6, any bounds around or beside 0) and its gradient. Twin: runtime/src/clip.c.
+"""Clip (ReLU, ReLU6, any bounds around or beside 0) and its gradient. Twin: clip.c.
 
 After a layer with weights a clip is absorbed into the layer's own clamp; what stays alone (after
 pooling, say) keeps its input's quantization.

@@ -1,7 +1,7 @@
 """Activation functions of one argument: their values and slopes, where they end and are lowest.
 
 Each formula is written once. With `REAL` it is the definition in real numbers, with `EXACT` it is
-float32, one rounding an operation, as runtime/src/functions.c does it.
+float32, one rounding an operation, as functions.c does it.
 """
 
 from __future__ import annotations

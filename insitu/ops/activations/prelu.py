@@ -1,4 +1,4 @@
-"""Leaky and parametric ReLU and their gradient. Twins: runtime/src/prelu.c, activation_f32.c.
+"""Leaky and parametric ReLU and their gradient. Twins: prelu.c, activation_f32.c.
 
 y = x where x > 0, else slope x, with one slope or one a channel. In integers the slope is an int16
 of 2^-14, m = round_clamp(x_scale / y_scale slope, -2^22, 2^22), and

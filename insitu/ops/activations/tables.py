@@ -1,7 +1,7 @@
 """Activation functions of int8 as tables of 256 entries: what they hold, and who makes them.
 
 A table belongs to a scale of its input and one of its output. Both its entries and the slopes, in
-units of 2^-14, come from float32 operations. Twin: runtime/src/activation.c.
+units of 2^-14, come from float32 operations. Twin: activation.c.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Shape of a depthwise convolution -> how many lines its kernels take at once, and their scratch.
 
 On Cortex-M four channels at a time are expanded to int16 and laid out in planes with zeros around
-them: a band of lines, as many as fit. Twin: runtime/include/insitu_planes.h.
+them: a band of lines, as many as fit. Twin: insitu_depthwise.h.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _band(lines: int, size: Callable[[int], int], limit: int) -> Band:
 def live_bytes(c: Mapping[str, int]) -> int:
     """What channels that have errors are brought together in; 0 where that does not pay.
 
-    Twin: runtime/include/insitu_live_channels.h.
+    Twin: insitu_depthwise_compact.h.
     """
     places = c["in_height"] * c["in_width"] + c["out_height"] * c["out_width"]
     weights = c["kernel_height"] * c["kernel_width"]

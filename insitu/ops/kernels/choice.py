@@ -1,6 +1,6 @@
 """Which of its C kernels a convolution takes, and what it tells them.
 
-Those without groups and dilation have kernels of their own. Twin: runtime/src/conv_groups.c.
+Those without groups and dilation have kernels of their own. Twin: conv_grouped.c.
 """
 
 from __future__ import annotations

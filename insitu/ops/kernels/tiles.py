@@ -1,9 +1,9 @@
 """Shapes of a convolution -> how many positions its kernels take at once, and their scratch.
 
 A tile's operands are expanded to int16 once, each channel's weights once a tile: the larger the
-tile, the fewer instructions, the more scratch. Twins: runtime/src/conv_tiles.c, conv_grad_tiles.c,
-conv_grad_list.c, conv_blocks.c. Cores of ARMv6-M take tiles of their own in the same bytes:
-conv_scalar*.c.
+tile, the fewer instructions, the more scratch. Twins: conv_forward_tiled.c,
+conv_grad_input_tiled.c, conv_grad_input_sparse.c, conv_grad_weight_tiled.c. Cores of ARMv6-M take
+tiles of their own in the same bytes: conv_forward_armv6m.c, conv_grad_{input,weight}_armv6m.c.
 """
 
 from __future__ import annotations

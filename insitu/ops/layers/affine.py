@@ -2,7 +2,7 @@
 
 y = clamp(round((sum of (w - z_w)(x - z_x) + b) s_w s_x / s_y) + z_y). A linear layer is a
 convolution of one position. The scale of trained weights is state and follows their smallest and
-largest value at every update, see `ops.paper_update`. Twin: runtime/src/paper.c.
+largest value at every update, see `ops.paper_update`. Twin: affine.c.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
         params_type=PARAMS,
         params=affine_params(node.attributes, tensors[x], tensors[w], tensors[y]),
         arguments=(*quantization, f"${x}", f"${w}", f"${bias}", "!", f"${y}"),
-        source="paper.c",
+        source="affine.c",
     )
 
 
@@ -278,7 +278,7 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
             *(f"?{dy}", f"?{w}", f"?{dx}", f"${dy}", f"${w}", f"${dx}"),
             f"${observed[0]}" if observed else "0",
         ),
-        source="paper.c",
+        source="affine.c",
     )
 
 

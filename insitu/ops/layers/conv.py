@@ -2,7 +2,7 @@
 
 y[oy, ox, o] = b[o] + sum over ky, kx, i of w[o, ky, kx, i] x[iy, ix, i], clipped;
 iy = oy stride - top + ky dilation, ix = ox stride - left + kx dilation, i over the channels of
-o's group. Twin: runtime/src/conv.c; with groups or dilation runtime/src/conv_groups.c.
+o's group. Twin: conv.c; with groups or dilation conv_grouped.c.
 """
 
 from __future__ import annotations

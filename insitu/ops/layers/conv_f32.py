@@ -1,7 +1,7 @@
 """Convolution in float32 to the bit: forward, input gradient, weight gradient with its update.
 
-The ops themselves are those of `conv`. Twin: runtime/src/conv_f32.c; with groups or dilation
-runtime/src/conv_groups_f32.c.
+The ops themselves are those of `conv`. Twin: conv_f32.c; with groups or dilation
+conv_grouped_f32.c.
 """
 
 from __future__ import annotations

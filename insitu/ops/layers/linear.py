@@ -1,7 +1,7 @@
 """Linear layers: forward, input gradient, weight gradient with its update; logits in float.
 
 y[o] = sum over i of w[o, i] x[i] + b[o], clipped; x of any shape is read in memory order.
-Twin: runtime/src/linear.c.
+Twin: linear.c.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Linear layers in float32 to the bit: forward, input gradient, weight gradient with its update.
 
-The ops themselves are those of `linear`. Twin: runtime/src/linear_f32.c.
+The ops themselves are those of `linear`. Twin: linear_f32.c.
 """
 
 from __future__ import annotations

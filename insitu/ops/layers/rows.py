@@ -1,6 +1,6 @@
 """What convolution and linear layers share: rows, their scales, and the range of the output.
 
-A row is all weights that make one output channel. Twin: runtime/src/rows.c.
+A row is all weights that make one output channel. Twin: rows.c.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Scores and the loss: softmax cross-entropy with its error; the border of integers and floats.
 
-Twin: runtime/src/loss.c.
+Twin: loss.c.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A target has the shape and the order of the scores, and comes in float32. The error is int8 in
 front of integer layers, on a scale that is fixed when the network is compiled, else float32.
-Twin: runtime/src/loss.c.
+Twin: loss.c.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Flatten, unflatten, identity: no arithmetic, only order. Twin: runtime/src/layout.c.
+"""Flatten, unflatten, identity: no arithmetic, only order. Twin: layout.c.
 
 Formats that store channels first number the features of a flattened map differently from ours
 (channels last); these ops keep the foreign numbering. Before a linear layer a flatten costs

@@ -1,4 +1,4 @@
-"""Pad and slice: maps moved into larger and smaller ones. Twin: runtime/src/pad.c.
+"""Pad and slice: maps moved into larger and smaller ones. Twin: pad.c.
 
 Pad:   y[low + i step] = x[i] along every axis, zero elsewhere; what falls outside y is dropped.
 Slice: y[i] = x[low + i step] along every axis, zero where that lies outside x.

@@ -1,4 +1,4 @@
-"""Max and average pooling and their gradients. Twin: runtime/src/pool.c.
+"""Max and average pooling and their gradients. Twin: pool.c.
 
 The output keeps the input's quantization. The error of an average is a fixed part of the error
 behind it, so it keeps its integers and only its scale becomes 1 / (window size) as large.

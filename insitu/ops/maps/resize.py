@@ -1,4 +1,4 @@
-"""Enlarging a map by repeating its elements, and the gradient. Twin: runtime/src/resize.c.
+"""Enlarging a map by repeating its elements, and the gradient. Twin: resize.c.
 
 y[oy, ox, c] = x[oy // factor, ox // factor, c]; the output keeps the input's quantization, the
 error its scale.

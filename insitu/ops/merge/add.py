@@ -1,4 +1,4 @@
-"""Sum and difference of two activations, and the sum of two errors. Twin: runtime/src/add.c.
+"""Sum and difference of two activations, and the sum of two errors. Twin: add.c.
 
 y = clamp(zero + ((a - zero_a) M_a +- (b - zero_b) M_b + 2^13) >> 14), M = round(2^14 scale /
 scale_y): two scales meet on that of the output, which follows what it puts out where one of the

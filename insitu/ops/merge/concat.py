@@ -1,4 +1,4 @@
-"""Several activations side by side along one axis. Twin: runtime/src/concat.c.
+"""Several activations side by side along one axis. Twin: concat.c.
 
 Each input is brought to the output's scale as a summand is: v = ((x - zero_x) M + 2^13) >> 14,
 M = round(2^14 scale_x / scale_y); equal scales are copied. The gradient of an input is a slice of

@@ -1,4 +1,4 @@
-"""Product of two activations, element by element or by channel. Twin: runtime/src/multiply.c.
+"""Product of two activations, element by element or by channel. Twin: multiply.c.
 
 y[r, i] = clamp(zero + rescale((a[r, i] - zero_a) (b[i] - zero_b))), where b has as many elements
 as a (one r) or one a channel (r: the places of the map, as squeeze-and-excitation has it). The

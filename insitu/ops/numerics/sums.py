@@ -2,7 +2,7 @@
 
 Invariant: each multiplication and each addition rounds once, and a sum is never made in parts.
 numpy's own sums are made in parts, so the terms are added here one by one, for many sums at a
-time. Twin: runtime/src/sums_f32.c.
+time. Twin: sums_f32.c.
 """
 
 from __future__ import annotations

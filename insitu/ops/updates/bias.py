@@ -1,6 +1,6 @@
 """dy -> new biases: the update of a layer whose weights stay as they are.
 
-It reads no input of the layer, so that none is kept for it. Twin: runtime/src/bias.c.
+It reads no input of the layer, so that none is kept for it. Twin: bias.c.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A buffer holds, of every trained weight, the part of its step that has not been made: in units of
 2^-8 (int16) or 2^-16 (int32) of the row's scale, so that it keeps its meaning while the scales of
-activations move. Twin: runtime/src/buffer.c.
+activations move. Twin: buffer.c.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
             *(["!"] if is_conv else []),
             *(f"${generator}", f"${bias_buffer}", f"${buffer}"),
         ),
-        source="buffer.c" if is_plain(node.attributes) else "buffer_groups.c",
+        source="buffer.c" if is_plain(node.attributes) else "buffer_grouped.c",
         returns="saturated_rows",
     )
 

@@ -1,7 +1,7 @@
 """Mini-batches and momentum of float layers: SGD as PyTorch has it, to the bit on every core.
 
 v = v + mean gradient + weight_decay w; w = w - rate v; v = momentum v. Biases likewise, without
-decay. Samples add their part to v, which is the only buffer. Twin: runtime/src/buffer_f32.c.
+decay. Samples add their part to v, which is the only buffer. Twin: buffer_f32.c.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
             *(["!"] if is_conv else []),
             *(f"${bias_buffer}", f"${buffer}"),
         ),
-        source=SOURCE if is_plain(node.attributes) else "conv_groups_f32.c",
+        source=SOURCE if is_plain(node.attributes) else "conv_grouped_f32.c",
     )
 
 

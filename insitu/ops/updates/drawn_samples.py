@@ -2,7 +2,7 @@
 
 The last trained layer learns from every sample. Behind its update, with a probability that follows
 the error, the backward pass goes on at a rate that is as much higher; else it ends there. So the
-expectation of every step is what it was. Twin: runtime/src/sampling.c.
+expectation of every step is what it was. Twin: draw_sample.c.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _draw_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_draw_sample_params_t",
         params={"size": error.size, **node.attributes},
         arguments=(*(f"${name}" for name in node.inputs), f"${node.outputs[0]}"),
-        source="sampling.c",
+        source="draw_sample.c",
         returns="nonzero_errors",
     )
 

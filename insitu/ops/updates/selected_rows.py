@@ -2,7 +2,7 @@
 
 The error of the other rows becomes 0; kernels pass over errors that are 0, so neither what these
 rows add to the error before the layer nor their gradient is computed. Twin:
-runtime/src/structures.c, structures_f32.c.
+select_rows.c, select_rows_f32.c.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def _suffix(dtype: str) -> str:
 
 
 def _source(dtype: str) -> str:
-    return "structures_f32.c" if dtype == "float32" else "structures.c"
+    return "select_rows_f32.c" if dtype == "float32" else "select_rows.c"
 
 
 def _select_c(node: Node, graph: Graph) -> CCall:

@@ -2,7 +2,7 @@
 
 w' = ((w - z) s - rate (g - mean g) / sd g) / s' + z', rounded to nearest; s' and z' are those of
 the smallest and the largest new weight of the tensor. Per element in float, in a fixed order.
-Twin: runtime/src/paper_update.c.
+Twin: affine_update.c.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
         params_type=PARAMS,
         params=affine_params(node.attributes, tensors[x], tensors[buffer], tensors[dy]),
         arguments=(f"?{x}", f"${dy}", f"${x}", "!", f"${bias_buffer}", f"${buffer}"),
-        source="paper.c",
+        source="affine.c",
     )
 
 
@@ -228,7 +228,7 @@ def _apply_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_linear_params_t",
         params={"out_features": w.shape[0], "in_features": w.size // w.shape[0]},
         arguments=(f"?{w.name}", f"${node.inputs[0]}", "!", *(f"${n}" for n in node.inputs[1:])),
-        source="paper_update.c",
+        source="affine_update.c",
     )
 
 
@@ -256,7 +256,7 @@ average_error = OpDef(
         params_type="",
         params={},
         arguments=tuple(f"${name}" for name in node.inputs),
-        source="paper_update.c",
+        source="affine_update.c",
     ),
 )
 """A moving average of the largest error of a sample. Inputs: largest[1], average[1]."""
@@ -276,7 +276,7 @@ adopt_error = OpDef(
         params_type="",
         params={},
         arguments=tuple(f"${name}" for name in node.inputs),
-        source="paper_update.c",
+        source="affine_update.c",
     ),
 )
 """The average becomes the range of the next batch's errors. Inputs: average[1], range[2]."""

@@ -188,7 +188,7 @@ uint32_t insitu_add_row(int32_t wide, int32_t size, int32_t multiplier, const in
 /* buffer of a bias plus the rounded step errors factor. */
 int32_t insitu_add_bias(int32_t buffer, int32_t errors, float factor);
 
-/* ---- paper_update.c -------------------------------------------------------------------------- */
+/* ---- affine_update.c -------------------------------------------------------------------------- */
 
 /* w = round((real - rate (g - mean of the row) / sd of the row) / scale') + zero', real = (w -
  * zero) scale; scale' and zero' are those of range[2], the new weights' smallest and largest. The
@@ -277,7 +277,7 @@ void insitu_add_errors_s8(const insitu_add_errors_params_t *p, const int8_t *a, 
 /* e = -a; e may be a. */
 void insitu_negate_s8(const insitu_size_params_t *p, const int8_t *a, int8_t *e);
 
-/* ---- structures.c: which rows learn from a sample ------------------------------------------- */
+/* ---- select_rows.c: which rows learn from a sample ------------------------------------------- */
 
 typedef struct {
   int32_t positions, rows; /* of dy[positions, rows] */
@@ -302,7 +302,7 @@ typedef struct {
 void insitu_keep_rows_s8(const insitu_keep_rows_params_t *p, const int8_t *dy, int8_t *kept);
 void insitu_keep_rows_f32(const insitu_keep_rows_params_t *p, const float *dy, float *kept);
 
-/* ---- sampling.c: which samples the layers before the last one learn from --------------------- */
+/* ---- draw_sample.c: which samples the layers before the last one learn from --------------------- */
 
 typedef struct {
   int32_t size;        /* of dy */

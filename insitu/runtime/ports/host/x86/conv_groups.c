@@ -1,4 +1,0 @@
-/* Depthwise convolution with more channels side by side: bit for bit what src/conv_groups.c
- * computes, which is the definition. */
-#define INSITU_LANES 16
-#include <conv_groups.c> /* the portable source in the model's folder */

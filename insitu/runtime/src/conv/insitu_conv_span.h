@@ -1,0 +1,22 @@
+/* Where a convolution's window lies on the map. */
+#ifndef INSITU_CONV_SPAN_H
+#define INSITU_CONV_SPAN_H
+
+#include "insitu_fixed_point.h"
+#include "insitu_kernels.h"
+
+/* The kernel columns [first, end) that lie on the map when the window starts at column `start`. */
+typedef struct {
+  int32_t first, end;
+} insitu_span_t;
+
+static inline insitu_span_t insitu_span(int32_t start, int32_t kernel, int32_t size) {
+  insitu_span_t span = {insitu_max(0, -start), insitu_min(kernel, size - start)};
+  return span;
+}
+
+static inline int32_t insitu_row_size(const insitu_conv_params_t *p) {
+  return p->kernel_height * p->kernel_width * p->in_channels;
+}
+
+#endif
