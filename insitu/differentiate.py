@@ -13,9 +13,9 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.fixed_point import seed_generator
 from insitu.graph.builder import Builder
-from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
+from insitu.graph.model import Graph, Kind, Node, Phase, Role
+from insitu.graph.names import GENERATOR, LEARNING_RATE
 from insitu.graph.scheme import Scheme
-from insitu.ops.layers.rows import GENERATOR, LEARNING_RATE
 from insitu.ops.losses.table import emit_label, emit_loss
 from insitu.ops.merge.add import emit_sum_of_errors
 from insitu.ops.updates.buffer import emit_batch_count
@@ -41,7 +41,7 @@ def differentiate(
         (LEARNING_RATE, np.asarray([rate], np.float32)),
         (GENERATOR, np.asarray([seed_generator(seed)], np.uint32)),
     ):
-        builder.add_tensor(Tensor(name, value.shape, str(value.dtype), Kind.STATE, value))
+        builder.state(name, value, Role.SETTING)
     scores = graph.outputs[0]
     dy, loss = emit_loss(builder, scores, label, integer=_ends_in_integers(graph))
     if not builder.scheme.in_place:

@@ -25,19 +25,15 @@ from insitu.data.labels import LabelType, label_type
 from insitu.errors import InsituError, OutputError
 from insitu.generate import StateLayout, state_layout
 from insitu.graph import text
-from insitu.graph.model import SCRATCH_LIMIT, Graph, Phase, QParams, Tensor
+from insitu.graph.model import SCRATCH_LIMIT, Graph, Kind, Phase, QParams, Role, Tensor
 from insitu.ops import OPS
 from insitu.plan.text import plan_text
 from insitu.runtime import FILES
 from insitu.target.board import Board, Memory
 
-FORMAT = 2
-BUFFER = "_buffer"
-AUXILIARY = (
-    *(BUFFER, ".range", ".w_range", ".error_range", ".error_ahead", ".largest_error"),
-    ".decay_row",
-)
-"""How the names of a layer's state end that is neither weight nor bias."""
+FORMAT = 3
+PARTS = {Role.WEIGHT: "weights", Role.BIAS: "biases", Role.BUFFER: "gradient_buffers"}
+"""Of the state of a trained layer, by role; what has another is "other_state"."""
 
 MANIFEST, ARRAYS, PLAN = "insitu.json", "constants.npz", "memory_plan.txt"
 
@@ -100,7 +96,7 @@ class Network:
     @property
     def input_qparams(self) -> QParams | None:
         """Quantization of the input; None where it is float32."""
-        return self.graph.tensors[self.graph.inputs[0]].qparams
+        return self.graph.sample.qparams
 
     @property
     def labels(self) -> LabelType:
@@ -155,19 +151,14 @@ class Network:
     @property
     def trainable_parameters(self) -> int:
         """Weights and biases that training changes."""
-        return sum(tensor.size for tensor in self._changed if not tensor.name.endswith(AUXILIARY))
+        return sum(t.size for t in self._changed if t.role in (Role.WEIGHT, Role.BIAS))
 
     @property
     def training_state(self) -> dict[str, Any]:
         """Bytes that a trained parameter takes in the state struct, in the mean, and by what."""
-        parts = dict.fromkeys(("weights", "biases", "gradient_buffers", "other_state"), 0)
+        parts = dict.fromkeys((*PARTS.values(), "other_state"), 0)
         for tensor in self._changed:
-            name = "weights" if len(tensor.shape) > 1 else "biases"
-            if tensor.name.endswith(BUFFER):
-                name = "gradient_buffers"
-            elif tensor.name.endswith(AUXILIARY):
-                name = "other_state"
-            parts[name] += tensor.nbytes
+            parts[PARTS.get(tensor.role or Role.STATISTIC, "other_state")] += tensor.nbytes
         count = max(self.trainable_parameters, 1)
         return {
             "bytes_per_trained_parameter": round(sum(parts.values()) / count, 3),
@@ -177,13 +168,7 @@ class Network:
     @property
     def _changed(self) -> tuple[Tensor, ...]:
         """State tensors of the trained layers."""
-        names = dict.fromkeys(
-            name
-            for node in self.graph.nodes
-            for name in node.updates
-            if node.layer in self.trained and name.startswith(f"{node.layer}.")
-        )
-        return tuple(self.graph.tensors[name] for name in names)
+        return tuple(t for t in self.graph.of_kind(Kind.STATE) if t.layer in self.trained)
 
     def macs(self, phase: Phase) -> int:
         """Nominal multiply-accumulates of a phase."""

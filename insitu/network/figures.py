@@ -125,16 +125,11 @@ def tensor_layers(graph: Graph) -> dict[str, str]:
         for name in node.inputs:
             readers.setdefault(name, set()).add(node.layer)
     found = {}
-    for name in graph.tensors:
+    for name, tensor in graph.tensors.items():
         layers = readers.get(name, set())
-        alone = next(iter(layers)) if len(layers) == 1 else _named_after(name, layers)
+        alone = next(iter(layers)) if len(layers) == 1 else tensor.layer or SHARED
         found[name] = makers.get(name, alone)
     return found
-
-
-def _named_after(tensor: str, layers: Iterable[str]) -> str:
-    """A range is read by the layer behind as well; its name says whose it is."""
-    return next((layer for layer in layers if tensor.startswith(f"{layer}.")), SHARED)
 
 
 def _parameters(float_graph: Graph) -> dict[str, int]:

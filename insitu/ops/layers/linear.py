@@ -306,7 +306,7 @@ def _update_c(node: Node, graph: Graph) -> CCall:
             f"${bias}",
             f"${w}",
         ),
-        returns="saturated_rows",
+        counts_saturated=True,
     )
 
 
