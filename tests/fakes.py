@@ -12,13 +12,8 @@ from insitu.errors import ToolError
 from insitu.run.stream import PREDICT, Stream
 from insitu.runtime import FILES
 from insitu.target.board import Board, Memory
-from insitu.tools.compilers import (
-    GCC_MACHINE_FLAGS,
-    EmulatorTool,
-    Toolchain,
-    find_emulator,
-    find_toolchain,
-)
+from insitu.tools.compilers import GCC_MACHINE_FLAGS, Toolchain, find_toolchain
+from insitu.tools.emulators import EmulatorTool, find_emulator
 
 ROOT = Path(__file__).parent.parent
 INPUTS, CLASSES = 1022, 10

@@ -27,7 +27,7 @@ from insitu.generate import generate, state_layout
 from insitu.graph.model import Array, Graph, Node, QParams, Value
 from insitu.graph.scheme import PartialUpdate, Scheme
 from insitu.graph.verify import verify
-from insitu.network.compiled import write_sources
+from insitu.network.folder import write_sources
 from insitu.ops.layers.rows import expand_error
 from insitu.plan import plan_memory
 from insitu.prepare.simplify import simplify

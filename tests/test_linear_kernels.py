@@ -22,7 +22,7 @@ from test_worst_case import SCHEMES, extreme_step, worst_stream
 from insitu.firmware.build import build_firmware
 from insitu.fixed_point import F32
 from insitu.generate import generate, state_layout
-from insitu.network.compiled import write_sources
+from insitu.network.folder import write_sources
 from insitu.plan import plan_memory
 from insitu.run import emulator
 from insitu.run.reference import Reference

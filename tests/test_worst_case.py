@@ -31,7 +31,7 @@ from insitu.frontends.onnx.reader import read
 from insitu.generate import generate, state_layout
 from insitu.graph.model import Array, Bound, Graph, Node, QParams, Value
 from insitu.graph.verify import verify
-from insitu.network.compiled import write_sources
+from insitu.network.folder import write_sources
 from insitu.plan import plan_memory
 from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph

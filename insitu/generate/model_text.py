@@ -124,7 +124,7 @@ class ModelText:
             return f"({self._element_type(argument[0])}[]){{{elements}}}"
         kind, name = argument[:1], argument[1:]
         if kind == "!":
-            return f"arena + {self.plan.offsets[f'{node.name}!scratch']}"
+            return f"arena + {self.plan.scratch_offset(node.name)}"
         if kind not in "$?":
             return argument
         tensor = self.graph.tensors[name]

@@ -196,9 +196,6 @@ def _sizes(firmware: Firmware, board: Board, stack_bytes: int) -> Measurement:
         flash_bytes=firmware.flash_bytes,
         ram_bytes=firmware.ram_bytes,
         stack_bytes=stack_bytes,
-        instructions={},
-        cycles={},
-        cycle_error_percent=0,
     )
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
-import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -19,32 +17,31 @@ from typing import Any, Self
 
 import numpy as np
 
-from insitu.artifacts import CSource, Lifetime, Measurement, MemoryPlan
+from insitu.artifacts import Lifetime, Measurement, MemoryPlan
 from insitu.config import TrainingConfig
 from insitu.data.labels import LabelType, label_type
 from insitu.errors import InsituError, OutputError
 from insitu.generate import StateLayout, state_layout
 from insitu.graph import text
 from insitu.graph.model import SCRATCH_LIMIT, Graph, Kind, Phase, QParams, Role, Tensor
+from insitu.network.folder import (
+    ARRAYS,
+    FORMAT,
+    MANIFEST,
+    PLAN,
+    ScratchFolder,
+    cannot_write,
+    check_replaceable,
+    copy_sources,
+    put_in_place,
+    read_manifest,
+)
 from insitu.ops import OPS
 from insitu.plan.text import plan_text
-from insitu.runtime import FILES
 from insitu.target.board import Board, Memory
 
-FORMAT = 3
 PARTS = {Role.WEIGHT: "weights", Role.BIAS: "biases", Role.BUFFER: "gradient_buffers"}
 """Of the state of a trained layer, by role; what has another is "other_state"."""
-
-MANIFEST, ARRAYS, PLAN = "insitu.json", "constants.npz", "memory_plan.txt"
-
-
-class ScratchFolder:
-    """A folder that goes when the last who holds this object does, or with the process."""
-
-    def __init__(self) -> None:
-        """Make it."""
-        self.path = Path(tempfile.mkdtemp(prefix="insitu-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -192,14 +189,14 @@ class Network:
             place.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=place.parent, prefix=".insitu-") as made:
                 fresh = Path(made) / "result"
-                _copy_sources(self.folder, fresh)
+                copy_sources(self.folder, fresh)
                 manifest = json.dumps(self._manifest(), indent=1) + "\n"
                 (fresh / MANIFEST).write_text(manifest, encoding="utf-8")
                 _save_arrays(fresh / ARRAYS, self)
                 (fresh / PLAN).write_text(plan_text(self.plan), encoding="utf-8")
-                _put_in_place(fresh, place, before=Path(made) / "before")
+                put_in_place(fresh, place, before=Path(made) / "before")
         except OSError as error:
-            raise _cannot_write(folder, error) from None
+            raise cannot_write(folder, error) from None
         return replace(self, folder=folder, temporary=None)
 
     def with_training(self, **options: Any) -> Self:
@@ -234,7 +231,7 @@ class Network:
             OutputError: there is none, or it is damaged or of another version.
         """
         folder = Path(folder)
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         try:
             with np.load(folder / ARRAYS, allow_pickle=False) as archive:
                 arrays = dict(archive)
@@ -281,99 +278,7 @@ def _measurement(value: Mapping[str, Any]) -> Measurement:
     return Measurement(**{**value, **counts})
 
 
-def _put_in_place(fresh: Path, place: Path, *, before: Path) -> None:
-    """Replace the folder `place`; what was there comes back where that fails."""
-    if not place.exists():
-        fresh.rename(place)
-        return
-    place.rename(before)
-    try:
-        fresh.rename(place)
-    except BaseException:
-        before.rename(place)
-        raise
-
-
-def _copy_sources(source: Path, target: Path) -> None:
-    """Copy the C files; the copies have the user's own permissions, not a temporary folder's."""
-    for path in (*source.glob("*.[ch]"), *source.glob("runtime/*.[ch]")):
-        copied = target / path.relative_to(source)
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copied)
-
-
 def _save_arrays(path: Path, network: Network) -> None:
     arrays = {f"step/{k}": v for k, v in text.dump(network.graph)[1].items()}
     arrays |= {f"float/{k}": v for k, v in text.dump(network.float_graph)[1].items()}
     np.savez_compressed(path, allow_pickle=False, **arrays)
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise OutputError(f"{folder}: has no {MANIFEST}; run insitu compile first") from None
-    except NotADirectoryError:
-        raise OutputError(f"{folder}: is a file; give the folder that compile wrote") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise OutputError(f"{path}: {error}; compile it again") from None
-    found = value.get("format") if isinstance(value, dict) else None
-    if found != FORMAT:
-        raise OutputError(f"{path}: has format {found} but this is {FORMAT}; compile it again")
-    assert isinstance(value, dict)
-    return value
-
-
-def check_replaceable(folder: Path) -> None:
-    """Refuse a folder that `Network.save` could not or should not replace.
-
-    Raises:
-        OutputError: it holds something else, is a file, or cannot be written.
-    """
-    try:
-        _check_place(folder, folder.resolve())
-    except OSError as error:
-        raise _cannot_write(folder, error) from None
-    except RuntimeError:  # what Python 3.11 and 3.12 make of links in a circle
-        raise OutputError(f"{folder}: is a link to itself; name another folder") from None
-
-
-def _check_place(folder: Path, place: Path) -> None:
-    """Whether the resolved `place` can be replaced."""
-    if place.exists() and not place.is_dir():
-        raise OutputError(f"{folder}: is a file, not a folder; name a new folder")
-    above = next(path for path in (*place.parents, place) if path.exists())
-    for path in (above, place):
-        if path.exists() and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
-            raise OutputError(f"{folder}: {path} cannot be written; name another folder")
-    if not place.exists():
-        if place.is_symlink():
-            raise OutputError(f"{folder}: is a link to itself; name another folder")
-        return
-    if os.path.ismount(place) or Path.cwd().is_relative_to(place):
-        raise OutputError(
-            f"{folder}: is a mounted disk or where you are, and the folder is replaced as a whole; "
-            "name a folder inside it"
-        )
-    names = {entry.name for entry in place.iterdir()}
-    if names and MANIFEST not in names:
-        raise OutputError(
-            f"{folder}: holds {len(names)} files but no {MANIFEST} of an earlier result, so it "
-            "is not replaced; name a new folder"
-        )
-
-
-def _cannot_write(folder: Path, error: OSError) -> OutputError:
-    reason = error.strerror or type(error).__name__
-    return OutputError(f"{folder}: cannot be written ({reason}); name another folder")
-
-
-def write_sources(source: CSource, folder: Path) -> None:
-    """The C of a model into a folder: its own files, and the runtime beside them."""
-    (folder / "runtime").mkdir(parents=True, exist_ok=True)
-    for name, content in source.files.items():
-        (folder / name).write_text(content, encoding="utf-8")
-    for name in source.runtime:
-        content = FILES[name].read_text(encoding="utf-8")
-        (folder / "runtime" / name).write_text(content, encoding="utf-8")

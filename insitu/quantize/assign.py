@@ -15,7 +15,7 @@ from insitu.fixed_point import range_qparams, real_range
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Graph, Kind, Node, QParams, Role
 from insitu.graph.scheme import Scheme
-from insitu.ops import OPS
+from insitu.ops import LAYER_RULES, OPS
 
 
 def quantize_graph(
@@ -47,9 +47,9 @@ def quantize_with_names(
     """`quantize_graph`, and the name of what stands for each float activation that it has."""
     border = first_float(graph, trained, "uint8" if scheme is None else scheme.precision)
     quantizer = Quantizer(graph, ranges, trained, floats=border == 0)
-    preset = "default" if scheme is None else scheme.preset
+    layer_rule = LAYER_RULES["default" if scheme is None else scheme.preset]
     for index, node in enumerate(graph.nodes):
-        rule = node.op.quantize_in.get(preset, node.op.quantize)
+        rule = layer_rule if layer_rule and node.op.weights else node.op.quantize
         if rule is None:
             raise ModelError(
                 f'{graph.name}: {node.op.name} "{node.name}" cannot be quantized where it '
