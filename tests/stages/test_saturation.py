@@ -62,7 +62,7 @@ def test_a_device_can_count_them(name: str, preset: str, tmp_path: Path) -> None
         *(*toolchain.compile_flags(), *toolchain.link_flags(), "-O1", *STRICT),
         *(f"-I{tmp_path}", f"-I{tmp_path / 'runtime'}", "-o", library),
         *(*tmp_path.glob("*.c"), *(tmp_path / "runtime").glob("*.c")),
-        Path(__file__).with_name("saturated.c"),
+        Path(__file__).parents[1] / "c/saturated.c",
     )
     device = ctypes.CDLL(str(library))
     state = run_reference(compiled.step, compiled.stream(40)).state

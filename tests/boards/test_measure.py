@@ -19,7 +19,7 @@ from insitu.runtime import HEADERS
 from insitu.target.board import find_board
 from insitu.target.elf import read_elf
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1] / "c"
 FEATURES, CLASSES, RECORDS = 1022, 10, 3
 
 BOARD_OF_CORE = ("rp2040", "stm32l152re", "nrf52840", "imxrt1062", "nrf5340", "alif-e3")

@@ -249,7 +249,7 @@ def test_two_models_run_side_by_side_in_one_arena(tmp_path: Path) -> None:
     toolchain.run(
         *(*toolchain.compile_flags(), *toolchain.link_flags(), "-O1", *STRICT),
         *(f"-I{tmp_path}", f"-I{tmp_path / 'runtime'}", "-o", library),
-        *(*sources, Path(__file__).with_name("two_models.c")),
+        *(*sources, Path(__file__).parents[1] / "c/two_models.c"),
     )
     rng, n = np.random.default_rng(9), 20
     x = rng.integers(-128, 128, (n, 64)).astype(np.int8)

@@ -15,7 +15,7 @@ from insitu.target.board import Board, Memory
 from insitu.tools.compilers import GCC_MACHINE_FLAGS, Toolchain, find_toolchain
 from insitu.tools.emulators import EmulatorTool, find_emulator
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 INPUTS, CLASSES = 1022, 10
 KIB = 1024
 MACHINES = {f"{core}{'-fpu' if fpu else ''}": (core, fpu) for core, fpu in GCC_MACHINE_FLAGS}
@@ -25,7 +25,7 @@ MACHINES = {f"{core}{'-fpu' if fpu else ''}": (core, fpu) for core, fpu in GCC_M
 def write_model(folder: Path, *, mishap: str = "") -> Path:
     """The fake model laid out as by `insitu compile`; each update begins with the C of `mishap`."""
     (folder / "runtime").mkdir(parents=True)
-    for path in (ROOT / "tests/fake_model").glob("*.[ch]"):
+    for path in (ROOT / "tests/c/fake_model").glob("*.[ch]"):
         (folder / path.name).write_text(path.read_text().replace("/* mishap */", mishap))
     shutil.copy(FILES["insitu.h"], folder / "runtime")
     return folder

@@ -12,7 +12,7 @@ import pytest
 
 import insitu
 
-SHARED = Path(os.environ.get("INSITU_DATA") or Path(__file__).parents[2] / "shared" / "data")
+SHARED = Path(os.environ.get("INSITU_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
 EXAMPLES = {
     "digits_mlp": (1, 8, 8),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from mutations import corpus, mutated
 
-BENCH = Path(__file__).parents[1] / "bench" / "fuzz_onnx.py"
+BENCH = Path(__file__).parents[2] / "bench" / "fuzz_onnx.py"
 
 
 def test_a_mutation_is_the_same_at_every_call() -> None:

@@ -208,7 +208,7 @@ emulator.run(firmware, stream(20_000), prefer="unicorn", progress=lambda n: prin
 def test_ctrl_c_ends_a_run_on_unicorn(model_dir: Path, out_dir: Path, tmp_path: Path) -> None:
     pickled = tmp_path / "firmware.pickle"
     pickled.write_bytes(pickle.dumps(_build(model_dir, out_dir, "cortex-m4")))
-    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    paths = os.pathsep.join([str(Path(__file__).parents[1] / "harness"), *sys.path])
     with subprocess.Popen(
         [sys.executable, "-c", LONG_RUN, pickled],
         stdout=subprocess.PIPE,

@@ -212,7 +212,7 @@ def test_a_compiled_network_equals_its_twin_on_a_board(precision: str, tmp_path:
 
 # the page
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from insitu.plan import fit_arena, limit_scratch, plan_memory
 from insitu.run.twin_library import TwinLibrary
 from insitu.target.board import Board, find_board
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "insitu/app/demo_data/digits_cnn.onnx"
 
 

@@ -18,7 +18,7 @@ from insitu.runtime import FILES, HEADERS
 
 pytestmark = pytest.mark.toolchain
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "c"
 
 DSP = "insitu_conv_microkernels_dsp.h"
 

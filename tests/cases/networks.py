@@ -13,7 +13,7 @@ from types import ModuleType
 
 import onnx
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEMO_ONNX = ROOT / "insitu" / "app" / "demo_data" / "digits_cnn.onnx"
 
 

@@ -24,7 +24,7 @@ def build(folder: Path) -> Harness:
         *toolchain.compile_flags(),
         *toolchain.link_flags(),
         *("-O2", *dict.fromkeys(folders)),
-        *(Path(__file__).with_name("fixed_point.c"), "-o", library),
+        *(Path(__file__).parents[1] / "c/fixed_point.c", "-o", library),
     )
     loaded = ctypes.CDLL(str(library))
     kinds = {"f": ctypes.c_float, "i": ctypes.c_int32, "u": ctypes.c_uint32}

@@ -18,7 +18,7 @@ from insitu.data import datasets
 from insitu.data.datasets import Array, Dataset, Remote
 from insitu.errors import DataError, InsituError, OutputError
 
-SHARED = Path(os.environ.get("INSITU_DATA") or Path(__file__).parents[2] / "shared" / "data")
+SHARED = Path(os.environ.get("INSITU_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
 IMAGES = np.arange(3 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(3, 28, 28)
 LABELS = np.array([0, 9, 4], np.uint8)

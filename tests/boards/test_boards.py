@@ -10,7 +10,7 @@ import pytest
 from insitu.errors import BoardError
 from insitu.target.board import BOARD_KEYS, CORES, Board, all_boards, find_board, read_board
 
-PAGE = Path(__file__).parent.parent / "docs" / "adding-a-board.md"
+PAGE = Path(__file__).parents[2] / "docs" / "adding-a-board.md"
 KIB = 1024
 
 

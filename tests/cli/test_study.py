@@ -24,7 +24,7 @@ from insitu.prepare.simplify import simplify
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-FOLDER = Path(__file__).parents[1] / "bench" / "learning"
+FOLDER = Path(__file__).parents[2] / "bench" / "learning"
 
 
 @pytest.fixture(autouse=True)

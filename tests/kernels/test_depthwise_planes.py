@@ -95,7 +95,7 @@ def build(folder: Path) -> Path:
         *("-std=c99", "-O1", "-g", "-DINSITU_PLANES=1", *INCLUDE_FLAGS),
         *("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off"),
         *(
-            str(Path(__file__).with_suffix(".c").with_name("depthwise_planes.c")),
+            str(Path(__file__).parents[1] / "c/depthwise_planes.c"),
             *map(str, sources),
         ),
         *("-o", str(program)),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PYTHON = sorted(p for d in ("insitu", "tests", "bench") for p in (ROOT / d).rglob("*.py"))
 C = sorted(p for d in ("insitu", "tests") for p in (ROOT / d).rglob("*.[ch]"))
 KERNELS = [p for p in C if "ports" not in p.parts and "runtime" in p.parts]

@@ -317,7 +317,7 @@ def test_whole_numbers_are_no_classes_of_a_map() -> None:
 
 @pytest.mark.toolchain
 def test_the_bench_measures_the_demos_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "bench"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "bench"))
     bench: Any = importlib.import_module("fidelity")
     rows = bench.measure(bench.digits(1), ["minmax"])
     clean, faulty = rows
