@@ -1,11 +1,14 @@
-"""What the rules of an op take, in words that fit a line; `OpDef` says what each is for."""
+"""What the rules of an op take, in words that fit a line, and shape rules that many ops have.
+
+`OpDef` says what each rule is for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from insitu.graph.model import Array, QParams, Tensor, Value
+from insitu.graph.model import Array, QParams, Tensor, TensorType, Value
 
 Attributes = Mapping[str, Any]
 """Of a node."""
@@ -21,3 +24,14 @@ Values = Sequence[Value]
 
 Quantizations = Sequence[QParams | None]
 """Of a node's outputs, in force during this step."""
+
+
+def no_outputs(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
+    """The shape rule of an op that only changes state."""
+    return []
+
+
+def same_type(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
+    """The shape rule of an op whose output is like its first input."""
+    first, *_ = inputs
+    return [TensorType(first.shape, first.dtype)]
