@@ -312,6 +312,8 @@ class OpDef:
             `wanted` are the operands whose gradient is needed; a trained weight among them gets
             its update node emitted and is left out of the answer. None: no gradient.
         quantize: float node -> integer nodes: (quantizer, node) -> None; see `quantize.assign`.
+        window: of a layer: (node, graph) -> kernel (of the weights), size (of the map x), and what
+            else of its window the node does not say.
         simplify: (rewriter, node) -> True where it changed the graph; see `simplify`.
         absorb: what a producer can take into itself: {"affine": f, "clip": f, "permute": f}.
         c_call: how the generated C calls it; None for ops that never reach C.
@@ -333,6 +335,7 @@ class OpDef:
     integer_reference: IntegerReference | None = None
     vjp: Callable[[Builder, Node, str, frozenset[str]], dict[str, str]] | None = None
     quantize: Callable[[Quantizer, Node], None] | None = None
+    window: Callable[[Node, Graph], Mapping[str, Any]] | None = None
     simplify: Callable[[Rewriter, Node], bool] | None = None
     absorb: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     c_call: Callable[[Node, Graph], CCall] | None = None

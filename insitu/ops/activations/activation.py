@@ -43,8 +43,8 @@ from insitu.ops.activations.tables import (
     table_of,
     times_slope,
 )
-from insitu.ops.layers.rows import UNCLIPPED, activation_qparams, emit_follow_range
-from insitu.ops.numerics.by_type import by_type, exact
+from insitu.ops.numerics.by_type import bit_exact, by_type
+from insitu.ops.numerics.ranges import UNCLIPPED, activation_qparams, emit_follow_range
 
 
 def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
@@ -183,7 +183,7 @@ activation = OpDef(
     name="activation",
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=_quantize,
     simplify=_simplify,
@@ -206,7 +206,7 @@ activation_grad = OpDef(
     operands=("dy", "x"),
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
     float_reference=_float_grad,
-    integer_reference=exact(_integer_grad, _exact_float_grad),
+    integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     c_call=by_type(
         function_call(
             "insitu_activation_grad_s8",

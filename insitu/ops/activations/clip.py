@@ -25,7 +25,7 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
-from insitu.ops.numerics.by_type import by_type, exact, finite, held
+from insitu.ops.numerics.by_type import bit_exact, by_type, clamped, finite
 from insitu.ops.numerics.quantization import keeps_quantization
 
 
@@ -65,7 +65,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
 def _exact_float(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
-    return [held(inputs[0].array, (node.attributes["min"], node.attributes["max"]))]
+    return [clamped(inputs[0].array, (node.attributes["min"], node.attributes["max"]))]
 
 
 def clamp_bounds(clip_min: float, clip_max: float, q: QParams) -> tuple[int, int]:
@@ -141,7 +141,7 @@ clip = OpDef(
     float_reference=lambda attributes, inputs: [
         np.clip(inputs[0], attributes["min"], attributes["max"])
     ],
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=keeps_quantization,
     simplify=_simplify,
@@ -208,7 +208,7 @@ clip_grad = OpDef(
     operands=("dy", "y"),
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
     float_reference=_float_grad,
-    integer_reference=exact(_integer_grad, _exact_float_grad),
+    integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     c_call=by_type(_grad_c, _float_c("insitu_clip_grad_f32")),
     in_place=((0, 0),),
 )

@@ -15,7 +15,7 @@ import numpy as np
 
 from insitu.fixed_point import erfc_positive, exp_negative, expm1_negative, log_positive
 from insitu.graph.model import Array
-from insitu.ops.numerics.by_type import held
+from insitu.ops.numerics.by_type import clamped
 
 
 class Elementary(NamedTuple):
@@ -79,7 +79,7 @@ def _tanh_slope(x: Array, _: Mapping[str, Any], of: Elementary) -> Any:
 
 
 def _hard_sigmoid(x: Array, a: Mapping[str, Any], _: Elementary) -> Any:
-    return held(a["alpha"] * x + a["beta"], (0.0, 1.0))
+    return clamped(a["alpha"] * x + a["beta"], (0.0, 1.0))
 
 
 def _hard_sigmoid_slope(x: Array, a: Mapping[str, Any], _: Elementary) -> Any:
@@ -88,7 +88,7 @@ def _hard_sigmoid_slope(x: Array, a: Mapping[str, Any], _: Elementary) -> Any:
 
 
 def _hard_swish(x: Array, _: Mapping[str, Any], __: Elementary) -> Any:
-    return x * (held(x + 3, (0.0, 6.0)) * (1 / 6))
+    return x * (clamped(x + 3, (0.0, 6.0)) * (1 / 6))
 
 
 def _hard_swish_slope(x: Array, _: Mapping[str, Any], __: Elementary) -> Any:
@@ -118,7 +118,7 @@ def _elu_slope(x: Array, a: Mapping[str, Any], of: Elementary) -> Any:
 
 def _near(x: Array) -> Array:
     """x where a bell curve is not 0 in float32."""
-    return held(x, (-16.0, 16.0))
+    return clamped(x, (-16.0, 16.0))
 
 
 def _tail(x: Array, of: Elementary) -> Array:

@@ -28,8 +28,8 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.activations.tables import SLOPE_BITS, observed, times_slope
-from insitu.ops.layers.rows import quantize_rescaled, reached
-from insitu.ops.numerics.by_type import exact, is_float
+from insitu.ops.numerics.by_type import bit_exact, is_float
+from insitu.ops.numerics.ranges import quantize_rescaled, reached
 
 LARGEST_MULTIPLIER = 1 << 22
 """A ratio of 256, where a step of the input saturates 8 bits already; 255 x 2^22 < 2^31."""
@@ -158,7 +158,7 @@ prelu = OpDef(
     operands=("x", "slope"),
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=_quantize,
     c_call=_c_call,
@@ -171,7 +171,7 @@ prelu_grad = OpDef(
     operands=("dy", "x", "slope"),
     infer=_infer,
     float_reference=_float_grad,
-    integer_reference=exact(_integer_grad, _exact_float_grad),
+    integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     c_call=_grad_c,
     in_place=((0, 0),),
 )

@@ -25,7 +25,7 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.activations.functions import EXACT, FUNCTIONS, Function, steepest
-from insitu.ops.layers.rows import reached
+from insitu.ops.numerics.ranges import reached
 
 SLOPE_BITS = 14
 """Of a slope's fraction: int16 holds slopes in [-2, 2)."""

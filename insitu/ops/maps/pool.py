@@ -28,7 +28,7 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
-from insitu.ops.numerics.by_type import exact, is_float, suffix
+from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
 from insitu.ops.numerics.geometry import Padding, output_size, scatter, taps, windows
 from insitu.ops.numerics.quantization import keeps_quantization
 from insitu.ops.numerics.sums import sum_of
@@ -206,7 +206,7 @@ max_pool = OpDef(
     name="max_pool",
     infer=_infer,
     float_reference=_max_float,
-    integer_reference=exact(_max_integer, _max_exact_float),
+    integer_reference=bit_exact(_max_integer, _max_exact_float),
     vjp=_pool_vjp(lambda: max_pool_grad, with_x=True),
     quantize=keeps_quantization,
     c_call=_forward_c("insitu_max_pool"),
@@ -220,7 +220,7 @@ max_pool_grad: OpDef = OpDef(
     float_reference=lambda attributes, inputs: [
         _max_scatter(attributes, inputs[0], inputs[1], -np.inf)
     ],
-    integer_reference=exact(_max_grad_integer, _max_grad_exact_float),
+    integer_reference=bit_exact(_max_grad_integer, _max_grad_exact_float),
     c_call=_backward_c("insitu_max_pool_grad"),
 )
 """Inputs: dy, x. Attribute shape: that of x."""
@@ -352,7 +352,7 @@ average_pool = OpDef(
     name="average_pool",
     infer=_infer,
     float_reference=_average_float,
-    integer_reference=exact(_average_integer, _average_exact_float),
+    integer_reference=bit_exact(_average_integer, _average_exact_float),
     vjp=_pool_vjp(lambda: average_pool_grad, with_x=False),
     quantize=keeps_quantization,
     absorb={"padding": _wider},
@@ -366,7 +366,7 @@ average_pool_grad: OpDef = OpDef(
     operands=("dy",),
     infer=_infer_grad,
     float_reference=_average_grad_float,
-    integer_reference=exact(_average_grad_integer, _average_grad_exact_float),
+    integer_reference=bit_exact(_average_grad_integer, _average_grad_exact_float),
     bounds=_average_grad_bounds,
     c_call=_backward_c("insitu_average_pool_grad"),
 )

@@ -26,7 +26,7 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
-from insitu.ops.numerics.by_type import exact, is_float, suffix
+from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
 from insitu.ops.numerics.quantization import keeps_quantization
 from insitu.ops.numerics.sums import sum_of
 
@@ -134,7 +134,7 @@ resize_grad = OpDef(
     float_reference=lambda attributes, inputs: [
         _blocks(inputs[0], attributes["factor"]).sum(axis=-1)
     ],
-    integer_reference=exact(_integer_grad, _exact_float_grad),
+    integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     bounds=_grad_bounds,
     c_call=_c_call("insitu_resize_grad", lambda node: node.outputs[0]),
 )

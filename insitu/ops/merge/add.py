@@ -28,8 +28,8 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.activations.clip import bounds_of, clip_error
-from insitu.ops.layers.rows import UNCLIPPED, quantize_rescaled, reached
-from insitu.ops.numerics.by_type import by_type, exact, held
+from insitu.ops.numerics.by_type import bit_exact, by_type, clamped
+from insitu.ops.numerics.ranges import UNCLIPPED, quantize_rescaled, reached
 
 BITS = 14
 """Of a multiplier's fraction: both products are exact to 1/128 of a step."""
@@ -61,7 +61,7 @@ def _exact_float(
 ) -> list[Array]:
     a, b = inputs[0].array, inputs[1].array
     y = a - b if node.attributes.get("subtract") else a + b
-    return [held(y, bounds_of(node.attributes))]
+    return [clamped(y, bounds_of(node.attributes))]
 
 
 def meeting_multiplier(q: QParams, y_q: QParams) -> int:
@@ -126,7 +126,7 @@ add = OpDef(
     operands=("a", "b"),
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_rescaled(
         quantizer, node, {"subtract": _sign(node.attributes) < 0}
@@ -220,7 +220,7 @@ add_errors = OpDef(
     operands=("a", "b"),
     infer=_infer,
     float_reference=lambda attributes, inputs: [inputs[0] + inputs[1]],
-    integer_reference=exact(_integer_errors, _exact_float),
+    integer_reference=bit_exact(_integer_errors, _exact_float),
     c_call=_errors_c,
     in_place=((0, 0), (0, 1)),
 )

@@ -27,10 +27,10 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.activations.clip import bounds_of, clip_error
-from insitu.ops.layers.rows import quantize_rescaled, reached
 from insitu.ops.maps.pad import emit_slice
 from insitu.ops.merge.add import BITS, meeting_multiplier
-from insitu.ops.numerics.by_type import by_type, exact, held
+from insitu.ops.numerics.by_type import bit_exact, by_type, clamped
+from insitu.ops.numerics.ranges import quantize_rescaled, reached
 
 
 def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
@@ -59,7 +59,7 @@ def _exact_float(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
     y = np.concatenate([value.array for value in inputs], axis=node.attributes["axis"])
-    return [held(y, bounds_of(node.attributes))]
+    return [clamped(y, bounds_of(node.attributes))]
 
 
 def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
@@ -133,7 +133,7 @@ concat = OpDef(
     operands=("x...",),
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_rescaled(
         quantizer, node, {"axis": node.attributes["axis"]}

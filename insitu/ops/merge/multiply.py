@@ -30,8 +30,8 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.activations.clip import bounds_of, clip_error
-from insitu.ops.layers.rows import quantize_rescaled, reached
-from insitu.ops.numerics.by_type import by_type, exact, held, is_float, suffix
+from insitu.ops.numerics.by_type import bit_exact, by_type, clamped, is_float, suffix
+from insitu.ops.numerics.ranges import quantize_rescaled, reached
 from insitu.ops.numerics.sums import sum_of
 
 
@@ -60,7 +60,7 @@ def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array
 def _exact_float(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
-    return [held(inputs[0].array * inputs[1].array, bounds_of(node.attributes))]
+    return [clamped(inputs[0].array * inputs[1].array, bounds_of(node.attributes))]
 
 
 def _centred(value: Value) -> Array:
@@ -131,7 +131,7 @@ multiply: OpDef = OpDef(
     operands=("a", "b"),
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_rescaled(quantizer, node, {}),
     absorb={"clip": lambda attributes, clip: {**attributes, "clip": clip}},
@@ -174,7 +174,7 @@ multiply_grad: OpDef = OpDef(
     operands=("dy", "factor"),
     infer=_infer_grad,
     float_reference=lambda attributes, inputs: [inputs[0] * _aligned(inputs[0], inputs[1])],
-    integer_reference=exact(
+    integer_reference=bit_exact(
         _integer_grad, lambda node, inputs, outputs: [inputs[0].array * inputs[1].array]
     ),
     c_call=_grad_c,
@@ -233,7 +233,7 @@ multiply_grad_factor: OpDef = OpDef(
     operands=("dy", "factor"),
     infer=_infer_grad,
     float_reference=_float_grad_factor,
-    integer_reference=exact(_integer_grad_factor, _exact_float_grad_factor),
+    integer_reference=bit_exact(_integer_grad_factor, _exact_float_grad_factor),
     bounds=_factor_bounds,
     c_call=_grad_factor_c,
     in_place=((0, 0),),
