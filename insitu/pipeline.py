@@ -5,7 +5,6 @@ Only this module knows the order of the stages.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +34,7 @@ from insitu.measure.fidelity import Fidelity, measure_fidelity
 from insitu.network.board_run import Tools, measure_network
 from insitu.network.compiled import ScratchFolder, write_sources
 from insitu.network.trainable import TrainableNetwork
+from insitu.ops.losses.table import LOSSES, losses_with
 from insitu.plan import fit_arena, limit_scratch, plan_memory
 from insitu.prepare.head import head_of, replace_head
 from insitu.prepare.layers import select_kept, select_layers, select_learning
@@ -120,7 +120,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     training = training or TrainingConfig()
     target = board if isinstance(board, Board) else find_board(board)
     check_name(name)
-    _check_supported(model)
+    model.check_supported()
     quantization = quantization or QuantizationConfig()
     given = _as_samples(calibration, targets)
     x = _calibration_samples(model, given, quantization)
@@ -224,13 +224,13 @@ def compare(
     if samples < 1:
         raise ConfigError(f"{samples} samples; 1 is the least, 64 is usual")
     model = model if isinstance(model, Model) else load(model)
-    _check_supported(model)
+    model.check_supported()
     quantization = quantization or QuantizationConfig()
     given = data if isinstance(data, Samples) else Samples(data, labels, "data")
     x = _calibration_samples(model, given, quantization)
     graph = simplify(model.graph)
     shape = graph.tensors[graph.inputs[0]].shape
-    labels_of = label_type(graph, "cross_entropy")
+    labels_of = label_type(graph, Scheme().loss)
     labelled = given.y is not None and given.y.dtype.kind in "iu" and given.y.ndim < 2
     classifies = labelled and max(labels_of.shape) == labels_of.outputs > 1
     chosen = checked(given, model.input_shape, labels_of if classifies else None)
@@ -259,23 +259,26 @@ def _with_end(graph: Graph, training: TrainingConfig) -> Graph:
         graph = replace_head(graph, training.classes)
     loss = training.loss
     for node in graph.nodes:
-        if node.op.of_loss not in ("", loss):
+        suiting = losses_with(node.op)
+        if suiting and loss not in suiting:
             raise ModelError(
                 f'{graph.name}: ends in {node.op.name} "{node.name}", which belongs to the loss '
-                f"{node.op.of_loss}, not {loss}; train with --loss {node.op.of_loss} or remove it"
+                f"{suiting[0]}, not {loss}; train with --loss {suiting[0]} or remove it"
             )
-    shape = graph.tensors[graph.outputs[0]].shape
-    scores = math.prod(shape)
-    if scores > max(shape) and loss == "cross_entropy":
+    labels = label_type(graph, loss)
+    if labels.are_targets:
+        return graph
+    if labels.outputs > max(labels.shape):
+        others = " or ".join(other.name for other in LOSSES.values() if other.targets)
         raise ModelError(
-            f"{graph.name}: puts out a map {list(label_type(graph, loss).first)}, channels first, "
+            f"{graph.name}: puts out a map {list(labels.first)}, channels first, "
             "but cross-entropy takes one score for each class; end the network with a pool over "
-            "the map and a flatten, or train it against targets with --loss mse or bce"
+            f"the map and a flatten, or train it against targets with --loss {others}"
         )
-    if scores < 2 and loss == "cross_entropy":
+    if labels.outputs < 2:
         raise ModelError(
-            f"{graph.name}: {scores} score; cross-entropy needs 2 classes or more; end the network "
-            "with a score for each class, or replace its last layer with --classes"
+            f"{graph.name}: {labels.outputs} score; cross-entropy needs 2 classes or more; end the "
+            "network with a score for each class, or replace its last layer with --classes"
         )
     return graph
 
@@ -286,9 +289,9 @@ def _with_error_unit(
     graph: Graph,
     ranges: Mapping[str, tuple[float, float]],
 ) -> Scheme:
-    """For mse: half the range of the targets, where they are known, else of the scores."""
+    """Where the loss asks: half the range of the targets, where known, else of the scores."""
     labels = label_type(graph, training.loss)
-    if labels.loss != "mse":
+    if not labels.record.ranged:
         return training.scheme
     low, high = ranges[graph.outputs[0]]
     if given.y is not None or is_autoencoder(given.x, labels):
@@ -307,15 +310,6 @@ def _with_error_unit(
 def _check_scratch(scratch: int | None) -> None:
     if scratch is not None and scratch < 0:
         raise ConfigError(f"scratch {scratch} is below 0 bytes; 4096 makes most kernels fast")
-
-
-def _check_supported(model: Model) -> None:
-    if model.unsupported:
-        nodes = "; ".join(f'{u.op} "{u.name}": {u.reason}' for u in model.unsupported)
-        raise ModelError(
-            f"{model.name}: {len(model.unsupported)} unsupported "
-            f"node{'s' * (len(model.unsupported) > 1)}: {nodes}; see insitu inspect"
-        )
 
 
 def _calibration_samples(model: Model, given: Samples, config: QuantizationConfig) -> Array:

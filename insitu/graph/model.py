@@ -302,7 +302,6 @@ class OpDef:
             for a start without knowledge of so many classes; None: it cannot be replaced.
         ends: what `skipped` of the step's info becomes where the first output is 0 everywhere: the
             backward pass then ends behind this op. 0: it never does.
-        of_loss: at the end of a network it is part of the loss of this name; see `ops.losses`.
     """
 
     name: str
@@ -323,7 +322,6 @@ class OpDef:
     weights: tuple[str, ...] = ()
     fresh: Callable[[Node, Graph, int], dict[str, Array]] | None = None
     ends: int = 0
-    of_loss: str = ""
 
     def names_of(self, count: int) -> tuple[str, ...]:
         """The operands that so many inputs are."""
