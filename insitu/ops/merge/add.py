@@ -165,7 +165,7 @@ def emit_sum_of_errors(builder: Builder, x: str, first: str, second: str) -> str
         outputs=(f"{x}.error",),
         attributes=attributes,
         qparams=(q,),
-        layer=builder.nodes[-1].layer,
+        layer=next(node.layer for node in builder.nodes if x in node.outputs),
         phase=Phase.BACKWARD,
     )
     return total
