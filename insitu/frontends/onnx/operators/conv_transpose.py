@@ -16,7 +16,7 @@ from insitu.ops import OPS
 def conv_transpose(scope: Scope, op: Operation) -> None:
     """ConvTranspose, 1-D and 2-D."""
     _, shape = scope.value(op)
-    w = scope.floats(op, 1, "weight")
+    w = scope.floats(op, "W", "weight")
     if w.ndim != len(shape) or w.ndim not in (3, 4):
         raise NotSupportedError(
             f"a transposed convolution of x{list(shape)} by w{list(w.shape)}, only those over "
@@ -30,11 +30,11 @@ def conv_transpose(scope: Scope, op: Operation) -> None:
     groups = int(op.attributes.get("group", 1))
     if groups < 1 or shape[1] % groups:
         raise op.error(f"group is {groups} but x{list(shape)} has {shape[1]} channels")
-    b = bias(scope, op, 2, w.shape[1] * groups)
+    b = bias(scope, op, w.shape[1] * groups)
     strides, dilations, border = _geometry(op, shape[2:], w.shape[2:])
     x = _apart(scope, op, strides, border)
     turned = _turned(w[:, :, None, :] if w.ndim == 3 else w, groups)
-    inputs = [x, layer_weight(scope, op, turned), scope.weight(op, "b", b)]
+    inputs = [x, layer_weight(scope, op, "W", turned), scope.weight(op, "b", b)]
     half, missing = len(strides), 2 - len(strides)
     padding = [max(p, 0) for p in border]
     scope.emit(
