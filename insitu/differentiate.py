@@ -14,8 +14,8 @@ from insitu.errors import ModelError
 from insitu.fixed_point import seed_generator
 from insitu.graph.builder import Builder
 from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
+from insitu.graph.names import GENERATOR, LEARNING_RATE
 from insitu.graph.scheme import Scheme
-from insitu.ops.layers.rows import GENERATOR, LEARNING_RATE
 from insitu.ops.losses.table import emit_label, emit_loss
 from insitu.ops.merge.add import emit_sum_of_errors
 from insitu.ops.updates.buffer import emit_batch_count

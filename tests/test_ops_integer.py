@@ -33,8 +33,11 @@ RATE = 0.01
 RULES = {**ALONE, **FUNCTION_RULES, **MIXING}
 
 ELSEWHERE = {
-    **dict.fromkeys(("accumulate", "apply", "count_sample", "decay"), "test_optimizer.py"),
-    **dict.fromkeys(("accumulate_f32", "apply_f32"), "test_optimizer_float.py"),
+    **dict.fromkeys(("apply", "count_sample", "decay"), "test_optimizer.py"),
+    **dict.fromkeys(("linear_accumulate", "conv_accumulate"), "test_optimizer.py"),
+    **dict.fromkeys(
+        ("linear_accumulate_f32", "conv_accumulate_f32", "apply_f32"), "test_optimizer_float.py"
+    ),
     **dict.fromkeys(
         ("affine", "affine_grad_input", "affine_accumulate", "affine_apply"), "test_paper.py"
     ),

@@ -9,7 +9,7 @@ from insitu.ops.layers.affine import affine, affine_grad_input
 from insitu.ops.layers.batch_norm import batch_norm
 from insitu.ops.layers.conv import conv, conv_grad_input, conv_update
 from insitu.ops.layers.linear import linear, linear_grad_input, linear_update, logits
-from insitu.ops.layers.rows import follow_range, row_parameters
+from insitu.ops.layers.rows import row_parameters
 from insitu.ops.losses.border import dequantize, quantize_error
 from insitu.ops.losses.cross_entropy import softmax, softmax_cross_entropy
 from insitu.ops.losses.targets import binary_cross_entropy, mean_squared_error
@@ -20,10 +20,12 @@ from insitu.ops.maps.resize import resize, resize_grad
 from insitu.ops.merge.add import add, add_errors, negate
 from insitu.ops.merge.concat import concat
 from insitu.ops.merge.multiply import multiply, multiply_grad, multiply_grad_factor
+from insitu.ops.numerics.ranges import follow_range
 from insitu.ops.opaque import opaque
 from insitu.ops.updates.bias import bias_update
-from insitu.ops.updates.buffer import accumulate, apply, count_sample, decay
-from insitu.ops.updates.buffer_f32 import accumulate_f32, apply_f32
+from insitu.ops.updates.buffer import apply, conv_accumulate, count_sample, linear_accumulate
+from insitu.ops.updates.buffer_f32 import apply_f32, conv_accumulate_f32, linear_accumulate_f32
+from insitu.ops.updates.decay import decay
 from insitu.ops.updates.drawn_samples import draw_sample
 from insitu.ops.updates.selected_rows import keep_rows, select_rows
 from insitu.ops.updates.standardized import (
@@ -68,8 +70,10 @@ OPS: dict[str, OpDef] = {
         average_error,
         adopt_error,
         count_sample,
-        accumulate,
-        accumulate_f32,
+        conv_accumulate,
+        conv_accumulate_f32,
+        linear_accumulate,
+        linear_accumulate_f32,
         apply,
         apply_f32,
         decay,

@@ -12,7 +12,7 @@ import numpy as np
 
 from insitu.fixed_point import F32, range_qparams, seed_generator
 from insitu.graph.model import Array, Graph, Kind, Node, Phase, QParams, Value
-from insitu.ops.losses.table import LABEL
+from insitu.graph.names import LABEL
 from insitu.ops.updates.buffer import count_sample
 
 LEARNING_RATE, GENERATOR = "learning_rate", "generator"

@@ -32,9 +32,9 @@ from insitu.ops.activations.tables import (
     table_of,
     times_slope,
 )
-from insitu.ops.layers.rows import UNCLIPPED, activation_qparams, emit_follow_range
 from insitu.ops.numerics.arguments import pointers, rescaled
-from insitu.ops.numerics.by_type import by_type, exact
+from insitu.ops.numerics.by_type import bit_exact, by_type
+from insitu.ops.numerics.ranges import UNCLIPPED, activation_qparams, emit_follow_range
 from insitu.ops.numerics.shapes import same, with_observed
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ activation = OpDef(
     name="activation",
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=_quantize,
     simplify=_simplify,
@@ -178,7 +178,7 @@ activation_grad = OpDef(
     operands=("dy", "x"),
     infer=same,
     float_reference=_float_grad,
-    integer_reference=exact(_integer_grad, _exact_float_grad),
+    integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     c_call=by_type(
         function_call(
             "insitu_activation_grad_s8",

@@ -17,7 +17,7 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import CCall, Graph, Node, OpDef, QParams
 from insitu.graph.rules import Arrays, Attributes, Call, Quantizations, Values
 from insitu.ops.numerics.arguments import pointers
-from insitu.ops.numerics.by_type import by_type, exact, finite, held
+from insitu.ops.numerics.by_type import bit_exact, by_type, clamped, finite
 from insitu.ops.numerics.quantization import keeps_quantization
 from insitu.ops.numerics.shapes import same
 
@@ -61,7 +61,7 @@ def _integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
 
 
 def _exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
-    return [held(inputs[0].array, (node.attributes["min"], node.attributes["max"]))]
+    return [clamped(inputs[0].array, (node.attributes["min"], node.attributes["max"]))]
 
 
 def clamp_bounds(clip_min: float, clip_max: float, q: QParams) -> tuple[int, int]:
@@ -118,7 +118,7 @@ clip = OpDef(
     float_reference=lambda attributes, inputs: [
         np.clip(inputs[0], attributes["min"], attributes["max"])
     ],
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=keeps_quantization,
     simplify=_simplify,
@@ -173,7 +173,7 @@ clip_grad = OpDef(
     operands=("dy", "y"),
     infer=same,
     float_reference=_float_grad,
-    integer_reference=exact(_integer_grad, _exact_float_grad),
+    integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     c_call=by_type(_grad_c, _float_c("insitu_clip_grad_f32")),
     in_place=((0, 0),),
 )

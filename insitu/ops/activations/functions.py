@@ -16,7 +16,7 @@ import numpy as np
 from insitu.fixed_point import erfc_positive, exp_negative, expm1_negative, log_positive
 from insitu.graph.model import Array
 from insitu.graph.rules import Attributes
-from insitu.ops.numerics.by_type import held
+from insitu.ops.numerics.by_type import clamped
 
 
 class Elementary(NamedTuple):
@@ -80,7 +80,7 @@ def _tanh_slope(x: Array, _: Attributes, of: Elementary) -> Any:
 
 
 def _hard_sigmoid(x: Array, a: Attributes, _: Elementary) -> Any:
-    return held(a["alpha"] * x + a["beta"], (0.0, 1.0))
+    return clamped(a["alpha"] * x + a["beta"], (0.0, 1.0))
 
 
 def _hard_sigmoid_slope(x: Array, a: Attributes, _: Elementary) -> Any:
@@ -89,7 +89,7 @@ def _hard_sigmoid_slope(x: Array, a: Attributes, _: Elementary) -> Any:
 
 
 def _hard_swish(x: Array, _: Attributes, __: Elementary) -> Any:
-    return x * (held(x + 3, (0.0, 6.0)) * (1 / 6))
+    return x * (clamped(x + 3, (0.0, 6.0)) * (1 / 6))
 
 
 def _hard_swish_slope(x: Array, _: Attributes, __: Elementary) -> Any:
@@ -119,7 +119,7 @@ def _elu_slope(x: Array, a: Attributes, of: Elementary) -> Any:
 
 def _near(x: Array) -> Array:
     """x where a bell curve is not 0 in float32."""
-    return held(x, (-16.0, 16.0))
+    return clamped(x, (-16.0, 16.0))
 
 
 def _tail(x: Array, of: Elementary) -> Array:

@@ -17,10 +17,11 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import CCall, Graph, Node, OpDef, TensorType
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values
 from insitu.ops.activations.tables import SLOPE_BITS, times_slope
-from insitu.ops.layers.rows import quantize_rescaled
 from insitu.ops.numerics.arguments import observed, pointers
-from insitu.ops.numerics.by_type import exact, is_float, suffix
+from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
 from insitu.ops.numerics.outputs import put_out
+from insitu.ops.numerics.quantization import centred, scale_of
+from insitu.ops.numerics.ranges import quantize_rescaled
 from insitu.ops.numerics.shapes import with_observed
 
 if TYPE_CHECKING:
@@ -53,11 +54,10 @@ def _float_grad(attributes: Attributes, inputs: Arrays) -> Arrays:
 
 
 def _integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
-    x_q, y_q, slope = inputs[0].qparams, outputs[0], inputs[1].array
-    assert x_q is not None and y_q is not None
-    x = inputs[0].array.astype(np.int64) - x_q.zero_point
-    ratio = F32(x_q.scale) / F32(y_q.scale)
-    m = round_clamp(ratio * slope.astype(F32), -LARGEST_MULTIPLIER, LARGEST_MULTIPLIER)
+    (x_value, slope), y_q = inputs, outputs[0]
+    assert y_q is not None
+    x, ratio = centred(x_value), scale_of(x_value) / F32(y_q.scale)
+    m = round_clamp(ratio * slope.array.astype(F32), -LARGEST_MULTIPLIER, LARGEST_MULTIPLIER)
     whole = round_clamp(ratio * F32(ONE), 0, LARGEST_MULTIPLIER)
     v = (x * np.where(x > 0, whole, m) + ONE // 2) >> SLOPE_BITS
     return put_out(node, v, y_q)
@@ -65,9 +65,8 @@ def _integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
 
 def _integer_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     dy, x, slope = inputs
-    assert x.qparams is not None
-    above = x.array.astype(np.int64) > x.qparams.zero_point
-    return [times_slope(dy.array, np.where(above, ONE, slope.array.astype(np.int64)))]
+    slopes = np.where(centred(x) > 0, ONE, slope.array.astype(np.int64))
+    return [times_slope(dy.array, slopes)]
 
 
 def _exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
@@ -132,7 +131,7 @@ prelu = OpDef(
     operands=("x", "slope"),
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=_quantize,
     c_call=_c_call,
@@ -145,7 +144,7 @@ prelu_grad = OpDef(
     operands=("dy", "x", "slope"),
     infer=_infer,
     float_reference=_float_grad,
-    integer_reference=exact(_integer_grad, _exact_float_grad),
+    integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     c_call=_grad_c,
     in_place=((0, 0),),
 )

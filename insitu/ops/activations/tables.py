@@ -15,9 +15,9 @@ from insitu.fixed_point import F32, round_clamp
 from insitu.graph.model import Array, CCall, Graph, Node, OpDef, QParams, TensorType
 from insitu.graph.rules import Arrays, Attributes, Call, Quantizations, Tensors, Types, Values
 from insitu.ops.activations.functions import EXACT, FUNCTIONS, Function, steepest
-from insitu.ops.layers.rows import reached
 from insitu.ops.numerics.arguments import observed, pointers
 from insitu.ops.numerics.outputs import error
+from insitu.ops.numerics.ranges import reached
 from insitu.ops.numerics.shapes import same, with_observed
 
 SLOPE_BITS = 14

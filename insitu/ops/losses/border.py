@@ -12,6 +12,7 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import CCall, Graph, Node, OpDef, QParams, TensorType
 from insitu.graph.rules import Arrays, Quantizations, Values
 from insitu.ops.numerics.arguments import pointers
+from insitu.ops.numerics.quantization import centred, scale_of
 
 
 def error_qparams(full_gradient: float) -> QParams:
@@ -20,10 +21,8 @@ def error_qparams(full_gradient: float) -> QParams:
 
 
 def _dequantize(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
-    q = inputs[0].qparams
-    assert q is not None
-    centred = inputs[0].array.astype(np.int64) - q.zero_point
-    return [(centred.astype(F32) * F32(q.scale)).astype(F32)]
+    (x,) = inputs
+    return [(centred(x).astype(F32) * scale_of(x)).astype(F32)]
 
 
 def _dequantize_c(node: Node, graph: Graph) -> CCall:

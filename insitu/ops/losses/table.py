@@ -16,11 +16,10 @@ import numpy as np
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Graph, Node, OpDef, Phase
+from insitu.graph.names import LABEL
 from insitu.ops.losses.border import error_qparams
 from insitu.ops.losses.cross_entropy import softmax_cross_entropy
 from insitu.ops.losses.targets import binary_cross_entropy, mean_squared_error
-
-LABEL = "label"
 
 
 def _outputs(scores: Array) -> Array:

@@ -18,7 +18,7 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, TensorType
 from insitu.graph.rules import Arrays, Attributes, Call, Quantizations, Tensors, Types, Values
 from insitu.ops.numerics.arguments import pointers
-from insitu.ops.numerics.by_type import exact, is_float, suffix
+from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
 from insitu.ops.numerics.geometry import Padding, Pair, output_size, scatter, taps, windows
 from insitu.ops.numerics.quantization import keeps_quantization
 from insitu.ops.numerics.shapes import given
@@ -177,7 +177,7 @@ max_pool = OpDef(
     name="max_pool",
     infer=_infer,
     float_reference=_max_float,
-    integer_reference=exact(_max_integer, _max_exact_float),
+    integer_reference=bit_exact(_max_integer, _max_exact_float),
     vjp=_max_vjp,
     quantize=keeps_quantization,
     c_call=_forward_c("insitu_max_pool"),
@@ -191,7 +191,7 @@ max_pool_grad: OpDef = OpDef(
     float_reference=lambda attributes, inputs: [
         _max_scatter(attributes, inputs[0], inputs[1], -np.inf)
     ],
-    integer_reference=exact(_max_grad_integer, _max_grad_exact_float),
+    integer_reference=bit_exact(_max_grad_integer, _max_grad_exact_float),
     c_call=_backward_c("insitu_max_pool_grad"),
 )
 """Inputs: dy, x. Attribute shape: that of x."""
@@ -315,7 +315,7 @@ average_pool = OpDef(
     name="average_pool",
     infer=_infer,
     float_reference=_average_float,
-    integer_reference=exact(_average_integer, _average_exact_float),
+    integer_reference=bit_exact(_average_integer, _average_exact_float),
     vjp=_average_vjp,
     quantize=keeps_quantization,
     absorb={"padding": _wider},
@@ -329,7 +329,7 @@ average_pool_grad: OpDef = OpDef(
     operands=("dy",),
     infer=given,
     float_reference=_average_grad_float,
-    integer_reference=exact(_average_grad_integer, _average_grad_exact_float),
+    integer_reference=bit_exact(_average_grad_integer, _average_grad_exact_float),
     bounds=_average_grad_bounds,
     c_call=_backward_c("insitu_average_pool_grad"),
 )

@@ -15,7 +15,7 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, TensorType
 from insitu.graph.rules import Arrays, Attributes, Call, Quantizations, Tensors, Types, Values
 from insitu.ops.numerics.arguments import pointers
-from insitu.ops.numerics.by_type import exact, is_float, suffix
+from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
 from insitu.ops.numerics.outputs import error
 from insitu.ops.numerics.quantization import keeps_quantization
 from insitu.ops.numerics.sums import sum_of
@@ -110,7 +110,7 @@ resize_grad = OpDef(
     float_reference=lambda attributes, inputs: [
         _blocks(inputs[0], attributes["factor"]).sum(axis=-1)
     ],
-    integer_reference=exact(_integer_grad, _exact_float_grad),
+    integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     bounds=_grad_bounds,
     c_call=_c_call("insitu_resize_grad", lambda node: node.outputs[0]),
 )

@@ -17,10 +17,11 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Phase, QParams, TensorType, Value
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values
 from insitu.ops.activations.clip import bounds_of, clip_error, with_clip
-from insitu.ops.layers.rows import quantize_rescaled
 from insitu.ops.numerics.arguments import pointers, rescaled
-from insitu.ops.numerics.by_type import by_type, exact, held, suffix
+from insitu.ops.numerics.by_type import bit_exact, by_type, clamped, suffix
 from insitu.ops.numerics.outputs import error, put_out
+from insitu.ops.numerics.quantization import centred, scale_of
+from insitu.ops.numerics.ranges import quantize_rescaled
 from insitu.ops.numerics.shapes import same, with_observed
 
 BITS = 14
@@ -50,16 +51,14 @@ def _float(attributes: Attributes, inputs: Arrays) -> Arrays:
 def _exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     a, b = inputs[0].array, inputs[1].array
     y = a - b if node.attributes.get("subtract") else a + b
-    return [held(y, bounds_of(node.attributes))]
+    return [clamped(y, bounds_of(node.attributes))]
 
 
 def brought(value: Value, y_q: QParams | None) -> Array:
     """A value in steps of the output's scale, times 2^14."""
-    q = value.qparams
-    assert q is not None and y_q is not None
-    ratio = F32(q.scale) / F32(y_q.scale)
-    multiplier = int(round_clamp(ratio * F32(2.0**BITS), 0, LARGEST_MULTIPLIER))
-    return (value.array.astype(np.int64) - q.zero_point) * multiplier
+    assert y_q is not None
+    ratio = scale_of(value) / F32(y_q.scale)
+    return centred(value) * int(round_clamp(ratio * F32(2.0**BITS), 0, LARGEST_MULTIPLIER))
 
 
 def rounded(total: Array) -> Array:
@@ -104,7 +103,7 @@ add = OpDef(
     operands=("a", "b"),
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_rescaled(
         quantizer, node, {"subtract": _sign(node.attributes) < 0}
@@ -192,7 +191,7 @@ add_errors = OpDef(
     operands=("a", "b"),
     infer=_infer,
     float_reference=lambda attributes, inputs: [inputs[0] + inputs[1]],
-    integer_reference=exact(_integer_errors, _exact_float),
+    integer_reference=bit_exact(_integer_errors, _exact_float),
     c_call=by_type(_errors_c, _float_c),
     in_place=((0, 0), (0, 1)),
 )

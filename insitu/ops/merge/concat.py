@@ -16,12 +16,12 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import CCall, Graph, Node, OpDef, TensorType
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values
 from insitu.ops.activations.clip import bounds_of, clip_error, with_clip
-from insitu.ops.layers.rows import quantize_rescaled
 from insitu.ops.maps.pad import emit_slice
 from insitu.ops.merge.add import brought, rounded
 from insitu.ops.numerics.arguments import observed
-from insitu.ops.numerics.by_type import by_type, exact, held
+from insitu.ops.numerics.by_type import bit_exact, by_type, clamped
 from insitu.ops.numerics.outputs import put_out
+from insitu.ops.numerics.ranges import quantize_rescaled
 from insitu.ops.numerics.shapes import with_observed
 
 
@@ -49,7 +49,7 @@ def _float(attributes: Attributes, inputs: Arrays) -> Arrays:
 
 def _exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     y = np.concatenate([value.array for value in inputs], axis=node.attributes["axis"])
-    return [held(y, bounds_of(node.attributes))]
+    return [clamped(y, bounds_of(node.attributes))]
 
 
 def _integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
@@ -114,7 +114,7 @@ concat = OpDef(
     operands=("x...",),
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_rescaled(
         quantizer, node, {"axis": node.attributes["axis"]}

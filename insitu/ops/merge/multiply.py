@@ -18,10 +18,11 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Tensor, TensorType, Value
 from insitu.graph.rules import Arrays, Attributes, Call, Quantizations, Tensors, Types, Values
 from insitu.ops.activations.clip import bounds_of, clip_error, with_clip
-from insitu.ops.layers.rows import quantize_rescaled
 from insitu.ops.numerics.arguments import pointers, rescaled
-from insitu.ops.numerics.by_type import by_type, exact, held, is_float, suffix
+from insitu.ops.numerics.by_type import bit_exact, by_type, clamped, is_float, suffix
 from insitu.ops.numerics.outputs import error, put_out
+from insitu.ops.numerics.quantization import centred, scale_of
+from insitu.ops.numerics.ranges import quantize_rescaled
 from insitu.ops.numerics.shapes import given, with_observed
 from insitu.ops.numerics.sums import sum_of
 
@@ -48,19 +49,14 @@ def _float(attributes: Attributes, inputs: Arrays) -> Arrays:
 
 
 def _exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
-    return [held(inputs[0].array * inputs[1].array, bounds_of(node.attributes))]
-
-
-def _centred(value: Value) -> Array:
-    assert value.qparams is not None
-    return value.array.astype(np.int64) - value.qparams.zero_point
+    return [clamped(inputs[0].array * inputs[1].array, bounds_of(node.attributes))]
 
 
 def _integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
-    a_q, b_q, y_q = inputs[0].qparams, inputs[1].qparams, outputs[0]
-    assert a_q is not None and b_q is not None and y_q is not None
-    ratio = F32(F32(a_q.scale) / F32(y_q.scale)) * F32(b_q.scale)
-    v = rescale(_centred(inputs[0]) * _centred(inputs[1]), *split_ratio(float(ratio)))
+    (a, b), y_q = inputs, outputs[0]
+    assert y_q is not None
+    ratio = F32(scale_of(a) / F32(y_q.scale)) * scale_of(b)
+    v = rescale(centred(a) * centred(b), *split_ratio(float(ratio)))
     return put_out(node, v, y_q)
 
 
@@ -112,7 +108,7 @@ multiply: OpDef = OpDef(
     operands=("a", "b"),
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_rescaled(quantizer, node, {}),
     absorb={"clip": with_clip},
@@ -124,13 +120,11 @@ multiply: OpDef = OpDef(
 
 def _error(total: Array, factor: Value) -> Array:
     """A sum of error times factor -> int8 on the error's own scale."""
-    assert factor.qparams is not None
-    v = rescale(total, *split_ratio(float(F32(factor.qparams.scale))))
-    return error(v)
+    return error(rescale(total, *split_ratio(float(scale_of(factor)))))
 
 
 def _integer_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
-    return [_error(inputs[0].array.astype(np.int64) * _centred(inputs[1]), inputs[1])]
+    return [_error(inputs[0].array.astype(np.int64) * centred(inputs[1]), inputs[1])]
 
 
 def _grad_c(function: str, small: Callable[[Node], str]) -> Call:
@@ -153,7 +147,7 @@ multiply_grad: OpDef = OpDef(
     operands=("dy", "factor"),
     infer=given,
     float_reference=lambda attributes, inputs: [inputs[0] * _aligned(inputs[0], inputs[1])],
-    integer_reference=exact(
+    integer_reference=bit_exact(
         _integer_grad, lambda node, inputs, outputs: [inputs[0].array * inputs[1].array]
     ),
     c_call=_grad_c("insitu_multiply_grad", lambda node: node["factor"]),
@@ -171,7 +165,7 @@ def _float_grad_factor(attributes: Attributes, inputs: Arrays) -> Arrays:
 
 def _integer_grad_factor(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     shape = tuple(node.attributes["shape"])
-    products = inputs[0].array.astype(np.int64) * _centred(inputs[1])
+    products = inputs[0].array.astype(np.int64) * centred(inputs[1])
     total = products.reshape(-1, int(np.prod(shape))).sum(axis=0)
     return [_error(total, inputs[1]).reshape(shape)]
 
@@ -196,7 +190,7 @@ multiply_grad_factor: OpDef = OpDef(
     operands=("dy", "factor"),
     infer=given,
     float_reference=_float_grad_factor,
-    integer_reference=exact(_integer_grad_factor, _exact_float_grad_factor),
+    integer_reference=bit_exact(_integer_grad_factor, _exact_float_grad_factor),
     bounds=_factor_bounds,
     c_call=_grad_c("insitu_multiply_grad_factor", lambda node: node.outputs[0]),
     in_place=((0, 0),),

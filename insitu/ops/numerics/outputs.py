@@ -6,7 +6,7 @@ import numpy as np
 
 from insitu.graph.model import Array, Node, QParams
 from insitu.graph.rules import Arrays
-from insitu.ops.layers.rows import reached
+from insitu.ops.numerics.ranges import reached
 
 
 def put_out(node: Node, v: Array, y_q: QParams | None) -> Arrays:
