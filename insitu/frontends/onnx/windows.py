@@ -42,17 +42,8 @@ def window_of(op: Operation, spatial: Shape, kernel: Shape, *, ceil_mode: bool =
         NotSupportedError: an auto_pad that frameworks disagree about, or with dilation.
     """
     rank = len(spatial)
-    strides = op.integers("strides", rank, 1)
-    dilations = op.integers("dilations", rank, 1)
-    if min(*strides, *kernel, *dilations) < 1:
-        raise op.error(
-            f"kernel {list(kernel)}, dilations {list(dilations)}, strides {list(strides)}: all are "
-            "at least 1"
-        )
-    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
-    rule = op.text("auto_pad", "NOTSET")
-    if rule not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
-        raise op.error(f'auto_pad "{rule}" is not one of ONNX\'s')
+    strides, dilations, reach = steps_of(op, kernel)
+    rule = auto_pad_of(op)
     pads = op.integers("pads", 2 * rank, 0)
     before, after, overhang = [], [], False
     for axis, (size, k, s) in enumerate(zip(spatial, reach, strides, strict=True)):
@@ -71,6 +62,34 @@ def window_of(op: Operation, spatial: Shape, kernel: Shape, *, ceil_mode: bool =
     bottom_right = (0, after[0]) if flat else (after[0], after[1])
     padding = top_left + bottom_right
     return Window(pair(kernel), pair(strides), padding, pair(dilations), overhang)
+
+
+def steps_of(op: Operation, kernel: Shape) -> tuple[Shape, Shape, Shape]:
+    """Strides, dilations, and what the kernel covers.
+
+    Raises:
+        ModelError: one of them is below 1.
+    """
+    strides, dilations = (op.integers(key, len(kernel), 1) for key in ("strides", "dilations"))
+    if min(*strides, *kernel, *dilations) < 1:
+        raise op.error(
+            f"kernel {list(kernel)}, dilations {list(dilations)}, strides {list(strides)}: all are "
+            "at least 1"
+        )
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
+    return strides, dilations, reach
+
+
+def auto_pad_of(op: Operation) -> str:
+    """The rule of padding.
+
+    Raises:
+        ModelError: ONNX has no such rule.
+    """
+    rule = op.text("auto_pad", "NOTSET")
+    if rule not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise op.error(f'auto_pad "{rule}" is not one of ONNX\'s')
+    return rule
 
 
 def check_cost(op: Operation, shape: Shape, window: Window) -> None:

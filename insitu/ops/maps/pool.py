@@ -146,28 +146,18 @@ def _params(node: Node, x: tuple[int, ...], y: tuple[int, ...]) -> dict[str, int
     }
 
 
-def _forward_c(stem: str) -> Call:
+def _c_call(stem: str, *, forward: bool = False) -> Call:
+    """A forward pass is told the zero point of its input, that padding has."""
+
     def c_call(node: Node, graph: Graph) -> CCall:
-        x, y = graph.operand(node, "x"), graph.tensors[node.outputs[0]]
-        quantization = () if is_float(node, graph) else (f"?{x.name}",)
+        read, made = graph.inputs_of(node)[0], graph.tensors[node.outputs[0]]
+        x, y = (read, made) if forward else (made, read)
+        quantized = forward and not is_float(node, graph)
         return CCall(
             function=f"{stem}_{suffix(node, graph)}",
             params_type="insitu_pool_params_t",
             params=_params(node, x.shape, y.shape),
-            arguments=(*quantization, *pointers(node)),
-        )
-
-    return c_call
-
-
-def _backward_c(stem: str) -> Call:
-    def c_call(node: Node, graph: Graph) -> CCall:
-        dy, dx = graph.operand(node, "dy"), graph.tensors[node.outputs[0]]
-        return CCall(
-            function=f"{stem}_{suffix(node, graph)}",
-            params_type="insitu_pool_params_t",
-            params=_params(node, dx.shape, dy.shape),
-            arguments=pointers(node),
+            arguments=(*((f"?{x.name}",) if quantized else ()), *pointers(node)),
         )
 
     return c_call
@@ -180,7 +170,7 @@ max_pool = OpDef(
     integer_reference=bit_exact(_max_integer, _max_exact_float),
     vjp=_max_vjp,
     quantize=keeps_quantization,
-    c_call=_forward_c("insitu_max_pool"),
+    c_call=_c_call("insitu_max_pool", forward=True),
 )
 """Attributes kernel, stride, padding; padding never wins."""
 
@@ -192,7 +182,7 @@ max_pool_grad: OpDef = OpDef(
         _max_scatter(attributes, inputs[0], inputs[1], -np.inf)
     ],
     integer_reference=bit_exact(_max_grad_integer, _max_grad_exact_float),
-    c_call=_backward_c("insitu_max_pool_grad"),
+    c_call=_c_call("insitu_max_pool_grad"),
 )
 """Inputs: dy, x. Attribute shape: that of x."""
 
@@ -320,7 +310,7 @@ average_pool = OpDef(
     quantize=keeps_quantization,
     absorb={"padding": _wider},
     bounds=_average_bounds,
-    c_call=_forward_c("insitu_average_pool"),
+    c_call=_c_call("insitu_average_pool", forward=True),
 )
 """Attributes kernel, stride, padding, count_include_pad."""
 
@@ -331,6 +321,6 @@ average_pool_grad: OpDef = OpDef(
     float_reference=_average_grad_float,
     integer_reference=bit_exact(_average_grad_integer, _average_grad_exact_float),
     bounds=_average_grad_bounds,
-    c_call=_backward_c("insitu_average_pool_grad"),
+    c_call=_c_call("insitu_average_pool_grad"),
 )
 """Inputs: dy. Attribute shape: that of x."""

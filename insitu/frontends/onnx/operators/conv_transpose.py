@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from insitu.frontends.onnx.operators.layers import bias, layer_weight
 from insitu.frontends.onnx.scope import NotSupportedError, Operation, Scope, Shape
+from insitu.frontends.onnx.windows import auto_pad_of, steps_of
 from insitu.graph.model import Array
 from insitu.ops import OPS
 
@@ -60,14 +61,8 @@ def _geometry(op: Operation, spatial: Shape, kernel: Shape) -> tuple[Shape, Shap
     rank = len(spatial)
     if tuple(int(k) for k in op.attributes.get("kernel_shape", kernel)) != kernel:
         raise op.error(f"kernel_shape is not that of its weight, {list(kernel)}")
-    strides, dilations = op.integers("strides", rank, 1), op.integers("dilations", rank, 1)
     extra = op.integers("output_padding", rank, 0)
-    if min(*strides, *dilations, *kernel) < 1:
-        raise op.error(
-            f"kernel {list(kernel)}, dilations {list(dilations)}, strides {list(strides)}: all are "
-            "at least 1"
-        )
-    kernel = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
+    strides, dilations, kernel = steps_of(op, kernel)
     begins, ends = _pads(op, spatial, kernel, strides, extra)
     border = [k - 1 - p for k, p in zip(kernel, begins, strict=True)]
     border += [k - 1 - p + e for k, p, e in zip(kernel, ends, extra, strict=True)]
@@ -82,9 +77,7 @@ def _pads(
 ) -> tuple[list[int], list[int]]:
     """Pads at the beginnings and the ends, whatever rule they come from."""
     rank = len(spatial)
-    rule = op.text("auto_pad", "NOTSET")
-    if rule not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
-        raise op.error(f'auto_pad "{rule}" is not one of ONNX\'s')
+    rule = auto_pad_of(op)
     if "output_shape" not in op.attributes and not rule.startswith("SAME"):
         pads = op.integers("pads", 2 * rank, 0) if rule == "NOTSET" else (0,) * 2 * rank
         return list(pads[:rank]), list(pads[rank:])

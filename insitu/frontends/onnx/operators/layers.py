@@ -149,17 +149,21 @@ def batch_norm(scope: Scope, op: Operation) -> None:
     channels = shape[1] if len(shape) > 1 else 1
     inputs = [scope.in_form(op)]
     epsilon = float(op.attributes.get("epsilon", 1e-5))
-    parameters = {"scale": "gamma", "B": "beta", "mean": "mean", "var": "variance"}
-    for operand, name in parameters.items():
-        data = scope.floats(op, operand, name)
+    for operand, what, letter in (
+        ("scale", "scale", "gamma"),
+        ("B", "bias", "beta"),
+        ("mean", "mean", "mean"),
+        ("var", "variance", "variance"),
+    ):
+        data = scope.floats(op, operand, what)
         if data.shape != (channels,):
             raise op.error(
-                f"x{list(shape)} has {channels} channels but its {name} has the shape "
+                f"x{list(shape)} has {channels} channels but its {what} has the shape "
                 f"{list(data.shape)}"
             )
         if operand == "var" and not float(data.min()) + epsilon > 0:
             raise op.error(f"its variance reaches {data.min()} and epsilon is {epsilon}")
-        inputs.append(scope.weight(op, name, data))
+        inputs.append(scope.weight(op, letter, data))
     before = scope.writer(value.tensor)
     is_map = len(scope.builder.tensors[inputs[0]].shape) == 3
     if not is_map and (before is None or not _takes(before.op)):
