@@ -205,7 +205,7 @@ def test_updates_are_as_the_page_says(page: dict[str, Any], op: str) -> None:
         values = [
             Value(arrays[0], QParams(np.asarray(dy_scale))),
             Value(arrays[1], x_q),
-            *map(Value, (arrays[2], bias, scale, np.asarray([rate]), np.asarray([state]))),
+            *map(Value, (arrays[2], bias, np.asarray([rate]), scale, np.asarray([state]))),
         ]
         attributes = {"stride": (1, 1), "padding": (0, 0, 0, 0)}
         node = Node("update", OPS[f"{op}_update"], (), (), attributes)

@@ -1,4 +1,7 @@
-"""What the rules of an op take, in words that fit a line; `OpDef` says what each is for."""
+"""What the rules of an op take, in words that fit a line, and shape rules that many ops have.
+
+`OpDef` says what each rule is for.
+"""
 
 from __future__ import annotations
 
@@ -27,3 +30,20 @@ Quantizations = Sequence[QParams | None]
 
 Call = Callable[[Node, Graph], CCall]
 """How generated C calls a node."""
+
+
+def no_outputs(attributes: Attributes, inputs: Tensors) -> Types:
+    """The shape rule of an op that only changes state."""
+    return []
+
+
+def same_type(attributes: Attributes, inputs: Tensors) -> Types:
+    """The shape rule of an op whose output is like its first input."""
+    first, *_ = inputs
+    return [TensorType(first.shape, first.dtype)]
+
+
+def shape_given(attributes: Attributes, inputs: Tensors) -> Types:
+    """The shape rule of an op whose attribute shape is that of its output."""
+    first, *_ = inputs
+    return [TensorType(tuple(attributes["shape"]), first.dtype)]

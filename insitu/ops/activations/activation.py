@@ -15,7 +15,7 @@ import numpy as np
 from insitu.fixed_point import range_qparams
 from insitu.graph.builder import Builder
 from insitu.graph.model import Node, OpDef, Phase
-from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
 from insitu.ops.activations.functions import EXACT, FUNCTIONS, REAL
 from insitu.ops.activations.tables import (
     ENTRIES,
@@ -34,8 +34,12 @@ from insitu.ops.activations.tables import (
 )
 from insitu.ops.numerics.arguments import pointers, rescaled
 from insitu.ops.numerics.by_type import bit_exact, by_type
-from insitu.ops.numerics.ranges import UNCLIPPED, activation_qparams, emit_follow_range
-from insitu.ops.numerics.shapes import same, with_observed
+from insitu.ops.numerics.ranges import (
+    UNCLIPPED,
+    activation_qparams,
+    emit_follow_range,
+    observed_too,
+)
 
 if TYPE_CHECKING:
     from insitu.graph.rewriter import Rewriter
@@ -44,7 +48,7 @@ if TYPE_CHECKING:
 
 def _infer(attributes: Attributes, inputs: Tensors) -> Types:
     check_slope(attributes)
-    return with_observed(attributes, *same(attributes, inputs))
+    return observed_too(attributes, *same_type(attributes, inputs))
 
 
 def _float(attributes: Attributes, inputs: Arrays) -> Arrays:
@@ -176,7 +180,7 @@ activation = OpDef(
 activation_grad = OpDef(
     name="activation_grad",
     operands=("dy", "x"),
-    infer=same,
+    infer=same_type,
     float_reference=_float_grad,
     integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     c_call=by_type(
@@ -194,7 +198,7 @@ activation_grad = OpDef(
 lookup = OpDef(
     name="lookup",
     operands=("x", "table"),
-    infer=same,
+    infer=same_type,
     integer_reference=_lookup,
     vjp=_vjp,
     c_call=lookup_call("insitu_lookup_s8"),

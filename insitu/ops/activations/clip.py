@@ -15,11 +15,10 @@ import numpy as np
 from insitu.fixed_point import F32, round_clamp
 from insitu.graph.builder import Builder
 from insitu.graph.model import CCall, Graph, Node, OpDef, QParams
-from insitu.graph.rules import Arrays, Attributes, Call, Quantizations, Values
+from insitu.graph.rules import Arrays, Attributes, Call, Quantizations, Values, same_type
 from insitu.ops.numerics.arguments import pointers
 from insitu.ops.numerics.by_type import bit_exact, by_type, clamped, finite
 from insitu.ops.numerics.quantization import keeps_quantization
-from insitu.ops.numerics.shapes import same
 
 if TYPE_CHECKING:
     from insitu.graph.rewriter import Rewriter
@@ -114,7 +113,7 @@ def _float_c(function: str) -> Call:
 
 clip = OpDef(
     name="clip",
-    infer=same,
+    infer=same_type,
     float_reference=lambda attributes, inputs: [
         np.clip(inputs[0], attributes["min"], attributes["max"])
     ],
@@ -171,7 +170,7 @@ def _grad_c(node: Node, graph: Graph) -> CCall:
 clip_grad = OpDef(
     name="clip_grad",
     operands=("dy", "y"),
-    infer=same,
+    infer=same_type,
     float_reference=_float_grad,
     integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     c_call=by_type(_grad_c, _float_c("insitu_clip_grad_f32")),

@@ -21,8 +21,7 @@ from insitu.ops.numerics.arguments import observed, pointers
 from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
 from insitu.ops.numerics.outputs import put_out
 from insitu.ops.numerics.quantization import centred, scale_of
-from insitu.ops.numerics.ranges import quantize_rescaled
-from insitu.ops.numerics.shapes import with_observed
+from insitu.ops.numerics.ranges import observed_too, quantize_rescaled
 
 if TYPE_CHECKING:
     from insitu.quantize.assign import Quantizer
@@ -40,7 +39,7 @@ def _infer(attributes: Attributes, inputs: Tensors) -> Types:
             f"x{list(x.shape)} has {x.shape[-1]} channels but slope{list(slope.shape)} has "
             f"{slope.size} numbers; give it one for each channel, or one for all"
         )
-    return with_observed(attributes, TensorType(x.shape, x.dtype))
+    return observed_too(attributes, TensorType(x.shape, x.dtype))
 
 
 def _float(attributes: Attributes, inputs: Arrays) -> Arrays:

@@ -13,12 +13,20 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.fixed_point import F32, round_clamp
 from insitu.graph.model import Array, CCall, Graph, Node, OpDef, QParams, TensorType
-from insitu.graph.rules import Arrays, Attributes, Call, Quantizations, Tensors, Types, Values
+from insitu.graph.rules import (
+    Arrays,
+    Attributes,
+    Call,
+    Quantizations,
+    Tensors,
+    Types,
+    Values,
+    same_type,
+)
 from insitu.ops.activations.functions import EXACT, FUNCTIONS, Function, steepest
 from insitu.ops.numerics.arguments import observed, pointers
 from insitu.ops.numerics.outputs import error
-from insitu.ops.numerics.ranges import reached
-from insitu.ops.numerics.shapes import same, with_observed
+from insitu.ops.numerics.ranges import observed_too, reached
 
 SLOPE_BITS = 14
 """Of a slope's fraction: int16 holds slopes in [-2, 2)."""
@@ -126,7 +134,7 @@ def lookup_call(function: str) -> Call:
 
 
 def _infer_table(attributes: Attributes, inputs: Tensors) -> Types:
-    return with_observed(attributes, TensorType((ENTRIES,), "int8"))
+    return observed_too(attributes, TensorType((ENTRIES,), "int8"))
 
 
 def _table(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
@@ -179,7 +187,7 @@ def _lookup_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
 lookup_grad = OpDef(
     name="lookup_grad",
     operands=("dy", "x", "slopes"),
-    infer=same,
+    infer=same_type,
     integer_reference=_lookup_grad,
     c_call=lookup_call("insitu_lookup_grad_s8"),
     in_place=((0, 0),),

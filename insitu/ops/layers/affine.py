@@ -15,18 +15,7 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.fixed_point import BIAS_SCALE, F32, range_qparams, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    Bound,
-    CCall,
-    Graph,
-    Kind,
-    Node,
-    OpDef,
-    Phase,
-    QParams,
-    TensorType,
-)
+from insitu.graph.model import Array, Bound, CCall, Graph, Kind, Node, OpDef, Phase, TensorType
 from insitu.graph.rules import Attributes, Quantizations, Tensors, Values
 from insitu.ops.activations.clip import clip_error
 from insitu.ops.layers.calls import layer_macs, layer_tensors
@@ -82,7 +71,9 @@ def quantize_affine(quantizer: Quantizer, node: Node, place: Attributes) -> None
     builder, float_y = quantizer.builder, node.outputs[0]
     clip = node.attributes.get("clip", UNCLIPPED)
     scores = quantizer.is_scores(float_y) and clip == UNCLIPPED
-    y_q = None if scores else _clamped(quantizer.calibrated(float_y), clip)
+    low, high = (float(F32(end)) for end in quantizer.calibrated(float_y))
+    low, high = min(low, 0.0), max(high, 0.0)
+    y_q = None if scores else range_qparams(low, high, max(low, clip[0]), min(high, clip[1]))
     shape = quantizer.graph.tensors[float_y].shape
     (y,) = builder.node(
         affine,
@@ -94,12 +85,6 @@ def quantize_affine(quantizer: Quantizer, node: Node, place: Attributes) -> None
         layer=node.name,
     )
     quantizer.set(float_y, y)
-
-
-def _clamped(ends: tuple[float, float], clip: tuple[float, float]) -> QParams:
-    """Quantization of a range that holds what a layer puts out, as an activation function does."""
-    low, high = float(F32(min(ends[0], 0.0))), float(F32(max(ends[1], 0.0)))
-    return range_qparams(low, high, max(low, clip[0]), min(high, clip[1]))
 
 
 def _weights(quantizer: Quantizer, node: Node) -> tuple[str, str]:

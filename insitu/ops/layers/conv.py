@@ -15,7 +15,8 @@ from insitu.errors import ModelError
 from insitu.fixed_point import F32, draw_bytes, round_clamp
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, TensorType
-from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Values
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Values, no_outputs
+from insitu.ops.kernels import tiles
 from insitu.ops.kernels.bands import forward_band, grad_input_band, gradient_band
 from insitu.ops.kernels.choice import (
     DEPTHWISE_BLOCK,
@@ -27,14 +28,6 @@ from insitu.ops.kernels.choice import (
     kernel_of,
     nonzero_scratch,
     shape_params,
-)
-from insitu.ops.kernels.tiles import (
-    Tile,
-    forward_tile,
-    grad_input_tile,
-    listed_errors,
-    tiled,
-    update_tile,
 )
 from insitu.ops.layers import conv_f32
 from insitu.ops.layers.affine import quantize_affine
@@ -59,7 +52,7 @@ from insitu.ops.numerics.by_type import bit_exact, by_type, is_float, no_scratch
 from insitu.ops.numerics.geometry import Padding, dilation_of, groups_of, output_size
 from insitu.ops.numerics.grouped import products, transposed, weight_gradient
 from insitu.ops.numerics.quantization import centred, scale_of
-from insitu.ops.numerics.ranges import UNCLIPPED
+from insitu.ops.numerics.ranges import UNCLIPPED, observed_too
 from insitu.ops.updates.bias import update_bias
 from insitu.ops.updates.buffer import conv_accumulate
 from insitu.ops.updates.buffer_f32 import conv_accumulate_f32
@@ -82,8 +75,7 @@ def _infer(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
     kernel, size = (w.shape[1], w.shape[2]), (x.shape[0], x.shape[1])
     stride, padding = attributes["stride"], attributes["padding"]
     out = output_size(size, kernel, stride, padding, dilation_of(attributes))
-    types = [TensorType((*out, w.shape[0]), x.dtype)]
-    return [*types, TensorType((2,), "int32")] if attributes.get("observe") else types
+    return observed_too(attributes, TensorType((*out, w.shape[0]), x.dtype))
 
 
 def _float(attributes: Attributes, inputs: Arrays) -> list[Array]:
@@ -119,11 +111,12 @@ def _c_call(node: Node, graph: Graph) -> CCall:
     if is_fully_connected(node.attributes, x, w):
         return forward_c(node, graph)
     shape = shape_params(node.attributes, x, w, y, forward_band)
-    return forward_call(node, kernel_of(node.attributes), tiled(shape, _forward_tile(node, graph)))
+    tiled = tiles.tiled(shape, _forward_tile(node, graph))
+    return forward_call(node, kernel_of(node.attributes), tiled)
 
 
-def _forward_tile(node: Node, graph: Graph) -> Tile:
-    return forward_tile(node.attributes, *(t.shape for t in layer_tensors(node, graph)))
+def _forward_tile(node: Node, graph: Graph) -> tiles.Tile:
+    return tiles.forward_tile(node.attributes, *(t.shape for t in layer_tensors(node, graph)))
 
 
 def _scratch(node: Node, graph: Graph) -> int:
@@ -184,12 +177,15 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
         return grad_input_c(node, graph)
     nonzero = _grad_input_nonzero(node, graph)
     shape = shape_params(node.attributes, dx, w, dy, grad_input_band, nonzero)
-    entries = {} if kernel == GROUPED else {"entries": listed_errors(node.attributes, w.shape)}
-    return grad_input_call(node, kernel, tiled(shape, _grad_input_tile(node, graph)), **entries)
+    tiled = tiles.tiled(shape, _grad_input_tile(node, graph))
+    if kernel == GROUPED:
+        return grad_input_call(node, kernel, tiled)
+    entries = tiles.listed_errors(node.attributes, w.shape)
+    return grad_input_call(node, kernel, tiled, entries=entries)
 
 
-def _grad_input_tile(node: Node, graph: Graph) -> Tile:
-    return grad_input_tile(node.attributes, *(t.shape for t in layer_tensors(node, graph)))
+def _grad_input_tile(node: Node, graph: Graph) -> tiles.Tile:
+    return tiles.grad_input_tile(node.attributes, *(t.shape for t in layer_tensors(node, graph)))
 
 
 def _grad_input_planes(node: Node, graph: Graph) -> int:
@@ -213,7 +209,7 @@ def _grad_input_scratch(node: Node, graph: Graph) -> int:
     if is_depthwise(node.attributes, w):
         return _grad_input_planes(node, graph) + _grad_input_nonzero(node, graph)
     is_grouped = kernel_of(node.attributes) == GROUPED
-    listed = 0 if is_grouped else 8 * listed_errors(node.attributes, w.shape)
+    listed = 0 if is_grouped else 8 * tiles.listed_errors(node.attributes, w.shape)
     return max(4 * dx.shape[2] + listed, _grad_input_tile(node, graph).bytes)
 
 
@@ -272,11 +268,12 @@ def _update_bounds(node: Node, graph: Graph) -> list[Bound]:
 def _update_c(node: Node, graph: Graph) -> CCall:
     nonzero = _update_nonzero(node, graph)
     shape = shape_params(node.attributes, *layer_tensors(node, graph), gradient_band, nonzero)
-    return update_call(node, kernel_of(node.attributes), tiled(shape, _update_tile(node, graph)))
+    tiled = tiles.tiled(shape, _update_tile(node, graph))
+    return update_call(node, kernel_of(node.attributes), tiled)
 
 
-def _update_tile(node: Node, graph: Graph) -> Tile:
-    return update_tile(node.attributes, *(t.shape for t in layer_tensors(node, graph)))
+def _update_tile(node: Node, graph: Graph) -> tiles.Tile:
+    return tiles.update_tile(node.attributes, *(t.shape for t in layer_tensors(node, graph)))
 
 
 def _update_scratch(node: Node, graph: Graph) -> int:
@@ -296,7 +293,7 @@ def _update_nonzero(node: Node, graph: Graph) -> int:
 conv_update = OpDef(
     name="conv_update",
     operands=("dy", "x", "w", "bias", "rate", "row_scale", "generator"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     float_reference=_float_update,
     integer_reference=bit_exact(_integer_update, conv_f32.update),
     c_call=by_type(_update_c, conv_f32.update_c),

@@ -14,7 +14,7 @@ from insitu.errors import ModelError
 from insitu.fixed_point import BIAS_SCALE, F32, draw_bytes, round_clamp
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Tensor, TensorType
-from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Values
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Values, no_outputs
 from insitu.ops.layers import linear_f32
 from insitu.ops.layers.affine import ONE_PLACE, quantize_affine
 from insitu.ops.layers.calls import forward_call, grad_input_call, layer_macs, update_call
@@ -29,7 +29,7 @@ from insitu.ops.layers.rows import accumulator_bound, quantize_layer, quantize_r
 from insitu.ops.numerics.by_type import bit_exact, by_type, is_float, no_scratch
 from insitu.ops.numerics.geometry import linear_params
 from insitu.ops.numerics.quantization import centred, scale_of
-from insitu.ops.numerics.ranges import UNCLIPPED
+from insitu.ops.numerics.ranges import UNCLIPPED, observed_too
 from insitu.ops.updates.bias import update_bias
 from insitu.ops.updates.buffer import linear_accumulate
 from insitu.ops.updates.buffer_f32 import linear_accumulate_f32
@@ -55,8 +55,7 @@ def _infer(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
             f"x{list(x.shape)} has {x.size} features but w{list(w.shape)} takes {w.shape[1]}; "
             "check the flatten before it"
         )
-    types = [TensorType((w.shape[0],), x.dtype)]
-    return [*types, TensorType((2,), "int32")] if attributes.get("observe") else types
+    return observed_too(attributes, TensorType((w.shape[0],), x.dtype))
 
 
 def _float(attributes: Attributes, inputs: Arrays) -> list[Array]:
@@ -235,7 +234,7 @@ def _update_c(node: Node, graph: Graph) -> CCall:
 linear_update = OpDef(
     name="linear_update",
     operands=("dy", "x", "w", "bias", "rate", "row_scale", "generator"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     float_reference=_float_update,
     integer_reference=bit_exact(_integer_update, linear_f32.update),
     c_call=by_type(_update_c, linear_f32.update_c),

@@ -11,9 +11,8 @@ import numpy as np
 
 from insitu.fixed_point import F32, exp_negative, log_positive, round_clamp
 from insitu.graph.model import SKIPPED, Array, CCall, Graph, Node, OpDef, TensorType
-from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
 from insitu.ops.numerics.by_type import NO_BOUND
-from insitu.ops.numerics.shapes import same
 
 if TYPE_CHECKING:
     from insitu.graph.rewriter import Rewriter
@@ -36,7 +35,7 @@ def _simplify_softmax(rewriter: Rewriter, node: Node) -> bool:
 
 softmax = OpDef(
     name="softmax",
-    infer=same,
+    infer=same_type,
     float_reference=_softmax_float,
     simplify=_simplify_softmax,
 )

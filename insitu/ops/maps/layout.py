@@ -15,11 +15,19 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, CCall, Graph, Node, OpDef, TensorType
-from insitu.graph.rules import Arrays, Attributes, Call, Quantizations, Tensors, Types, Values
+from insitu.graph.rules import (
+    Arrays,
+    Attributes,
+    Call,
+    Quantizations,
+    Tensors,
+    Types,
+    Values,
+    same_type,
+)
 from insitu.ops.numerics.arguments import pointers
 from insitu.ops.numerics.by_type import suffix
 from insitu.ops.numerics.quantization import keeps_quantization
-from insitu.ops.numerics.shapes import same
 
 if TYPE_CHECKING:
     from insitu.graph.rewriter import Rewriter
@@ -136,7 +144,7 @@ The gradient of flatten."""
 
 identity = OpDef(
     name="identity",
-    infer=same,
+    infer=same_type,
     float_reference=lambda attributes, inputs: [inputs[0]],
     simplify=_simplify_identity,
 )

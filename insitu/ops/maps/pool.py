@@ -16,12 +16,20 @@ from insitu.errors import ConfigError, ModelError
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, TensorType
-from insitu.graph.rules import Arrays, Attributes, Call, Quantizations, Tensors, Types, Values
+from insitu.graph.rules import (
+    Arrays,
+    Attributes,
+    Call,
+    Quantizations,
+    Tensors,
+    Types,
+    Values,
+    shape_given,
+)
 from insitu.ops.numerics.arguments import pointers
 from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
 from insitu.ops.numerics.geometry import Padding, Pair, output_size, scatter, taps, windows
 from insitu.ops.numerics.quantization import keeps_quantization
-from insitu.ops.numerics.shapes import given
 from insitu.ops.numerics.sums import sum_of
 
 
@@ -177,7 +185,7 @@ max_pool = OpDef(
 max_pool_grad: OpDef = OpDef(
     name="max_pool_grad",
     operands=("dy", "x"),
-    infer=given,
+    infer=shape_given,
     float_reference=lambda attributes, inputs: [
         _max_scatter(attributes, inputs[0], inputs[1], -np.inf)
     ],
@@ -317,7 +325,7 @@ average_pool = OpDef(
 average_pool_grad: OpDef = OpDef(
     name="average_pool_grad",
     operands=("dy",),
-    infer=given,
+    infer=shape_given,
     float_reference=_average_grad_float,
     integer_reference=bit_exact(_average_grad_integer, _average_grad_exact_float),
     bounds=_average_grad_bounds,

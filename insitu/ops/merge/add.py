@@ -15,14 +15,13 @@ from insitu.errors import ConfigError, ModelError
 from insitu.fixed_point import F32, round_clamp
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Phase, QParams, TensorType, Value
-from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
 from insitu.ops.activations.clip import bounds_of, clip_error, with_clip
 from insitu.ops.numerics.arguments import pointers, rescaled
 from insitu.ops.numerics.by_type import bit_exact, by_type, clamped, suffix
 from insitu.ops.numerics.outputs import error, put_out
 from insitu.ops.numerics.quantization import centred, scale_of
-from insitu.ops.numerics.ranges import quantize_rescaled
-from insitu.ops.numerics.shapes import same, with_observed
+from insitu.ops.numerics.ranges import observed_too, quantize_rescaled
 
 BITS = 14
 """Of a multiplier's fraction: both products are exact to 1/128 of a step."""
@@ -37,7 +36,7 @@ def _infer(attributes: Attributes, inputs: Tensors) -> Types:
         raise ModelError(
             f"{a.name}{list(a.shape)} and {b.name}{list(b.shape)} differ in shape; both must agree"
         )
-    return with_observed(attributes, TensorType(a.shape, a.dtype))
+    return observed_too(attributes, TensorType(a.shape, a.dtype))
 
 
 def _sign(attributes: Attributes) -> int:
@@ -127,7 +126,7 @@ def _negate_c(node: Node, graph: Graph) -> CCall:
 negate = OpDef(
     name="negate",
     operands=("dy",),
-    infer=same,
+    infer=same_type,
     float_reference=lambda attributes, inputs: [-inputs[0]],
     integer_reference=lambda node, inputs, outputs: [-inputs[0].array],
     c_call=_negate_c,

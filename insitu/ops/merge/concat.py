@@ -21,8 +21,7 @@ from insitu.ops.merge.add import brought, rounded
 from insitu.ops.numerics.arguments import observed
 from insitu.ops.numerics.by_type import bit_exact, by_type, clamped
 from insitu.ops.numerics.outputs import put_out
-from insitu.ops.numerics.ranges import quantize_rescaled
-from insitu.ops.numerics.shapes import with_observed
+from insitu.ops.numerics.ranges import observed_too, quantize_rescaled
 
 
 def _infer(attributes: Attributes, inputs: Tensors) -> Types:
@@ -35,7 +34,7 @@ def _infer(attributes: Attributes, inputs: Tensors) -> Types:
             )
     length = sum(x.shape[axis] for x in inputs)
     shape = (*first[:axis], length, *first[axis + 1 :])
-    return with_observed(attributes, TensorType(shape, inputs[0].dtype))
+    return observed_too(attributes, TensorType(shape, inputs[0].dtype))
 
 
 def _others(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:

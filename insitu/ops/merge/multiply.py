@@ -16,14 +16,22 @@ from insitu.errors import ModelError
 from insitu.fixed_point import F32, rescale, split_ratio
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Tensor, TensorType, Value
-from insitu.graph.rules import Arrays, Attributes, Call, Quantizations, Tensors, Types, Values
+from insitu.graph.rules import (
+    Arrays,
+    Attributes,
+    Call,
+    Quantizations,
+    Tensors,
+    Types,
+    Values,
+    shape_given,
+)
 from insitu.ops.activations.clip import bounds_of, clip_error, with_clip
 from insitu.ops.numerics.arguments import pointers, rescaled
 from insitu.ops.numerics.by_type import bit_exact, by_type, clamped, is_float, suffix
 from insitu.ops.numerics.outputs import error, put_out
 from insitu.ops.numerics.quantization import centred, scale_of
-from insitu.ops.numerics.ranges import quantize_rescaled
-from insitu.ops.numerics.shapes import given, with_observed
+from insitu.ops.numerics.ranges import observed_too, quantize_rescaled
 from insitu.ops.numerics.sums import sum_of
 
 
@@ -35,7 +43,7 @@ def _infer(attributes: Attributes, inputs: Tensors) -> Types:
             f"{a.name}{list(a.shape)} cannot be multiplied by {b.name}{list(b.shape)}; the second "
             "factor has the first one's shape, or one element a channel of a map"
         )
-    return with_observed(attributes, TensorType(a.shape, a.dtype))
+    return observed_too(attributes, TensorType(a.shape, a.dtype))
 
 
 def _aligned(a: Array, b: Array) -> Array:
@@ -145,7 +153,7 @@ def _grad_c(function: str, small: Callable[[Node], str]) -> Call:
 multiply_grad: OpDef = OpDef(
     name="multiply_grad",
     operands=("dy", "factor"),
-    infer=given,
+    infer=shape_given,
     float_reference=lambda attributes, inputs: [inputs[0] * _aligned(inputs[0], inputs[1])],
     integer_reference=bit_exact(
         _integer_grad, lambda node, inputs, outputs: [inputs[0].array * inputs[1].array]
@@ -188,7 +196,7 @@ def _factor_bounds(node: Node, graph: Graph) -> list[Bound]:
 multiply_grad_factor: OpDef = OpDef(
     name="multiply_grad_factor",
     operands=("dy", "factor"),
-    infer=given,
+    infer=shape_given,
     float_reference=_float_grad_factor,
     integer_reference=bit_exact(_integer_grad_factor, _exact_float_grad_factor),
     bounds=_factor_bounds,

@@ -14,8 +14,8 @@ import numpy as np
 from insitu.fixed_point import F32, affine_qparams, range_qparams
 from insitu.fixed_point import follow_range as follow
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, CCall, Graph, Kind, Node, OpDef, Phase, QParams
-from insitu.graph.rules import Attributes, Quantizations, Values
+from insitu.graph.model import Array, CCall, Graph, Kind, Node, OpDef, Phase, QParams, TensorType
+from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
 
 if TYPE_CHECKING:
     from insitu.quantize.assign import Quantizer
@@ -89,6 +89,11 @@ def emit_follow_range(builder: Builder, node: Node, y_q: QParams, observed: str)
     )
 
 
+def observed_too(attributes: Attributes, y: TensorType) -> list[TensorType]:
+    """The output and, where its range follows, observed[2]: for shape rules."""
+    return [y, TensorType((2,), "int32")] if attributes.get("observe") else [y]
+
+
 def reached(v: Array) -> Array:
     """observed[2] of an output, in steps from its zero point: the least and the largest, or 0."""
     return np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
@@ -120,7 +125,7 @@ def _follow_range_c(node: Node, graph: Graph) -> CCall:
 follow_range = OpDef(
     name="follow_range",
     operands=("range", "observed"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_follow_range,
     c_call=_follow_range_c,
 )

@@ -12,7 +12,7 @@ from insitu.fixed_point import BIAS_STEP_LIMIT, F32, round_clamp
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Phase
 from insitu.graph.names import LEARNING_RATE
-from insitu.graph.rules import Arrays, Attributes, Quantizations, Values
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Values, no_outputs
 from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
 from insitu.ops.numerics.quantization import scale_of
 from insitu.ops.numerics.sums import sum_of
@@ -86,7 +86,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
 bias_update = OpDef(
     name="bias_update",
     operands=("dy", "bias", "rate"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     float_reference=_float,
     integer_reference=bit_exact(_integer, _exact_float),
     c_call=_c_call,

@@ -26,7 +26,7 @@ from insitu.graph.model import (
     Phase,
 )
 from insitu.graph.names import BATCH_COUNT, GENERATOR, LEARNING_RATE
-from insitu.graph.rules import Attributes, Quantizations, Values
+from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
 from insitu.ops.kernels.bands import gradient_band
 from insitu.ops.kernels.choice import gradient_scratch, is_plain, kernel_of, shape_params
 from insitu.ops.numerics.geometry import linear_params
@@ -142,7 +142,7 @@ def _count(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
 count_sample = OpDef(
     name="count_sample",
     operands=("count",),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     float_reference=lambda attributes, inputs: [(inputs[0] + 1) % attributes["batch"]],
     integer_reference=_count,
     c_call=lambda node, graph: CCall(
@@ -279,7 +279,7 @@ def accumulate_macs(node: Node, graph: Graph) -> int:
 linear_accumulate = OpDef(
     name="linear_accumulate",
     operands=("dy", "x", "row_scale", "rate", "generator", "bias_buffer", "buffer"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_accumulate(_gradient_of_features),
     c_call=_linear_accumulate_c,
     macs=accumulate_macs,
@@ -359,7 +359,7 @@ def _apply_c(node: Node, graph: Graph) -> CCall:
 apply = OpDef(
     name="apply",
     operands=("rate", "generator", "bias_buffer", "buffer", "bias", "w"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_apply,
     c_call=_apply_c,
 )

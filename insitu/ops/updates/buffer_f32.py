@@ -14,7 +14,7 @@ import numpy as np
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, CCall, Graph, IntegerReference, Kind, Node, OpDef
-from insitu.graph.rules import Attributes, Quantizations, Values
+from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
 from insitu.ops.kernels.choice import kernel_of, shape_params
 from insitu.ops.numerics.geometry import linear_params
 from insitu.ops.numerics.grouped import terms
@@ -113,7 +113,7 @@ def _conv_accumulate_scratch(node: Node, graph: Graph) -> int:
 linear_accumulate_f32 = OpDef(
     name="linear_accumulate_f32",
     operands=("dy", "x", "bias_buffer", "buffer"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_accumulate(_share_of_features),
     c_call=_linear_accumulate_c,
     macs=accumulate_macs,
@@ -158,7 +158,7 @@ def _apply_c(node: Node, graph: Graph) -> CCall:
 apply_f32 = OpDef(
     name="apply_f32",
     operands=("rate", "bias_buffer", "buffer", "bias", "w"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_apply,
     c_call=_apply_c,
 )

@@ -12,7 +12,7 @@ from insitu.fixed_point import F32, LFSR_POLYNOMIAL, round_clamp
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, CCall, Graph, Kind, Node, OpDef, Phase
 from insitu.graph.names import GENERATOR
-from insitu.graph.rules import Quantizations, Values
+from insitu.graph.rules import Quantizations, Values, no_outputs
 from insitu.ops.updates.drawn_samples import step_rate
 
 
@@ -77,7 +77,7 @@ def _decay_c(node: Node, graph: Graph) -> CCall:
 decay = OpDef(
     name="decay",
     operands=("rate", "generator", "row", "w"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_decay,
     c_call=_decay_c,
 )

@@ -15,19 +15,8 @@ import numpy as np
 from insitu.errors import ConfigError
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    Bound,
-    CCall,
-    FloatReference,
-    Graph,
-    Kind,
-    Node,
-    OpDef,
-    Phase,
-    TensorType,
-)
-from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Values
+from insitu.graph.model import Array, Bound, CCall, FloatReference, Graph, Kind, Node, OpDef, Phase
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Values, same_type
 from insitu.graph.scheme import fixed_fraction
 from insitu.ops.numerics.by_type import suffix
 
@@ -153,11 +142,6 @@ def row_errors(dy: Array, seen: Array, attributes: Attributes) -> RowErrors:
     return RowErrors(sums, sum_of_all, highest, k)
 
 
-def _infer(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
-    dy, *_ = inputs
-    return [TensorType(dy.shape, dy.dtype)]
-
-
 def _select(attributes: Attributes, dy: Array, seen: Array) -> list[Array]:
     errors = row_errors(dy, seen, attributes)
     if errors.k == 0:
@@ -215,7 +199,7 @@ def _select_bounds(node: Node, graph: Graph) -> list[Bound]:
 select_rows = OpDef(
     name="select_rows",
     operands=("dy", "largest"),
-    infer=_infer,
+    infer=same_type,
     float_reference=_sample_by_sample(_select),
     integer_reference=_integer_select,
     c_call=_select_c,
@@ -238,7 +222,7 @@ def _keep(attributes: Attributes, inputs: Arrays) -> list[Array]:
 keep_rows = OpDef(
     name="keep_rows",
     operands=("dy",),
-    infer=_infer,
+    infer=same_type,
     float_reference=_keep,
     integer_reference=lambda node, inputs, _: _keep(node.attributes, [v.array for v in inputs]),
     c_call=lambda node, graph: _rows_call(node, graph, ("first", "end")),

@@ -16,7 +16,7 @@ import numpy as np
 from insitu.fixed_point import BIAS_STEP_LIMIT, F32, range_qparams, round_clamp, square_root
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Bound, CCall, Graph, Kind, Node, OpDef, Phase, Tensor
-from insitu.graph.rules import Attributes, Quantizations, Values
+from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
 from insitu.ops.numerics.geometry import (
     Pair,
     conv_params,
@@ -157,7 +157,7 @@ def _accumulate_bounds(node: Node, graph: Graph) -> list[Bound]:
 affine_accumulate = OpDef(
     name="affine_accumulate",
     operands=("dy", "x", "bias_buffer", "buffer"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_accumulate,
     c_call=_accumulate_c,
     scratch_bytes=_accumulate_scratch,
@@ -218,7 +218,7 @@ def _apply_c(node: Node, graph: Graph) -> CCall:
 affine_apply = OpDef(
     name="affine_apply",
     operands=("rate", "bias_buffer", "buffer", "bias", "range", "w"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_apply,
     c_call=_apply_c,
     scratch_bytes=lambda node, graph: 8 * graph.operand(node, "w").shape[0],
@@ -240,7 +240,7 @@ def _average(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
 average_error = OpDef(
     name="average_error",
     operands=("largest", "average"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_average,
     c_call=_range_call,
 )
@@ -256,7 +256,7 @@ def _adopt(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
 adopt_error = OpDef(
     name="adopt_error",
     operands=("average", "range"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_adopt,
     c_call=_range_call,
 )
