@@ -255,6 +255,9 @@ class CCall:
         return tuple(argument for arguments in lists for argument in arguments)
 
 
+Call = Callable[["Node", "Graph"], CCall]
+"""How the generated C calls a node of an op."""
+
 SKIPPED, LEFT_OUT = 1, 2
 """`OpDef.ends`: no weight has changed; the last layer alone has. See insitu_info_t."""
 
@@ -314,7 +317,7 @@ class OpDef:
     quantize_in: Mapping[str, Callable[[Quantizer, Node], None]] = field(default_factory=dict)
     simplify: Callable[[Rewriter, Node], bool] | None = None
     absorb: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    c_call: Callable[[Node, Graph], CCall] | None = None
+    c_call: Call | None = None
     scratch_bytes: Callable[[Node, Graph], int] = _nothing
     in_place: tuple[tuple[int, int], ...] = ()
     macs: Callable[[Node, Graph], int] = _nothing

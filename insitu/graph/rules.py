@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from insitu.graph.model import Array, CCall, Graph, Node, QParams, Tensor, TensorType, Value
+from insitu.graph.model import Array, QParams, Tensor, TensorType, Value
 
 Attributes = Mapping[str, Any]
 """Of a node."""
@@ -28,9 +28,6 @@ Values = Sequence[Value]
 Quantizations = Sequence[QParams | None]
 """Of a node's outputs, in force during this step."""
 
-Call = Callable[[Node, Graph], CCall]
-"""How generated C calls a node."""
-
 
 def no_outputs(attributes: Attributes, inputs: Tensors) -> Types:
     """The shape rule of an op that only changes state."""
@@ -43,7 +40,7 @@ def same_type(attributes: Attributes, inputs: Tensors) -> Types:
     return [TensorType(first.shape, first.dtype)]
 
 
-def shape_given(attributes: Attributes, inputs: Tensors) -> Types:
+def of_shape(attributes: Attributes, inputs: Tensors) -> Types:
     """The shape rule of an op whose attribute shape is that of its output."""
     first, *_ = inputs
     return [TensorType(tuple(attributes["shape"]), first.dtype)]

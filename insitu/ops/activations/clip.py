@@ -14,8 +14,8 @@ import numpy as np
 
 from insitu.fixed_point import F32, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import CCall, Graph, Node, OpDef, QParams
-from insitu.graph.rules import Arrays, Attributes, Call, Quantizations, Values, same_type
+from insitu.graph.model import Call, CCall, Graph, Node, OpDef, QParams
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Values, same_type
 from insitu.ops.numerics.arguments import pointers
 from insitu.ops.numerics.by_type import bit_exact, by_type, clamped, finite
 from insitu.ops.numerics.quantization import keeps_quantization

@@ -14,8 +14,8 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.fixed_point import F32, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import CCall, Graph, Node, OpDef, TensorType
-from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values
+from insitu.graph.model import CCall, Graph, Node, OpDef
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
 from insitu.ops.activations.tables import SLOPE_BITS, times_slope
 from insitu.ops.numerics.arguments import observed, pointers
 from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
@@ -39,7 +39,7 @@ def _infer(attributes: Attributes, inputs: Tensors) -> Types:
             f"x{list(x.shape)} has {x.shape[-1]} channels but slope{list(slope.shape)} has "
             f"{slope.size} numbers; give it one for each channel, or one for all"
         )
-    return observed_too(attributes, TensorType(x.shape, x.dtype))
+    return observed_too(attributes, *same_type(attributes, inputs))
 
 
 def _float(attributes: Attributes, inputs: Arrays) -> Arrays:

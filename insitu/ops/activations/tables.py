@@ -12,17 +12,8 @@ import numpy as np
 
 from insitu.errors import ModelError
 from insitu.fixed_point import F32, round_clamp
-from insitu.graph.model import Array, CCall, Graph, Node, OpDef, QParams, TensorType
-from insitu.graph.rules import (
-    Arrays,
-    Attributes,
-    Call,
-    Quantizations,
-    Tensors,
-    Types,
-    Values,
-    same_type,
-)
+from insitu.graph.model import Array, Call, CCall, Graph, Node, OpDef, QParams, TensorType
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
 from insitu.ops.activations.functions import EXACT, FUNCTIONS, Function, steepest
 from insitu.ops.numerics.arguments import observed, pointers
 from insitu.ops.numerics.outputs import error

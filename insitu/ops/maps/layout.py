@@ -14,17 +14,8 @@ import numpy as np
 
 from insitu.errors import ModelError
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, CCall, Graph, Node, OpDef, TensorType
-from insitu.graph.rules import (
-    Arrays,
-    Attributes,
-    Call,
-    Quantizations,
-    Tensors,
-    Types,
-    Values,
-    same_type,
-)
+from insitu.graph.model import Array, Call, CCall, Graph, Node, OpDef, TensorType
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
 from insitu.ops.numerics.arguments import pointers
 from insitu.ops.numerics.by_type import suffix
 from insitu.ops.numerics.quantization import keeps_quantization

@@ -15,17 +15,8 @@ import numpy as np
 from insitu.errors import ConfigError, ModelError
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, TensorType
-from insitu.graph.rules import (
-    Arrays,
-    Attributes,
-    Call,
-    Quantizations,
-    Tensors,
-    Types,
-    Values,
-    shape_given,
-)
+from insitu.graph.model import Array, Bound, Call, CCall, Graph, Node, OpDef, TensorType
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, of_shape
 from insitu.ops.numerics.arguments import pointers
 from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
 from insitu.ops.numerics.geometry import Padding, Pair, output_size, scatter, taps, windows
@@ -185,7 +176,7 @@ max_pool = OpDef(
 max_pool_grad: OpDef = OpDef(
     name="max_pool_grad",
     operands=("dy", "x"),
-    infer=shape_given,
+    infer=of_shape,
     float_reference=lambda attributes, inputs: [
         _max_scatter(attributes, inputs[0], inputs[1], -np.inf)
     ],
@@ -325,7 +316,7 @@ average_pool = OpDef(
 average_pool_grad: OpDef = OpDef(
     name="average_pool_grad",
     operands=("dy",),
-    infer=shape_given,
+    infer=of_shape,
     float_reference=_average_grad_float,
     integer_reference=bit_exact(_average_grad_integer, _average_grad_exact_float),
     bounds=_average_grad_bounds,

@@ -12,8 +12,8 @@ import numpy as np
 
 from insitu.errors import ModelError
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, TensorType
-from insitu.graph.rules import Arrays, Attributes, Call, Quantizations, Tensors, Types, Values
+from insitu.graph.model import Array, Bound, Call, CCall, Graph, Node, OpDef, TensorType
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values
 from insitu.ops.numerics.arguments import pointers
 from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
 from insitu.ops.numerics.outputs import error

@@ -14,7 +14,7 @@ import numpy as np
 from insitu.errors import ConfigError, ModelError
 from insitu.fixed_point import F32, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Phase, QParams, TensorType, Value
+from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Phase, QParams, Value
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
 from insitu.ops.activations.clip import bounds_of, clip_error, with_clip
 from insitu.ops.numerics.arguments import pointers, rescaled
@@ -36,7 +36,7 @@ def _infer(attributes: Attributes, inputs: Tensors) -> Types:
         raise ModelError(
             f"{a.name}{list(a.shape)} and {b.name}{list(b.shape)} differ in shape; both must agree"
         )
-    return observed_too(attributes, TensorType(a.shape, a.dtype))
+    return observed_too(attributes, *same_type(attributes, inputs))
 
 
 def _sign(attributes: Attributes) -> int:

@@ -15,17 +15,8 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.fixed_point import F32, rescale, split_ratio
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Tensor, TensorType, Value
-from insitu.graph.rules import (
-    Arrays,
-    Attributes,
-    Call,
-    Quantizations,
-    Tensors,
-    Types,
-    Values,
-    shape_given,
-)
+from insitu.graph.model import Array, Bound, Call, CCall, Graph, Node, OpDef, TensorType, Value
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, of_shape
 from insitu.ops.activations.clip import bounds_of, clip_error, with_clip
 from insitu.ops.numerics.arguments import pointers, rescaled
 from insitu.ops.numerics.by_type import bit_exact, by_type, clamped, is_float, suffix
@@ -86,23 +77,23 @@ def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[
     return gradients
 
 
-def _sizes(large: Tensor, factor: Tensor) -> dict[str, int]:
+def _sizes(large: int, factor: int) -> dict[str, int]:
     """Fields of insitu_multiply_params_t."""
-    return {"repeats": large.size // factor.size, "size": factor.size}
+    return {"repeats": large // factor, "size": factor}
 
 
 def _c_call(node: Node, graph: Graph) -> CCall:
     return CCall(
         function="insitu_multiply_s8",
         params_type="insitu_multiply_params_t",
-        params=_sizes(graph.operand(node, "a"), graph.operand(node, "b")),
+        params=_sizes(graph.operand(node, "a").size, graph.operand(node, "b").size),
         arguments=rescaled(node),
     )
 
 
 def _float_c(node: Node, graph: Graph) -> CCall:
     low, high = bounds_of(node.attributes)
-    sizes = _sizes(graph.operand(node, "a"), graph.operand(node, "b"))
+    sizes = _sizes(graph.operand(node, "a").size, graph.operand(node, "b").size)
     return CCall(
         function="insitu_multiply_f32",
         params_type="insitu_multiply_f32_params_t",
@@ -143,7 +134,7 @@ def _grad_c(function: str, small: Callable[[Node], str]) -> Call:
         return CCall(
             function=f"{function}_{suffix(node, graph)}",
             params_type="insitu_multiply_params_t",
-            params=_sizes(graph.operand(node, "dy"), graph.tensors[small(node)]),
+            params=_sizes(graph.operand(node, "dy").size, graph.tensors[small(node)].size),
             arguments=(*quantization, *pointers(node)),
         )
 
@@ -153,7 +144,7 @@ def _grad_c(function: str, small: Callable[[Node], str]) -> Call:
 multiply_grad: OpDef = OpDef(
     name="multiply_grad",
     operands=("dy", "factor"),
-    infer=shape_given,
+    infer=of_shape,
     float_reference=lambda attributes, inputs: [inputs[0] * _aligned(inputs[0], inputs[1])],
     integer_reference=bit_exact(
         _integer_grad, lambda node, inputs, outputs: [inputs[0].array * inputs[1].array]
@@ -196,7 +187,7 @@ def _factor_bounds(node: Node, graph: Graph) -> list[Bound]:
 multiply_grad_factor: OpDef = OpDef(
     name="multiply_grad_factor",
     operands=("dy", "factor"),
-    infer=shape_given,
+    infer=of_shape,
     float_reference=_float_grad_factor,
     integer_reference=bit_exact(_integer_grad_factor, _exact_float_grad_factor),
     bounds=_factor_bounds,
