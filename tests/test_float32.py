@@ -30,9 +30,8 @@ from insitu.firmware.build import build_firmware, build_host
 from insitu.generate import generate
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Value
-from insitu.graph.names import LEARNING_RATE
+from insitu.graph.names import LABEL, LEARNING_RATE
 from insitu.graph.scheme import Scheme
-from insitu.ops.losses.table import LABEL
 from insitu.run import emulator
 from insitu.run.reference import Reference
 from insitu.run.stream import Stream

@@ -23,9 +23,9 @@ from made_cases import examples, networks
 from mixing_bounds import MIXING
 
 from insitu.graph.model import Array, Node, QParams, Value
+from insitu.graph.names import LABEL
 from insitu.graph.scheme import Scheme
 from insitu.ops import OPS
-from insitu.ops.losses.table import LABEL
 from insitu.ops.numerics.grouped import weight_gradient
 from insitu.run.reference import Reference
 
