@@ -1,22 +1,8 @@
 /* Max and average pooling and their gradients. Twin: insitu/ops/maps/pool.py. */
 #include <string.h>
 
-#include "insitu_fixed_point.h"
-#include "insitu_kernels.h"
+#include "insitu_pool_window.h"
 #include "insitu_pool_microkernels.h"
-
-/* The part of a window that lies on the map: rows [top, bottom), columns [left, right). */
-typedef struct {
-  int32_t top, bottom, left, right;
-} insitu_window_t;
-
-static insitu_window_t insitu_window(const insitu_pool_params_t *p, int32_t oy, int32_t ox) {
-  const int32_t y = oy * p->stride_height - p->pad_top;
-  const int32_t x = ox * p->stride_width - p->pad_left;
-  insitu_window_t window = {insitu_max(y, 0), insitu_min(y + p->kernel_height, p->in_height),
-                            insitu_max(x, 0), insitu_min(x + p->kernel_width, p->in_width)};
-  return window;
-}
 
 /* The places of a window on a map of so many columns. */
 static insitu_places_t insitu_places(int32_t rows, int32_t columns, int32_t channels,
@@ -66,13 +52,6 @@ void insitu_max_pool_grad_s8(const insitu_pool_params_t *p, const int8_t *dy, co
       insitu_route_errors(&places, dy, x + begin, dx + begin);
     }
   }
-}
-
-/* How many elements a window averages over. */
-static int32_t insitu_count(const insitu_pool_params_t *p, insitu_window_t window) {
-  if (p->count_padding)
-    return p->kernel_height * p->kernel_width;
-  return (window.bottom - window.top) * (window.right - window.left);
 }
 
 void insitu_average_pool_s8(const insitu_pool_params_t *p, const insitu_qparams_t *x_q,

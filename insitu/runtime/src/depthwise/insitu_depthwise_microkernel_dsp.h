@@ -1,8 +1,9 @@
-/* insitu_depthwise_microkernels.h for cores with the DSP extension: Cortex-M4, M7, M33. Kernels of any size; weights
- * w_0, w_1, ... of a line are packed as (w_0, w_1), (w_1, w_2), ...: taps - 1 words. */
-#include "insitu_depthwise_microkernels.h"
+/* The depthwise microkernel for cores with the DSP extension: Cortex-M4, M7, M33. Four outputs at
+ * once; weights w_0, w_1, ... of a line are packed as (w_0, w_1), (w_1, w_2), ...: taps - 1 words. */
+#ifndef INSITU_DEPTHWISE_MICROKERNEL_DSP_H
+#define INSITU_DEPTHWISE_MICROKERNEL_DSP_H
 
-#if defined(__ARM_FEATURE_DSP)
+#include "insitu_depthwise_microkernels.h"
 
 typedef struct {
   int32_t a, b, c, d;
@@ -126,26 +127,6 @@ static inline void insitu_slide(const insitu_slide_t *slide, const insitu_kernel
     if (left > 0)
       insitu_slide_rest(&s, kernel, taps, step, from, value);
   }
-}
-
-void insitu_slide_plane(const insitu_slide_t *s, const insitu_kernel_t *kernel, const int16_t *x,
-                        int16_t *to) {
-  if (s->step == 2 && kernel->taps == 3)
-    insitu_slide(s, kernel, 3, 2, x, to);
-  else if (s->step == 2 && kernel->taps == 5)
-    insitu_slide(s, kernel, 5, 2, x, to);
-  else if (s->step == 2)
-    insitu_slide(s, kernel, 7, 2, x, to);
-  else if (kernel->taps == 2)
-    insitu_slide(s, kernel, 2, 1, x, to);
-  else if (kernel->taps == 3)
-    insitu_slide(s, kernel, 3, 1, x, to);
-  else if (kernel->taps == 4)
-    insitu_slide(s, kernel, 4, 1, x, to);
-  else if (kernel->taps == 5)
-    insitu_slide(s, kernel, 5, 1, x, to);
-  else
-    insitu_slide(s, kernel, 7, 1, x, to);
 }
 
 #endif
