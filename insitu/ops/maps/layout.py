@@ -27,7 +27,7 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
-from insitu.ops.numerics.by_type import is_float, suffix
+from insitu.ops.numerics.by_type import suffix
 from insitu.ops.numerics.quantization import keeps_quantization
 
 
@@ -125,7 +125,7 @@ def _c_call(stem: str) -> Any:
             params_type="insitu_layout_params_t",
             params={"height": height, "width": width, "channels": channels},
             arguments=(f"${x.name}", f"${y.name}"),
-            source="elements_f32.c" if is_float(node, graph) else "layout.c",
+            source="layout.c",
         )
 
     return c_call

@@ -162,7 +162,7 @@ def _c_call(function: str, *, pads: bool) -> Any:
             params_type="insitu_pad_params_t",
             params={name: dict(zip(axes, values, strict=True)) for name, values in shapes.items()},
             arguments=(*quantization, f"${x.name}", f"${y.name}"),
-            source="pad_f32.c" if is_float(node, graph) else "pad.c",
+            source="pad.c",
         )
 
     return c_call

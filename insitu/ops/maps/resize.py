@@ -101,7 +101,7 @@ def _c_call(function: str, small: Any) -> Any:
                 "factor_width": wide,
             },
             arguments=(f"${node.inputs[0]}", f"${node.outputs[0]}"),
-            source="resize_f32.c" if is_float(node, graph) else "resize.c",
+            source="resize.c",
         )
 
     return c_call

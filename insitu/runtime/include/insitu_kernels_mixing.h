@@ -71,7 +71,7 @@ void insitu_multiply_grad_f32(const insitu_multiply_params_t *p, const float *dy
 void insitu_multiply_grad_factor_f32(const insitu_multiply_params_t *p, const float *dy,
                                      const float *a, float *db);
 
-/* ---- pad.c, pad_f32.c ----------------------------------------------------------------------- */
+/* ---- pad.c -------------------------------------------------------------------------------- */
 
 typedef struct {
   int32_t height, width, channels;
@@ -94,7 +94,7 @@ void insitu_slice_s8(const insitu_pad_params_t *p, const insitu_qparams_t *x_q, 
 void insitu_pad_f32(const insitu_pad_params_t *p, const float *x, float *y);
 void insitu_slice_f32(const insitu_pad_params_t *p, const float *x, float *y);
 
-/* ---- resize.c, resize_f32.c ----------------------------------------------------------------- */
+/* ---- resize.c ----------------------------------------------------------------------------- */
 
 typedef struct {
   int32_t height, width, channels; /* of the smaller map */
