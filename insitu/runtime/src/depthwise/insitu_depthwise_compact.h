@@ -1,5 +1,6 @@
 /* Depthwise layers of which at most half the channels have errors: these are brought together, four
- * after four, and worked on as a layer of four channels. Twin of the sizes: insitu/ops/kernels/bands.py.
+ * after four, and worked on as a layer of four channels. Twin of the sizes:
+ * insitu/ops/kernels/bands.py.
  */
 #ifndef INSITU_DEPTHWISE_COMPACT_H
 #define INSITU_DEPTHWISE_COMPACT_H
