@@ -72,7 +72,7 @@ static void insitu_gradient_errors(const insitu_gradient_band_t *b, const insitu
   const int32_t pairs = b->lines * from->pairs, end = insitu_blocks(pairs) * INSITU_BLOCK;
   for (int32_t lane = 0; lane < INSITU_LANES; lane++)
     for (int32_t pair = pairs; pair < end; pair++)
-      insitu_store_pair(e + lane * b->e_lane + 2 * pair, 0);
+      store_word_aligned(e + lane * b->e_lane + 2 * pair, 0);
 }
 
 uint32_t insitu_gradient_planes(const insitu_conv_groups_params_t *p, int32_t zero,

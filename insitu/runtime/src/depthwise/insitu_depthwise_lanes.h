@@ -6,7 +6,7 @@
 #ifndef INSITU_DEPTHWISE_LANES_H
 #define INSITU_DEPTHWISE_LANES_H
 
-#include "insitu_fixed_point.h"
+#include "insitu_dsp.h"
 
 /* Builds for machines with wide registers may take more, up to INSITU_DEPTHWISE_BLOCK. */
 #ifndef INSITU_LANES
@@ -22,16 +22,11 @@ typedef struct {
 
 #if defined(__ARM_FEATURE_DSP) && INSITU_LANES == 4
 #include <arm_acle.h>
-#include <string.h>
 
 /* Lanes 0, 2, 1, 3: pairs as SXTB16 makes them. */
 static inline int32_t insitu_place(int32_t lane) { return (lane & 1) * 2 + (lane >> 1); }
 
-static inline int16x2_t insitu_pair(const void *from) {
-  int16x2_t pair;
-  memcpy(&pair, from, sizeof pair);
-  return pair;
-}
+static inline int16x2_t insitu_pair(const void *from) { return (int16x2_t)load_word(from); }
 
 static inline int8x4_t insitu_odd(int16x2_t bytes) {
   const uint32_t v = (uint32_t)bytes;

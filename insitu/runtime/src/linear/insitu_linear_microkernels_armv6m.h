@@ -8,19 +8,11 @@
 #define INSITU_LINEAR_MICROKERNELS_ARMV6M_H
 
 #include "insitu_fixed_point.h"
+#include "insitu_naked.h"
 
 #if !defined(__thumb2__)
 
-#if defined(__clang__)
-#define INSITU_NAKED __attribute__((naked, noinline, unused))
-#pragma clang diagnostic push
-#pragma clang diagnostic ignored "-Wunused-parameter"
-#else
-#define INSITU_NAKED __attribute__((naked, noipa, unused))
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wreturn-type"
-#endif
+INSITU_NAKED_BEGIN
 
 /* Column K of the row at r6 times the error r7 to a sum. 4 instructions. */
 #define INSITU_ADD_COLUMN(K, SUM)                                                                  \
@@ -169,11 +161,7 @@ INSITU_NAKED static uint32_t insitu_step_fours(const int16_t *x, const int16_t *
                                                          INSITU_STEP_HELD("3"));
 }
 
-#if defined(__clang__)
-#pragma clang diagnostic pop
-#else
-#pragma GCC diagnostic pop
-#endif
+INSITU_NAKED_END
 
 #else
 

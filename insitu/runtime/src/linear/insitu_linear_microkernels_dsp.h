@@ -8,57 +8,25 @@
 #ifndef INSITU_LINEAR_MICROKERNELS_DSP_H
 #define INSITU_LINEAR_MICROKERNELS_DSP_H
 
-#include <string.h>
+#include "insitu_dsp.h"
+#include "insitu_naked.h"
 
-#include "insitu_fixed_point.h"
-
-#if defined(__clang__)
-#define INSITU_NAKED __attribute__((naked, noinline, unused))
-#pragma clang diagnostic push
-#pragma clang diagnostic ignored "-Wunused-parameter"
-#else
-#define INSITU_NAKED __attribute__((naked, noipa, unused))
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wreturn-type"
-#endif
-
-static inline uint32_t insitu_load_four(const int8_t *x) {
-  uint32_t word;
-  memcpy(&word, x, sizeof word);
-  return word;
-}
-
-/* Lanes 0, 2 of four int8, each added to its lane of pair. */
-static inline uint32_t insitu_sxtab16(uint32_t pair, uint32_t four) {
-  uint32_t sum;
-  __asm__("sxtab16 %0, %1, %2" : "=r"(sum) : "r"(pair), "r"(four));
-  return sum;
-}
-
-/* The same of lanes 1, 3. */
-static inline uint32_t insitu_sxtab16_odd(uint32_t pair, uint32_t four) {
-  uint32_t sum;
-  __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(sum) : "r"(pair), "r"(four));
-  return sum;
-}
+INSITU_NAKED_BEGIN
 
 /* insitu_rescale in one instruction where there is no shift. */
 static inline int32_t insitu_rescale_sum(int32_t acc, int32_t multiplier, int32_t shift) {
-  int32_t v;
   if (shift > 0) {
     const int32_t limit = (1 << 30) >> shift;
     acc = insitu_clamp(acc, -limit, limit) * (1 << shift);
   }
-  __asm__("smmulr %0, %1, %2" : "=r"(v) : "r"(acc), "r"(multiplier));
-  return v;
+  return smmulr(acc, multiplier);
 }
 
 /* Four inputs as pairs of (x - zero) 2^scale. */
 static inline void insitu_centre_four(uint32_t offset, int32_t scale, uint32_t four,
                                       uint32_t *pair) {
   const uint32_t kept = (0xFFFFu >> scale) * 0x10001u;
-  const uint32_t even = insitu_sxtab16(offset, four), odd = insitu_sxtab16_odd(offset, four);
+  const uint32_t even = sxtab16(offset, four), odd = sxtab16_ror8(offset, four);
   pair[0] = scale > 0 ? (even & kept) << scale : even;
   pair[1] = scale > 0 ? (odd & kept) << scale : odd;
 }
@@ -70,11 +38,11 @@ static inline void insitu_centre_scaled(int32_t size, int32_t zero, int32_t scal
   uint32_t *pair = (uint32_t *)(void *)centred;
   int32_t left = size;
   for (; left >= 8; left -= 8, x += 8, pair += 4) {
-    insitu_centre_four(offset, scale, insitu_load_four(x), pair);
-    insitu_centre_four(offset, scale, insitu_load_four(x + 4), pair + 2);
+    insitu_centre_four(offset, scale, load_word(x), pair);
+    insitu_centre_four(offset, scale, load_word(x + 4), pair + 2);
   }
   if (left >= 4) {
-    insitu_centre_four(offset, scale, insitu_load_four(x), pair);
+    insitu_centre_four(offset, scale, load_word(x), pair);
     left -= 4, x += 4, pair += 2;
   }
   if (left > 0) {
@@ -147,13 +115,14 @@ static inline int32_t insitu_dot_few(int32_t size, const int8_t *w, const int16_
   const uint32_t *pair = (const uint32_t *)(const void *)x;
   uint32_t four = 0;
   if (size == 4) {
-    four = insitu_load_four(w);
+    four = load_word(w);
   } else {
     for (int32_t i = 0; i < size; i++)
       four |= (uint32_t)(uint8_t)w[i] << 8 * i;
   }
-  __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(insitu_sxtab16(0, four)), "r"(pair[0]));
-  __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(insitu_sxtab16_odd(0, four)), "r"(pair[1]));
+  /* not smlad(), so that the sum stays in one register */
+  __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(sxtab16(0, four)), "r"(pair[0]));
+  __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(sxtab16_ror8(0, four)), "r"(pair[1]));
   return sum;
 }
 
@@ -372,10 +341,6 @@ static inline void insitu_store_errors(const int32_t *sum, int32_t multiplier, i
 
 #include "insitu_linear_step_dsp.h"
 
-#if defined(__clang__)
-#pragma clang diagnostic pop
-#else
-#pragma GCC diagnostic pop
-#endif
+INSITU_NAKED_END
 
 #endif

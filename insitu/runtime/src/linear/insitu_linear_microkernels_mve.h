@@ -5,17 +5,9 @@
 #include <arm_mve.h>
 
 #include "insitu_fixed_point.h"
+#include "insitu_naked.h"
 
-#if defined(__clang__)
-#define INSITU_NAKED __attribute__((naked, noinline))
-#pragma clang diagnostic push
-#pragma clang diagnostic ignored "-Wunused-parameter"
-#else
-#define INSITU_NAKED __attribute__((naked, noipa))
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wreturn-type"
-#endif
+INSITU_NAKED_BEGIN
 
 static inline int32_t insitu_rescale_sum(int32_t acc, int32_t multiplier, int32_t shift) {
   return insitu_rescale(acc, multiplier, shift);
@@ -281,10 +273,6 @@ static inline uint32_t insitu_step_weights(int32_t size, int32_t kappa, const in
   return state;
 }
 
-#if defined(__clang__)
-#pragma clang diagnostic pop
-#else
-#pragma GCC diagnostic pop
-#endif
+INSITU_NAKED_END
 
 #endif

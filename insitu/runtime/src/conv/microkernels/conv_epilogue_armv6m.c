@@ -5,6 +5,8 @@
 
 #include "insitu_armv6m.h"
 
+INSITU_NAKED_BEGIN
+
 /* insitu_finish_run without a shift. r6, r7: the multiplier's halves, r8 offset, r12 end of sum, lr
  * step. A value needs no more than rounding while it lies where neither the bounds hold it nor the
  * extremes grow: in r10 values from -r9 on, which come out as r11 more. 25 instructions.
@@ -238,5 +240,7 @@ void insitu_step_part(int32_t count, int32_t multiplier, const int32_t *gradient
     w[j] = (int8_t)insitu_clamp(w[j] - step, -127, 127);
   }
 }
+
+INSITU_NAKED_END
 
 #endif

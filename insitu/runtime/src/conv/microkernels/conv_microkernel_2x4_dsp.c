@@ -2,10 +2,10 @@
 #include "insitu_conv_microkernels.h"
 
 #if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
-#include "insitu_conv_microkernels_dsp.h"
+#include "insitu_dsp.h"
+#include "insitu_naked.h"
 
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wreturn-type"
+INSITU_NAKED_BEGIN
 
 enum { UNROLLED = 16, PAIR_BYTES = 44 }; /* pairs in the loop, and the code of each */
 
@@ -268,7 +268,7 @@ void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32_t add, const 
 insitu_conv_output_t insitu_output(int32_t shift, int32_t zero, int32_t low, int32_t high) {
   const uint32_t every = 0x01010101u;
   const insitu_conv_output_t output = {{0},
-                                       (int32_t)insitu_both(zero - low),
+                                       (int32_t)dup_s16x2(zero - low),
                                        (int32_t)((uint32_t)(low & 0xFF) * every),
                                        (int32_t)((uint32_t)(high - low) * every),
                                        0,
@@ -332,5 +332,7 @@ int32_t insitu_conv_blocks(insitu_conv_tile_t *tile, const int16_t *a, const int
   }
   return columns;
 }
+
+INSITU_NAKED_END
 
 #endif

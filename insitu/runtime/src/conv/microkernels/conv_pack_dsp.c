@@ -1,13 +1,13 @@
-/* insitu_conv_microkernels.h for cores with the DSP extension: what is laid out for the products, and
- * what becomes of a gradient. Loops in assembly are functions of their own (naked), the same at
+/* insitu_conv_microkernels.h for cores with the DSP extension: what is laid out for the products,
+ * and what becomes of a gradient. Loops in assembly are functions of their own (naked), the same at
  * every optimisation level; words are loaded from anywhere, LDM and LDRD from words. */
 #include "insitu_conv_microkernels.h"
 
 #if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
-#include "insitu_conv_microkernels_dsp.h"
+#include "insitu_dsp.h"
+#include "insitu_naked.h"
 
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wreturn-type"
+INSITU_NAKED_BEGIN
 
 /* Eights of values, 2 instructions each. */
 INSITU_NAKED static void insitu_centre_eights(int32_t eights, uint32_t minus, const int8_t *x,
@@ -30,16 +30,16 @@ INSITU_NAKED static void insitu_centre_eights(int32_t eights, uint32_t minus, co
 }
 
 void insitu_centre_pairs(int32_t size, int32_t zero, const int8_t *x, int16_t *to) {
-  const uint32_t minus = insitu_both(-zero);
+  const uint32_t minus = dup_s16x2(-zero);
   int32_t k = size & ~7;
   if (k > 0)
     insitu_centre_eights(size / 8, minus, x, to);
   if (size - k >= 4) {
-    const uint32_t bytes = insitu_load_word(x + k);
-    const uint32_t even = insitu_add_even_bytes(minus, bytes);
-    const uint32_t odd = insitu_add_odd_bytes(minus, bytes);
-    insitu_store_word(to + 2 * k, insitu_lows(even, odd));
-    insitu_store_word(to + 2 * k + 4, insitu_highs(even, odd));
+    const uint32_t bytes = load_word(x + k);
+    const uint32_t even = sxtab16(minus, bytes);
+    const uint32_t odd = sxtab16_ror8(minus, bytes);
+    store_word(to + 2 * k, pkhbt(even, odd));
+    store_word(to + 2 * k + 4, pkhtb(odd, even));
     k += 4;
   }
   for (; k < size; k++)
@@ -83,18 +83,18 @@ static uint32_t insitu_any_of_four(int32_t positions, int32_t channels, const in
   uint32_t a = 0, b = 0;
   int32_t n = 0;
   for (; n + 4 <= positions; n += 4, dy += 4 * channels) {
-    a |= insitu_load_word(dy) | insitu_load_word(dy + channels);
-    b |= insitu_load_word(dy + 2 * channels) | insitu_load_word(dy + 3 * channels);
+    a |= load_word(dy) | load_word(dy + channels);
+    b |= load_word(dy + 2 * channels) | load_word(dy + 3 * channels);
   }
   for (; n < positions; n++, dy += channels)
-    a |= insitu_load_word(dy);
+    a |= load_word(dy);
   return a | b;
 }
 
 void insitu_flag_channels(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags) {
   int32_t o = 0;
   for (; o + 4 <= channels; o += 4)
-    insitu_store_word(flags + o, insitu_any_of_four(positions, channels, dy + o));
+    store_word(flags + o, insitu_any_of_four(positions, channels, dy + o));
   for (; o < channels; o++) {
     flags[o] = 0;
     for (int32_t n = 0; n < positions; n++)
@@ -105,7 +105,7 @@ void insitu_flag_channels(int32_t positions, int32_t channels, const int8_t *dy,
 int32_t insitu_count_errors(int32_t size, const int8_t *dy) {
   int32_t count = 0;
   for (; size >= 4; size -= 4, dy += 4)
-    count = insitu_add_bytes_that_are(insitu_load_word(dy), count);
+    count = count_nonzero_s8x4(load_word(dy), count);
   for (int32_t k = 0; k < size; k++)
     count += dy[k] != 0;
   return count;
@@ -165,7 +165,7 @@ void insitu_expand_errors(int32_t size, int32_t drop, const int8_t *e, const int
     insitu_expand_fours_twice(size / 4, e, factor, to, other);
   for (int32_t k = whole; k < size; k++) {
     const int32_t at = (k / 2) * 4 + k % 2;
-    to[at] = other[at] = (int16_t)(insitu_scale_low(factor[k], (uint32_t)e[k]) >> 1);
+    to[at] = other[at] = (int16_t)(smlawb(factor[k], (uint32_t)e[k], 1) >> 1);
   }
 }
 
@@ -272,8 +272,8 @@ void insitu_sum_pairs(int32_t pairs, const int16_t *a, int32_t total[2]) {
     insitu_sum_twos(pairs / 2, a, total);
   if (pairs % 2 == 1) {
     a += pairs / 2 * 8;
-    total[0] = insitu_add_products(insitu_load_word(a), 0x00010001u, total[0]);
-    total[1] = insitu_add_products(insitu_load_word(a + 2), 0x00010001u, total[1]);
+    total[0] = smlad(load_word(a), 0x00010001u, total[0]);
+    total[1] = smlad(load_word(a + 2), 0x00010001u, total[1]);
   }
 }
 
@@ -351,5 +351,7 @@ void insitu_step_part(int32_t count, int32_t multiplier, const int32_t *gradient
   else
     insitu_step_groups(1, multiplier, gradient, insitu_before(bits), w);
 }
+
+INSITU_NAKED_END
 
 #endif
