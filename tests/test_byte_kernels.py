@@ -1,6 +1,6 @@
 """Do pools, clips and sums, which take four elements at once, do what one at a time gives?
 
-On the desk under the sanitizers: the portable loops, and those for cores with the DSP extension with
+On the desk under the sanitizers: portable loops, and those for cores with the DSP extension with
 its instructions in C (insitu_dsp.h). That the instructions do the same is asked in test_ops_c.py.
 """
 

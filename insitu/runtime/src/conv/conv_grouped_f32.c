@@ -107,13 +107,13 @@ void insitu_conv_groups_f32(const insitu_conv_groups_f32_params_t *g, const floa
   const insitu_conv_params_t *c = &p->conv;
   const int32_t size = c->in_channels / p->groups, row = insitu_group_row(p);
   const int32_t rows = c->out_channels / p->groups;
-  const int32_t is_depthwise = insitu_is_depthwise(p), outputs = c->out_channels;
+  const int32_t depthwise = insitu_is_depthwise(p), outputs = c->out_channels;
   for (int32_t oy = 0; oy < c->out_height; oy++) {
     for (int32_t ox = 0, count; ox < c->out_width; ox += count, y += count * outputs) {
-      count = is_depthwise ? insitu_outputs_at_once(p, ox) : 1;
+      count = depthwise ? insitu_outputs_at_once(p, ox) : 1;
       for (int32_t k = 0; k < count; k++)
         memcpy(y + k * outputs, b, (size_t)outputs * sizeof *y);
-      if (is_depthwise) {
+      if (depthwise) {
         insitu_add_depthwise(p, x, w, oy, ox, count, y);
       } else {
         for (int32_t o = 0; o < outputs; o += rows)
