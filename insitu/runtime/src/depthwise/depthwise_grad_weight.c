@@ -108,7 +108,7 @@ uint32_t insitu_gradient_planes(const insitu_conv_groups_params_t *p, int32_t ze
     if (!b.alive)
       continue;
     if (!alive)
-      memset(gradient, 0, (size_t)(insitu_group_row(p) * INSITU_LANES) * sizeof *gradient);
+      memset(gradient, 0, (size_t)(group_row(p) * INSITU_LANES) * sizeof *gradient);
     insitu_gradient_errors(&b, &beside, e, sum);
     for (int32_t lane = 0; lane < b.lanes; lane++)
       alive |= (uint32_t)((b.alive >> (8 * lane) & 0xFFu) != 0) << lane;

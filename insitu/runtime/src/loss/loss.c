@@ -19,7 +19,7 @@ int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const flo
   float total = 0.0f;
   int32_t nonzero = 0, highest = 0;
   for (int32_t i = 0; i < p->size; i++) {
-    exponentials[i] = insitu_exp_negative(insitu_subtract(scores[i], largest));
+    exponentials[i] = exp_negative(insitu_subtract(scores[i], largest));
     total = total + exponentials[i];
   }
   for (int32_t i = 0; i < p->size; i++) {
@@ -33,7 +33,7 @@ int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const flo
     memset(dy, 0, (size_t)p->size);
     nonzero = 0;
   }
-  *loss = insitu_subtract(insitu_log_positive(total), insitu_subtract(scores[*label], largest));
+  *loss = insitu_subtract(log_positive(total), insitu_subtract(scores[*label], largest));
   return nonzero;
 }
 
@@ -56,7 +56,7 @@ int32_t insitu_softmax_cross_entropy_f32(const insitu_loss_f32_params_t *p, cons
   if (!insitu_finite(p->size, scores, largest))
     return 0;
   for (int32_t i = 0; i < p->size; i++) {
-    dy[i] = insitu_exp_negative(scores[i] - largest);
+    dy[i] = exp_negative(scores[i] - largest);
     total = total + dy[i];
   }
   for (int32_t i = 0; i < p->size; i++) {
@@ -67,7 +67,7 @@ int32_t insitu_softmax_cross_entropy_f32(const insitu_loss_f32_params_t *p, cons
     highest = size > highest ? size : highest;
     nonzero += dy[i] != 0.0f;
   }
-  *loss = insitu_log_positive(total) - (scores[*label] - largest);
+  *loss = log_positive(total) - (scores[*label] - largest);
   if (highest < p->least) {
     memset(dy, 0, (size_t)p->size * sizeof *dy);
     nonzero = 0;
@@ -94,7 +94,7 @@ static float insitu_mean_loss(float total, int32_t size) {
 
 /* -target log sigmoid(score) - (1 - target) log(1 - sigmoid(score)) */
 static float insitu_binary_loss(float score, float target) {
-  const float rest = insitu_log_positive(1.0f + insitu_exp_negative(-insitu_absolute(score)));
+  const float rest = log_positive(1.0f + exp_negative(-insitu_absolute(score)));
   return ((score < 0.0f ? 0.0f : score) - score * target) + rest;
 }
 
@@ -123,7 +123,7 @@ int32_t insitu_binary_cross_entropy_s8(const insitu_loss_params_t *p, const floa
   float total = 0.0f;
   int32_t nonzero = 0, highest = 0;
   for (int32_t i = 0; i < p->size; i++) {
-    const float error = insitu_logistic(scores[i]) - target[i];
+    const float error = logistic(scores[i]) - target[i];
     total = total + insitu_binary_loss(scores[i], target[i]);
     dy[i] = (int8_t)insitu_round_clamp(error * 127.0f, -127, 127);
     nonzero += dy[i] != 0;
@@ -182,7 +182,7 @@ int32_t insitu_binary_cross_entropy_f32(const insitu_mean_loss_f32_params_t *p, 
   if (!insitu_teaches(p->size, scores, dy, loss))
     return 0;
   for (int32_t i = 0; i < p->size; i++) {
-    dy[i] = insitu_logistic(scores[i]) - target[i];
+    dy[i] = logistic(scores[i]) - target[i];
     total = total + insitu_binary_loss(scores[i], target[i]);
   }
   *loss = insitu_mean_loss(total, p->size);

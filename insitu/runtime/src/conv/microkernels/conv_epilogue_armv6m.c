@@ -13,8 +13,8 @@ INSITU_NAKED_BEGIN
  *
  * round(acc multiplier / 2^32) = high m_high + (X >> 16) + bit 15 of X, which ASRS leaves in the
  * carry; X = low m_high + high m_low + (low m_low >> 16) may leave int32 upwards only. */
-INSITU_NAKED static void insitu_finish_scalar(insitu_scalar_output_t *output, int32_t count,
-                                              const int32_t *sum, int8_t *y) {
+INSITU_NAKED static void epilogue_1x4(insitu_scalar_output_t *output, int32_t count,
+                                      const int32_t *sum, int8_t *y) {
   __asm__ volatile(".syntax unified\n\t"
                    "push {r0, r4, r5, r6, r7, lr}\n\t" INSITU_SAVE_HIGH
                    "lsls r4, r1, #4\n\t" /* count fours */
@@ -127,7 +127,7 @@ INSITU_NAKED static void insitu_finish_scalar(insitu_scalar_output_t *output, in
 void insitu_finish_run(insitu_scalar_output_t *output, int32_t count, const int32_t *sum,
                        int8_t *y) {
   if (output->shift == 0) {
-    insitu_finish_scalar(output, count, sum, y);
+    epilogue_1x4(output, count, sum, y);
     return;
   }
   for (int32_t n = 0; n < count; n++, sum += INSITU_CHANNELS, y += output->step) {
