@@ -19,18 +19,17 @@ typedef struct {
   int32_t oy, rows, lines;
 } insitu_scalar_rows_t;
 
-static int32_t insitu_rests(const insitu_conv_params_t *p) {
+static int32_t count_phases(const insitu_conv_params_t *p) {
   return insitu_min(p->stride_height, p->kernel_height);
 }
 
 /* Lines of each rest for so many rows of positions. */
-static int32_t insitu_lines_of_rows(const insitu_conv_params_t *p, int32_t rows) {
+static int32_t lines_of_rows(const insitu_conv_params_t *p, int32_t rows) {
   return rows + (p->kernel_height - 1) / p->stride_height;
 }
 
 /* Four elements of a window at the edge of the map; 0 outside. */
-static void insitu_pack_edge(int32_t zero, const int8_t *x, int32_t limit, int32_t first,
-                             int32_t *to) {
+static void pack_edge(int32_t zero, const int8_t *x, int32_t limit, int32_t first, int32_t *to) {
   uint32_t v[INSITU_CHANNELS];
   if (first <= -INSITU_CHANNELS || first >= limit) {
     for (int32_t j = 0; j < INSITU_PACKED; j++)
@@ -44,8 +43,8 @@ static void insitu_pack_edge(int32_t zero, const int8_t *x, int32_t limit, int32
 }
 
 /* Packed elements of the windows that begin in line x of the map, the first at x[first]. */
-static void insitu_pack_windows(const insitu_conv_gradient_t *walk, insitu_scalar_fours_t *fours,
-                                const int8_t *x, int32_t first, int32_t *to) {
+static void pack_windows(const insitu_conv_gradient_t *walk, insitu_scalar_fours_t *fours,
+                         const int8_t *x, int32_t first, int32_t *to) {
   const insitu_conv_params_t *p = &walk->p;
   const int32_t limit = p->in_width * p->in_channels, step = fours->step;
   for (int32_t n = 0; n < p->out_width;) {
@@ -56,7 +55,7 @@ static void insitu_pack_windows(const insitu_conv_gradient_t *walk, insitu_scala
       n += fours->count;
       first += fours->count * step;
     } else {
-      insitu_pack_edge(walk->zero, x, limit, first, to);
+      pack_edge(walk->zero, x, limit, first, to);
       n++;
       first += step;
       to += INSITU_PACKED;
@@ -65,22 +64,22 @@ static void insitu_pack_windows(const insitu_conv_gradient_t *walk, insitu_scala
 }
 
 /* b: [rest][line][position], elements e to e + 3 of the windows. */
-static void insitu_pack_inputs(const insitu_conv_gradient_t *walk, const insitu_scalar_rows_t *part,
-                               int32_t e, int32_t *to) {
+static void pack_inputs(const insitu_conv_gradient_t *walk, const insitu_scalar_rows_t *part,
+                        int32_t e, int32_t *to) {
   const insitu_conv_params_t *p = &walk->p;
   const int32_t size = p->out_width * INSITU_PACKED;
   const uint32_t zero = (uint32_t)walk->zero;
   insitu_scalar_fours_t fours = {0, p->stride_width * p->in_channels, {1, 2, 3}, {0, 0, 0}};
   for (int32_t j = 0; j < INSITU_PACKED; j++)
     fours.offset[j] = 0u - zero - (zero << (24 - 8 * j));
-  for (int32_t rest = 0; rest < insitu_rests(p); rest++) {
+  for (int32_t rest = 0; rest < count_phases(p); rest++) {
     for (int32_t k = 0; k < part->lines; k++, to += size) {
       const int32_t iy = (part->oy + k) * p->stride_height + rest - p->pad_top;
       if (iy < 0 || iy >= p->in_height) {
         memset(to, 0, (size_t)size * sizeof *to);
       } else {
-        insitu_pack_windows(walk, &fours, walk->x + iy * p->in_width * p->in_channels,
-                            e - p->pad_left * p->in_channels, to);
+        pack_windows(walk, &fours, walk->x + iy * p->in_width * p->in_channels,
+                     e - p->pad_left * p->in_channels, to);
       }
     }
   }
@@ -88,8 +87,8 @@ static void insitu_pack_inputs(const insitu_conv_gradient_t *walk, const insitu_
 
 /* The sums of all rows of the block, line ky, one group (+)= errors b; rows that are neighbours in
  * one run, positions in as many as a run may have. */
-static void insitu_run_rows(const insitu_conv_gradient_t *walk, const insitu_scalar_rows_t *part,
-                            int32_t first, const int32_t *b, int32_t *sum) {
+static void run_rows(const insitu_conv_gradient_t *walk, const insitu_scalar_rows_t *part,
+                     int32_t first, const int32_t *b, int32_t *sum) {
   const insitu_conv_params_t *p = &walk->p;
   const int16_t *const list = walk->list + walk->row;
   const int8_t *const dy = walk->dy + (part->oy * p->out_width + first) * p->out_channels;
@@ -110,7 +109,7 @@ static void insitu_run_rows(const insitu_conv_gradient_t *walk, const insitu_sca
 }
 
 /* total[r] = sum of the errors of row r */
-static void insitu_sum_errors(const insitu_conv_gradient_t *walk) {
+static void sum_errors(const insitu_conv_gradient_t *walk) {
   const insitu_conv_params_t *p = &walk->p;
   for (int32_t r = 0; r < walk->rows; r++) {
     const int8_t *e = walk->dy + walk->list[walk->row + r];
@@ -121,25 +120,25 @@ static void insitu_sum_errors(const insitu_conv_gradient_t *walk) {
   }
 }
 
-static void insitu_gradient_of_block(const insitu_conv_gradient_t *walk) {
+static void gradient_of_block(const insitu_conv_gradient_t *walk) {
   const insitu_conv_params_t *p = &walk->p;
   int32_t *const b = (int32_t *)(void *)walk->inputs;
   insitu_scalar_rows_t part;
   for (part.oy = 0; part.oy < p->out_height; part.oy += p->tile_height) {
     part.rows = insitu_min(p->out_height - part.oy, p->tile_height);
-    part.lines = insitu_lines_of_rows(p, part.rows);
+    part.lines = lines_of_rows(p, part.rows);
     for (int32_t j = 0; j < walk->groups; j++) {
-      insitu_pack_inputs(walk, &part, walk->element + j * INSITU_CHANNELS, b);
+      pack_inputs(walk, &part, walk->element + j * INSITU_CHANNELS, b);
       for (int32_t ky = 0; ky < p->kernel_height; ky++) {
         const int32_t line = ky % p->stride_height * part.lines + ky / p->stride_height;
         for (int32_t n = 0; n < part.rows * p->out_width; n += INSITU_MOST_PACKED)
-          insitu_run_rows(walk, &part, n, b + line * p->out_width * INSITU_PACKED,
-                          walk->sums + (ky * walk->groups + j) * INSITU_CHANNELS);
+          run_rows(walk, &part, n, b + line * p->out_width * INSITU_PACKED,
+                   walk->sums + (ky * walk->groups + j) * INSITU_CHANNELS);
       }
     }
   }
   if (walk->element == 0)
-    insitu_sum_errors(walk);
+    sum_errors(walk);
 }
 
 int32_t insitu_next_block(insitu_conv_gradient_t *walk) {
@@ -153,19 +152,19 @@ int32_t insitu_next_block(insitu_conv_gradient_t *walk) {
     return 0;
   walk->rows = insitu_min(walk->live - walk->row, walk->p.tile_out);
   walk->groups = (insitu_min(line - walk->element, walk->p.tile_in) + 3) / INSITU_CHANNELS;
-  insitu_gradient_of_block(walk);
+  gradient_of_block(walk);
   return 1;
 }
 
 /* Rows of positions, and rows and elements of a block, for so many bytes: of a block's inputs four
  * elements are held, of its sums all. Returns the bytes of the inputs, 0 where nothing fits. */
-static int32_t insitu_fit_block(insitu_conv_params_t *p, int32_t live, int32_t bytes) {
+static int32_t fit_block(insitu_conv_params_t *p, int32_t live, int32_t bytes) {
   const int32_t groups = (p->kernel_width * p->in_channels + 3) / INSITU_CHANNELS;
   const int32_t four = INSITU_CHANNELS * (int32_t)sizeof(int32_t);
   const int32_t least = insitu_min(live, ROWS), wanted = p->kernel_height * four + 4;
-  const int32_t line = p->out_width * insitu_rests(p) * INSITU_PACKED * (int32_t)sizeof(int32_t);
+  const int32_t line = p->out_width * count_phases(p) * INSITU_PACKED * (int32_t)sizeof(int32_t);
   int32_t rows = p->out_height, held;
-  while ((held = line * insitu_lines_of_rows(p, rows)) + least * wanted > bytes) {
+  while ((held = line * lines_of_rows(p, rows)) + least * wanted > bytes) {
     if (rows == 1)
       return 0;
     rows = (rows + 1) / 2;
@@ -195,7 +194,7 @@ insitu_conv_gradient_t insitu_begin_gradient(const insitu_conv_params_t *shape, 
     walk.element = p->kernel_width * p->in_channels;
   if (walk.sparse || walk.live == 0)
     return walk;
-  const int32_t held = insitu_fit_block(p, walk.live, p->tile_bytes - 4 * (2 * channels + listed));
+  const int32_t held = fit_block(p, walk.live, p->tile_bytes - 4 * (2 * channels + listed));
   walk.inputs = walk.list + 2 * listed;
   walk.total = (int32_t *)(void *)walk.inputs + held / (int32_t)sizeof(int32_t);
   walk.sums = walk.total + p->tile_out;

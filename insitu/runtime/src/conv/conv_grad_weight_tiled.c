@@ -11,7 +11,7 @@
 
 #if !defined(INSITU_SCALAR)
 
-static int32_t insitu_window_line(const insitu_conv_params_t *p) {
+static int32_t window_line(const insitu_conv_params_t *p) {
   return p->kernel_width * p->in_channels;
 }
 
@@ -21,17 +21,16 @@ typedef struct {
 } insitu_conv_part_t;
 
 /* Four elements of a window of one position at the edge of the map; 0 outside. */
-static void insitu_pack_edge_of(int32_t zero, const int8_t *x, int32_t limit, int32_t first,
-                                int16_t *to) {
+static void pack_edge_of(int32_t zero, const int8_t *x, int32_t limit, int32_t first, int16_t *to) {
   for (int32_t j = 0; j < INSITU_CHANNELS; j++, first++)
     to[2 * j] = (int16_t)((uint32_t)first < (uint32_t)limit ? x[first] - zero : 0);
 }
 
 /* The same of two positions. */
-static void insitu_pack_edge(int32_t zero, const int8_t *x, int32_t limit, int32_t first,
-                             int32_t second, int16_t *to) {
-  insitu_pack_edge_of(zero, x, limit, first, to);
-  insitu_pack_edge_of(zero, x, limit, second, to + 1);
+static void pack_edge(int32_t zero, const int8_t *x, int32_t limit, int32_t first, int32_t second,
+                      int16_t *to) {
+  pack_edge_of(zero, x, limit, first, to);
+  pack_edge_of(zero, x, limit, second, to + 1);
 }
 
 /* A group's windows in a line of the map: of the first, where it begins, and how many pairs lie
@@ -40,8 +39,8 @@ typedef struct {
   int32_t first, before, inside;
 } insitu_conv_group_t;
 
-static insitu_conv_group_t insitu_group(const insitu_conv_params_t *p,
-                                        const insitu_conv_part_t *part, int32_t element) {
+static insitu_conv_group_t group_windows(const insitu_conv_params_t *p,
+                                         const insitu_conv_part_t *part, int32_t element) {
   const int32_t limit = p->in_width * p->in_channels, step = p->stride_width * p->in_channels;
   insitu_conv_group_t group = {0, 0, 0};
   group.first = (part->ox * p->stride_width - p->pad_left) * p->in_channels + element;
@@ -54,13 +53,13 @@ static insitu_conv_group_t insitu_group(const insitu_conv_params_t *p,
 }
 
 /* to[pair][j] = elements j of the windows that begin in line x of the map. */
-static void insitu_pack_windows(const insitu_conv_gradient_t *walk, int32_t pairs,
-                                const insitu_conv_group_t *group, const int8_t *x, int16_t *to) {
+static void pack_windows(const insitu_conv_gradient_t *walk, int32_t pairs,
+                         const insitu_conv_group_t *group, const int8_t *x, int16_t *to) {
   const insitu_conv_params_t *p = &walk->p;
   const int32_t limit = p->in_width * p->in_channels, step = p->stride_width * p->in_channels;
   int32_t first = group->first, n = 0;
   for (; n < group->before; n++, first += 2 * step, to += 2 * INSITU_CHANNELS)
-    insitu_pack_edge(walk->zero, x, limit, first, first + step, to);
+    pack_edge(walk->zero, x, limit, first, first + step, to);
   if (group->inside > 0) {
     insitu_pack_windows_run(group->inside, walk->zero, step, x + first, to);
     n += group->inside;
@@ -68,24 +67,23 @@ static void insitu_pack_windows(const insitu_conv_gradient_t *walk, int32_t pair
     to += group->inside * 2 * INSITU_CHANNELS;
   }
   for (; n < pairs; n++, first += 2 * step, to += 2 * INSITU_CHANNELS)
-    insitu_pack_edge(walk->zero, x, limit, first, first + step, to);
+    pack_edge(walk->zero, x, limit, first, first + step, to);
 }
 
 /* b: [group][rest][line][pair][4][2] */
-static void insitu_pack_inputs(const insitu_conv_gradient_t *walk, const insitu_conv_part_t *part) {
+static void pack_inputs(const insitu_conv_gradient_t *walk, const insitu_conv_part_t *part) {
   const insitu_conv_params_t *p = &walk->p;
   const int32_t rests = insitu_min(p->stride_height, p->kernel_height);
   int16_t *to = walk->inputs;
   for (int32_t j = 0; j < walk->groups; j++) {
-    const insitu_conv_group_t group = insitu_group(p, part, walk->element + j * INSITU_CHANNELS);
+    const insitu_conv_group_t group = group_windows(p, part, walk->element + j * INSITU_CHANNELS);
     for (int32_t rest = 0; rest < rests; rest++) {
       for (int32_t k = 0; k < part->lines; k++, to += part->pairs * 8) {
         const int32_t iy = (part->oy + k) * p->stride_height + rest - p->pad_top;
         if (iy < 0 || iy >= p->in_height) {
           memset(to, 0, (size_t)(part->pairs * 8) * sizeof *to);
         } else {
-          insitu_pack_windows(walk, part->pairs, &group,
-                              walk->x + iy * p->in_width * p->in_channels, to);
+          pack_windows(walk, part->pairs, &group, walk->x + iy * p->in_width * p->in_channels, to);
         }
       }
     }
@@ -93,9 +91,8 @@ static void insitu_pack_inputs(const insitu_conv_gradient_t *walk, const insitu_
 }
 
 /* a of up to two channels, [pair][2][2]: any two. */
-static void insitu_pack_two_errors(const insitu_conv_gradient_t *walk,
-                                   const insitu_conv_part_t *part, const int16_t *channel,
-                                   int32_t count, int16_t *to) {
+static void pack_two_errors(const insitu_conv_gradient_t *walk, const insitu_conv_part_t *part,
+                            const int16_t *channel, int32_t count, int16_t *to) {
   const insitu_conv_params_t *p = &walk->p;
   for (int32_t row = 0; row < part->rows; row++) {
     const int8_t *dy = walk->dy + ((part->oy + row) * p->out_width + part->ox) * p->out_channels;
@@ -110,8 +107,8 @@ static void insitu_pack_two_errors(const insitu_conv_gradient_t *walk,
 }
 
 /* The same of four channels beside each other. */
-static void insitu_pack_four_errors(const insitu_conv_gradient_t *walk,
-                                    const insitu_conv_part_t *part, int32_t channel, int16_t *to) {
+static void pack_four_errors(const insitu_conv_gradient_t *walk, const insitu_conv_part_t *part,
+                             int32_t channel, int16_t *to) {
   const insitu_conv_params_t *p = &walk->p;
   const int32_t channels = p->out_channels;
   const int32_t joined = part->columns == p->out_width && part->columns % 2 == 0;
@@ -133,7 +130,7 @@ static void insitu_pack_four_errors(const insitu_conv_gradient_t *walk,
 }
 
 /* a: [pair of channels][pair of positions][2][2] */
-static void insitu_pack_errors(const insitu_conv_gradient_t *walk, const insitu_conv_part_t *part) {
+static void pack_errors(const insitu_conv_gradient_t *walk, const insitu_conv_part_t *part) {
   const int16_t *const list = walk->list + walk->row;
   const int32_t size = part->rows * part->pairs * 4;
   for (int32_t r = 0; r < walk->rows;) {
@@ -141,17 +138,17 @@ static void insitu_pack_errors(const insitu_conv_gradient_t *walk, const insitu_
     const int32_t four = left >= 4 && list[r + 3] == list[r] + 3; /* one beside the other */
     int16_t *const to = walk->errors + r / 2 * size;
     if (four) {
-      insitu_pack_four_errors(walk, part, list[r], to);
+      pack_four_errors(walk, part, list[r], to);
     } else {
-      insitu_pack_two_errors(walk, part, list + r, insitu_min(left, 2), to);
+      pack_two_errors(walk, part, list + r, insitu_min(left, 2), to);
     }
     r += four ? 4 : 2;
   }
 }
 
 /* sums[pair of channels][ky][group][2][4] (+)= a b */
-static void insitu_multiply_part(const insitu_conv_gradient_t *walk, const insitu_conv_part_t *part,
-                                 int32_t add) {
+static void multiply_tile(const insitu_conv_gradient_t *walk, const insitu_conv_part_t *part,
+                          int32_t add) {
   const insitu_conv_params_t *p = &walk->p;
   const int32_t rests = insitu_min(p->stride_height, p->kernel_height);
   const int32_t pairs = part->rows * part->pairs, line = part->pairs * 8;
@@ -167,14 +164,14 @@ static void insitu_multiply_part(const insitu_conv_gradient_t *walk, const insit
   int32_t *sums = walk->sums;
   for (int32_t r = 0; r < walk->rows; r += 2, sums += p->kernel_height * walk->groups * 8) {
     const int16_t *const a = walk->errors + r / 2 * pairs * 4;
-    insitu_multiply_lines(&lines, add, a, walk->inputs, sums);
+    multiply_lines(&lines, add, a, walk->inputs, sums);
     if (walk->element == 0)
       insitu_sum_pairs(pairs, a, walk->total + r);
   }
 }
 
 /* All sums of the block. */
-static void insitu_gradient_of_block(insitu_conv_gradient_t *walk) {
+static void gradient_of_block(insitu_conv_gradient_t *walk) {
   const insitu_conv_params_t *p = &walk->p;
   const int32_t alone = p->tile_height >= p->out_height && p->tile_width >= p->out_width;
   memset(walk->total, 0, (size_t)p->tile_out * sizeof *walk->total);
@@ -189,15 +186,15 @@ static void insitu_gradient_of_block(insitu_conv_gradient_t *walk) {
       part.pairs = (part.columns + 1) / 2;
       part.lines = part.rows + (p->kernel_height - 1) / p->stride_height;
       if (!alone || walk->row == 0)
-        insitu_pack_inputs(walk, &part);
-      insitu_pack_errors(walk, &part);
-      insitu_multiply_part(walk, &part, oy + ox > 0);
+        pack_inputs(walk, &part);
+      pack_errors(walk, &part);
+      multiply_tile(walk, &part, oy + ox > 0);
     }
   }
 }
 
 int32_t insitu_next_block(insitu_conv_gradient_t *walk) {
-  const int32_t line = insitu_window_line(&walk->p);
+  const int32_t line = window_line(&walk->p);
   walk->row += walk->p.tile_out;
   if (walk->row >= walk->live) {
     walk->row = 0;
@@ -207,13 +204,13 @@ int32_t insitu_next_block(insitu_conv_gradient_t *walk) {
     return 0;
   walk->rows = insitu_min(walk->live - walk->row, walk->p.tile_out);
   walk->groups = (insitu_min(line - walk->element, walk->p.tile_in) + 3) / INSITU_CHANNELS;
-  insitu_gradient_of_block(walk);
+  gradient_of_block(walk);
   return 1;
 }
 
 insitu_conv_gradient_t insitu_begin_gradient(const insitu_conv_params_t *shape, int32_t zero,
                                              const int8_t *dy, const int8_t *x, void *scratch) {
-  insitu_conv_gradient_t walk = {.p = insitu_flat(shape), .zero = zero, .dy = dy, .x = x};
+  insitu_conv_gradient_t walk = {.p = flatten_1x1(shape), .zero = zero, .dy = dy, .x = x};
   const insitu_conv_params_t *p = &walk.p;
   const int32_t channels = p->out_channels, positions = p->out_height * p->out_width;
   const int32_t lines = p->tile_height + (p->kernel_height - 1) / p->stride_height;
@@ -228,7 +225,7 @@ insitu_conv_gradient_t insitu_begin_gradient(const insitu_conv_params_t *shape, 
   /* the flags are used up before the multipliers are written, and stand in their place */
   walk.sparse = !insitu_find_live(positions, channels, dy, scratch, walk.list, &walk.live);
   walk.row = -p->tile_out;
-  walk.element = walk.live > 0 ? 0 : insitu_window_line(p);
+  walk.element = walk.live > 0 ? 0 : window_line(p);
   return walk;
 }
 

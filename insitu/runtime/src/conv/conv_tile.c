@@ -5,8 +5,7 @@ enum { ACC = INSITU_POSITIONS * INSITU_CHANNELS };
 enum { ASKED = 6 }; /* positions, or a few more, that say how dense the errors are */
 
 /* A block of which not all positions or channels are there. */
-static void insitu_store_part(insitu_conv_tile_t *tile, int32_t positions, int32_t *acc,
-                              int8_t *y) {
+static void store_part(insitu_conv_tile_t *tile, int32_t positions, int32_t *acc, int8_t *y) {
   int8_t part[ACC];
   for (int32_t j = 0; j < INSITU_CHANNELS && positions < INSITU_POSITIONS; j++)
     acc[INSITU_CHANNELS + j] = acc[j]; /* nothing else may be observed */
@@ -18,7 +17,7 @@ static void insitu_store_part(insitu_conv_tile_t *tile, int32_t positions, int32
 }
 
 void insitu_conv_tile(insitu_conv_tile_t *tile, const int16_t *a, const int16_t *b, int8_t *y) {
-  const int32_t made = insitu_conv_blocks(tile, a, b, y);
+  const int32_t made = conv_blocks(tile, a, b, y);
   const int32_t whole = tile->channels == INSITU_CHANNELS ? tile->columns & ~1 : made;
   a += made / 2 * tile->pair_a;
   y += made * tile->column_y;
@@ -35,7 +34,7 @@ void insitu_conv_tile(insitu_conv_tile_t *tile, const int16_t *a, const int16_t 
     }
     for (int32_t n = whole; n < tile->columns; n += INSITU_POSITIONS, from += tile->pair_a) {
       insitu_multiply_block(&tile->block, from, b, acc);
-      insitu_store_part(tile, insitu_min(tile->columns - n, INSITU_POSITIONS), acc, to);
+      store_part(tile, insitu_min(tile->columns - n, INSITU_POSITIONS), acc, to);
       to += INSITU_POSITIONS * tile->column_y;
     }
   }

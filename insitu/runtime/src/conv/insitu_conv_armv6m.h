@@ -1,6 +1,6 @@
 /* Convolutions on cores that multiply one pair of numbers at a time and have few registers
- * (ARMv6-M). conv_microkernel_1x4_portable.c is the definition of the microkernels, conv_microkernel_1x4_armv6m.c has
- * those of the core.
+ * (ARMv6-M). conv_microkernel_1x4_portable.c is the definition of the microkernels,
+ * conv_microkernel_1x4_armv6m.c has those of the core.
  *
  * A run adds to fours of sums: an operand of a meets four of b. Those of a lie as narrow as they
  * are, with an offset where they would be signed, which the sums are freed of by `offset` of
@@ -109,6 +109,6 @@ int32_t insitu_next_part(const insitu_scalar_tile_t *tile, insitu_scalar_part_t 
 void insitu_multiply_part(insitu_scalar_tile_t *tile, const insitu_scalar_part_t *part,
                           const uint8_t *a, int8_t *y);
 
-static inline int32_t insitu_by_fours(int32_t n) { return (n + 3) & ~3; }
+static inline int32_t by_fours(int32_t n) { return (n + 3) & ~3; }
 
 #endif

@@ -5,7 +5,7 @@
 #include "insitu_conv_tile.h"
 
 /* A block is some rows (channels of dy that are not zero) and some elements of the windows' lines.
- * Its gradient, of row r and elements of line ky, is at insitu_block_sums. */
+ * Its gradient, of row r and elements of line ky, is at block_sums. */
 typedef struct {
   insitu_conv_params_t p;
   int32_t zero;
@@ -28,8 +28,7 @@ insitu_conv_gradient_t insitu_begin_gradient(const insitu_conv_params_t *shape, 
 int32_t insitu_next_block(insitu_conv_gradient_t *walk);
 
 /* The sums of row r of the block, line ky: four of each group, INSITU_NEXT_GROUP apart. */
-static inline const int32_t *insitu_block_sums(const insitu_conv_gradient_t *walk, int32_t r,
-                                               int32_t ky) {
+static inline const int32_t *block_sums(const insitu_conv_gradient_t *walk, int32_t r, int32_t ky) {
 #if defined(INSITU_SCALAR)
   return walk->sums + (r * walk->p.kernel_height + ky) * walk->groups * INSITU_CHANNELS;
 #else

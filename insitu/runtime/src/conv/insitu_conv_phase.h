@@ -10,8 +10,8 @@ typedef struct {
   int32_t first, places, low;
 } insitu_conv_phase_t;
 
-static inline insitu_conv_phase_t insitu_phase(int32_t rest, int32_t pad, int32_t kernel,
-                                               int32_t stride) {
+static inline insitu_conv_phase_t phase_of(int32_t rest, int32_t pad, int32_t kernel,
+                                           int32_t stride) {
   insitu_conv_phase_t phase;
   phase.first = (rest + pad) % stride;
   phase.places = (kernel - phase.first + stride - 1) / stride;
@@ -24,10 +24,10 @@ typedef struct {
   int32_t low, span;
 } insitu_conv_reach_t;
 
-static inline insitu_conv_reach_t insitu_reach(int32_t pad, int32_t kernel, int32_t stride) {
+static inline insitu_conv_reach_t reach_of(int32_t pad, int32_t kernel, int32_t stride) {
   int32_t low = INT32_MAX, end = INT32_MIN;
   for (int32_t rest = 0; rest < stride; rest++) {
-    const insitu_conv_phase_t phase = insitu_phase(rest, pad, kernel, stride);
+    const insitu_conv_phase_t phase = phase_of(rest, pad, kernel, stride);
     if (phase.places == 0)
       continue;
     low = insitu_min(low, phase.low);

@@ -10,12 +10,12 @@ typedef struct {
   int32_t first, end;
 } insitu_span_t;
 
-static inline insitu_span_t insitu_span(int32_t start, int32_t kernel, int32_t size) {
+static inline insitu_span_t span_on_map(int32_t start, int32_t kernel, int32_t size) {
   insitu_span_t span = {insitu_max(0, -start), insitu_min(kernel, size - start)};
   return span;
 }
 
-static inline int32_t insitu_row_size(const insitu_conv_params_t *p) {
+static inline int32_t row_size(const insitu_conv_params_t *p) {
   return p->kernel_height * p->kernel_width * p->in_channels;
 }
 

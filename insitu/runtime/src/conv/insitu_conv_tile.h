@@ -15,7 +15,7 @@ typedef struct {
 } insitu_conv_line_t;
 
 /* Lines for `columns` positions, windows of `width` elements, `step` elements apart. */
-static inline insitu_conv_line_t insitu_line(int32_t columns, int32_t width, int32_t step) {
+static inline insitu_conv_line_t layout_line(int32_t columns, int32_t width, int32_t step) {
   const int32_t even = width + (width & 1);
   insitu_conv_line_t line;
   line.shared = even > 2 * step;
@@ -57,7 +57,7 @@ int32_t insitu_find_live(int32_t positions, int32_t channels, const int8_t *dy, 
                          int16_t *list, int32_t *live);
 
 /* A 1x1 kernel sees no neighbours: its map may as well be one row. */
-static inline insitu_conv_params_t insitu_flat(const insitu_conv_params_t *p) {
+static inline insitu_conv_params_t flatten_1x1(const insitu_conv_params_t *p) {
   insitu_conv_params_t flat = *p;
   const int32_t positions = p->in_height * p->in_width;
   if (p->kernel_height == 1 && p->kernel_width == 1 && p->stride_height == 1 &&

@@ -142,7 +142,7 @@ static void insitu_pack_phase(const insitu_conv_params_t *c, const int8_t *w, in
 static void insitu_clear_values(const insitu_slide_t *s, int16_t *to) {
   for (int32_t oy = 0; oy < s->height; oy++, to += s->to_line)
     for (int32_t pair = 0; pair < (s->width + 1) / 2; pair++)
-      insitu_store_pair(to + pair * INSITU_PAIR_STEP, 0);
+      store_word_aligned(to + pair * INSITU_PAIR_STEP, 0);
 }
 
 /* dx of a phase; `to`: where its values may lie, or errors themselves where there is but one. */

@@ -24,11 +24,11 @@ static inline void insitu_correlate_taps(const insitu_correlation_t *c, int32_t 
     int32_t s[INSITU_PLANES_KERNEL] = {0};
     const int16_t *from = x;
     for (const int16_t *d = e; d != end; d += 4, from += 4) {
-      const uint32_t first = insitu_load_aligned(d), second = insitu_load_aligned(d + 2);
+      const uint32_t first = load_word_aligned(d), second = load_word_aligned(d + 2);
       for (int32_t k = 0; k < taps; k++)
-        s[k] = insitu_pair_dot(first, insitu_load_pair(from + k), s[k]);
+        s[k] = smlad(first, load_word(from + k), s[k]);
       for (int32_t k = 0; k < taps; k++)
-        s[k] = insitu_pair_dot(second, insitu_load_pair(from + 2 + k), s[k]);
+        s[k] = smlad(second, load_word(from + 2 + k), s[k]);
     }
     for (int32_t k = 0; k < taps; k++)
       gradient[k * c->apart] += s[k];

@@ -65,9 +65,9 @@ void insitu_finish_errors(const int16_t *values, int32_t pairs, int8_t *y, int32
   for (; pairs > 0; pairs--, values += INSITU_PAIR_STEP, y += 2 * apart) {
     int8_t *const next = y + apart;
     for (int32_t lane = 0; lane < 4; lane++) {
-      const uint32_t pair = insitu_load_aligned(values + 2 * lane);
-      y[lane] = (int8_t)((int32_t)insitu_held(insitu_low(pair), 127, 254) - 127);
-      next[lane] = (int8_t)((int32_t)insitu_held(insitu_high(pair), 127, 254) - 127);
+      const uint32_t pair = load_word_aligned(values + 2 * lane);
+      y[lane] = (int8_t)((int32_t)insitu_held(low_half(pair), 127, 254) - 127);
+      next[lane] = (int8_t)((int32_t)insitu_held(high_half(pair), 127, 254) - 127);
     }
   }
 }

@@ -72,7 +72,7 @@ static void insitu_gradient_errors(const insitu_gradient_band_t *b, const insitu
   const int32_t pairs = b->lines * from->pairs, end = insitu_blocks(pairs) * INSITU_BLOCK;
   for (int32_t lane = 0; lane < INSITU_LANES; lane++)
     for (int32_t pair = pairs; pair < end; pair++)
-      insitu_store_pair(e + lane * b->e_lane + 2 * pair, 0);
+      store_word_aligned(e + lane * b->e_lane + 2 * pair, 0);
 }
 
 uint32_t insitu_gradient_planes(const insitu_conv_groups_params_t *p, int32_t zero,
@@ -108,7 +108,7 @@ uint32_t insitu_gradient_planes(const insitu_conv_groups_params_t *p, int32_t ze
     if (!b.alive)
       continue;
     if (!alive)
-      memset(gradient, 0, (size_t)(insitu_group_row(p) * INSITU_LANES) * sizeof *gradient);
+      memset(gradient, 0, (size_t)(group_row(p) * INSITU_LANES) * sizeof *gradient);
     insitu_gradient_errors(&b, &beside, e, sum);
     for (int32_t lane = 0; lane < b.lanes; lane++)
       alive |= (uint32_t)((b.alive >> (8 * lane) & 0xFFu) != 0) << lane;

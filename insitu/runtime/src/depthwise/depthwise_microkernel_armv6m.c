@@ -5,11 +5,12 @@
 
 #if defined(__ARM_ARCH_6M__)
 
-/* Two outputs at once, as they are in src/depthwise_microkernel_3x3_dsp.c: sums of the earlier two in r4, r5, of the
- * later in r6, r7; x in r1, at the earlier two; its word in r0 and r2. Weights of two lines in
- * r8-r12 and lr, of the third on the stack: 0 where the last pair of a line lies, 4 and 8 bytes to
- * the next word in the second and third line, 12 bias, 16 and 20 the multiplier's halves, 24
- * weights, 36 bytes to the last pair, 40 the line, 44 bytes to the next, 48 lines left. */
+/* Two outputs at once, as they are in src/depthwise_microkernel_3x3_dsp.c: sums of the earlier two
+ * in r4, r5, of the later in r6, r7; x in r1, at the earlier two; its word in r0 and r2. Weights of
+ * two lines in r8-r12 and lr, of the third on the stack: 0 where the last pair of a line lies, 4
+ * and 8 bytes to the next word in the second and third line, 12 bias, 16 and 20 the multiplier's
+ * halves, 24 weights, 36 bytes to the last pair, 40 the line, 44 bytes to the next, 48 lines left.
+ */
 __attribute__((naked)) void insitu_slide_3x3(__attribute__((unused)) const insitu_kernel_t *kernel,
                                              __attribute__((unused)) int16_t *x,
                                              __attribute__((unused)) int32_t pairs,

@@ -18,11 +18,11 @@ static insitu_layout_t insitu_apart(const insitu_source_t *s, int32_t lane) {
 
 static void insitu_clear_words(int32_t words, int16_t *to) {
   for (; words > 3; words -= 4, to += 8) {
-    insitu_store_pair(to, 0), insitu_store_pair(to + 2, 0);
-    insitu_store_pair(to + 4, 0), insitu_store_pair(to + 6, 0);
+    store_word_aligned(to, 0), store_word_aligned(to + 2, 0);
+    store_word_aligned(to + 4, 0), store_word_aligned(to + 6, 0);
   }
   for (; words > 0; words--, to += 2)
-    insitu_store_pair(to, 0);
+    store_word_aligned(to, 0);
 }
 
 /* `lines` lines of `count` pairs of zeros. */
@@ -47,7 +47,7 @@ static insitu_run_t insitu_run(const insitu_source_t *s, const insitu_layout_t *
       .right = s->right,
       .odd = count > 0 ? s->left & 1 : 0,
       .none = 0x01010101u * ((uint32_t)s->zero & 0xFFu),
-      .minus = insitu_make_pair(-s->zero, -s->zero),
+      .minus = pack_s16x2(-s->zero, -s->zero),
       .next = s->down - count * s->right,
       .lane = 2 * layout->lane,
   };
@@ -90,7 +90,7 @@ static void insitu_spread_few(const insitu_source_t *s, const insitu_layout_t *l
   for (const int32_t end = y + lines; y < end; y++, to += layout->line) {
     for (int32_t k = 0; k < (count + run->odd + 1) / 2; k++)
       for (int32_t lane = 0; lane < INSITU_LANES; lane++)
-        insitu_store_pair(to + k * layout->step + lane * layout->lane, 0);
+        store_word_aligned(to + k * layout->step + lane * layout->lane, 0);
     for (int32_t k = 0; k < count; k++) {
       const int32_t at = k + run->odd;
       for (int32_t lane = 0; lane < s->lanes; lane++) {
@@ -98,7 +98,7 @@ static void insitu_spread_few(const insitu_source_t *s, const insitu_layout_t *l
         if (sum)
           sum[lane] += v;
         if (scale)
-          v = insitu_low(insitu_pair_scale(run->factor[lane], insitu_make_pair(v, 0)));
+          v = low_half(scale_s16x2(run->factor[lane], pack_s16x2(v, 0)));
         to[at / 2 * layout->step + lane * layout->lane + at % 2] = (int16_t)v;
       }
     }
@@ -174,10 +174,10 @@ static inline uint32_t insitu_line_bits(const int8_t *e, int32_t right, int32_t 
   uint32_t bits = 0;
   if ((((uintptr_t)e | (uintptr_t)right) & 3u) == 0) {
     for (; width > 1; width -= 2, e += 2 * right)
-      bits |= insitu_load_aligned(e) | insitu_load_aligned(e + right);
+      bits |= load_word_aligned(e) | load_word_aligned(e + right);
   }
   for (; width > 0; width--, e += right)
-    bits |= insitu_load_pair(e);
+    bits |= load_word(e);
   return bits;
 }
 
@@ -200,7 +200,7 @@ uint32_t insitu_error_bits(const insitu_source_t *from, int32_t y, int32_t lines
 /* A line of four channels, place after place; they lie `lane` halfwords apart. */
 static inline void insitu_spread_line(const insitu_run_t *run, const int8_t *from, int32_t scale,
                                       int32_t step, int32_t lane, int16_t *to) {
-  const int32_t zero = -insitu_low(run->minus), right = run->right;
+  const int32_t zero = -low_half(run->minus), right = run->right;
   const int32_t end = 2 * (run->odd + run->pairs + run->rest) - run->rest;
   if (run->odd)
     to[0] = to[lane] = to[2 * lane] = to[3 * lane] = 0;

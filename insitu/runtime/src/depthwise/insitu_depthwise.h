@@ -11,7 +11,16 @@
 
 #include "insitu_kernels_groups.h"
 #include "insitu_depthwise_lanes.h"
-#include "insitu_pairs.h"
+#include "insitu_dsp.h"
+
+/* Whether packed planes pay. */
+#ifndef INSITU_PLANES
+#if defined(__thumb__)
+#define INSITU_PLANES 1
+#else
+#define INSITU_PLANES 0
+#endif
+#endif
 
 /* Most weights in a line and in a column of a kernel. */
 #define INSITU_PLANES_KERNEL 7

@@ -4,18 +4,14 @@
 #define INSITU_DEPTHWISE_LANES_DSP_H
 
 #include <arm_acle.h>
-#include <string.h>
 
 #include "insitu_depthwise_lanes.h"
+#include "insitu_dsp.h"
 
 /* Lanes 0, 2, 1, 3: pairs as SXTB16 makes them. */
 static inline int32_t insitu_place(int32_t lane) { return (lane & 1) * 2 + (lane >> 1); }
 
-static inline int16x2_t insitu_pair(const void *from) {
-  int16x2_t pair;
-  memcpy(&pair, from, sizeof pair);
-  return pair;
-}
+static inline int16x2_t insitu_pair(const void *from) { return (int16x2_t)load_word(from); }
 
 static inline int8x4_t insitu_odd(int16x2_t bytes) {
   const uint32_t v = (uint32_t)bytes;

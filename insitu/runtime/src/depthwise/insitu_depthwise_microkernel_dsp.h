@@ -14,18 +14,18 @@ typedef struct {
 static inline int32_t insitu_at_word(int32_t taps, int32_t i, uint32_t x, const uint32_t *w,
                                      int32_t sum) {
   if (2 * i + 1 < taps)
-    return insitu_pair_dot(w[2 * i], x, sum);
-  return 2 * i < taps ? insitu_pair_high_low(w[taps - 2], x, sum) : sum;
+    return smlad(w[2 * i], x, sum);
+  return 2 * i < taps ? smlatb(w[taps - 2], x, sum) : sum;
 }
 
 /* The same of an output that starts in the middle of a word. */
 static inline int32_t insitu_within_word(int32_t taps, int32_t i, uint32_t x, const uint32_t *w,
                                          int32_t sum) {
   if (i == 0)
-    return insitu_pair_low_high(w[0], x, sum);
+    return smlabt(w[0], x, sum);
   if (2 * i < taps)
-    return insitu_pair_dot(w[2 * i - 1], x, sum);
-  return 2 * i - 1 < taps ? insitu_pair_high_low(w[taps - 2], x, sum) : sum;
+    return smlad(w[2 * i - 1], x, sum);
+  return 2 * i - 1 < taps ? smlatb(w[taps - 2], x, sum) : sum;
 }
 
 /* Adds word x, the `word`-th from where output a starts. Outputs begin `step` columns apart. */
@@ -49,7 +49,7 @@ static inline void insitu_slide_word(int32_t taps, int32_t step, int32_t word, u
 }
 
 static inline uint32_t insitu_load_word_of(const int16_t *x, int32_t word) {
-  return insitu_load_pair(x + word * INSITU_PAIR_STEP);
+  return load_word(x + word * INSITU_PAIR_STEP);
 }
 
 /* Four outputs of a line of weights. */
@@ -93,8 +93,7 @@ static inline void insitu_slide_two(int32_t taps, int32_t step, const int16_t *x
 
 /* Two values. */
 static inline uint32_t insitu_values(int32_t multiplier, int32_t a, int32_t b) {
-  return insitu_pair_lows((uint32_t)insitu_scale_to_half(a, multiplier),
-                          (uint32_t)insitu_scale_to_half(b, multiplier));
+  return pkhbt((uint32_t)smmulr_ssat16(a, multiplier), (uint32_t)smmulr_ssat16(b, multiplier));
 }
 
 static inline void insitu_slide_block(const insitu_slide_t *s, const insitu_kernel_t *kernel,
@@ -103,8 +102,8 @@ static inline void insitu_slide_block(const insitu_slide_t *s, const insitu_kern
   const uint32_t *w = kernel->weights;
   for (int32_t row = 0; row < kernel->rows; row++, x += s->line, w += taps - 1)
     insitu_slide_four(taps, step, x, w, &sum);
-  insitu_store_pair(to, insitu_values(kernel->multiplier, sum.a, sum.b));
-  insitu_store_pair(to + INSITU_PAIR_STEP, insitu_values(kernel->multiplier, sum.c, sum.d));
+  store_word_aligned(to, insitu_values(kernel->multiplier, sum.a, sum.b));
+  store_word_aligned(to + INSITU_PAIR_STEP, insitu_values(kernel->multiplier, sum.c, sum.d));
 }
 
 static inline void insitu_slide_rest(const insitu_slide_t *s, const insitu_kernel_t *kernel,
@@ -113,7 +112,7 @@ static inline void insitu_slide_rest(const insitu_slide_t *s, const insitu_kerne
   const uint32_t *w = kernel->weights;
   for (int32_t row = 0; row < kernel->rows; row++, x += s->line, w += taps - 1)
     insitu_slide_two(taps, step, x, w, &sum);
-  insitu_store_pair(to, insitu_values(kernel->multiplier, sum.a, sum.b));
+  store_word_aligned(to, insitu_values(kernel->multiplier, sum.a, sum.b));
 }
 
 static inline void insitu_slide(const insitu_slide_t *slide, const insitu_kernel_t *kernel,

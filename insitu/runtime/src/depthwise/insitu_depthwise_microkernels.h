@@ -40,13 +40,13 @@ static inline void insitu_pack_line(const int8_t *w, int32_t apart, int32_t coun
                                     int32_t taps, uint32_t *words) {
   if (taps == 3 && count == 3) {
     const int32_t middle = w[apart];
-    words[0] = insitu_make_pair(w[0], middle), words[1] = insitu_make_pair(middle, w[2 * apart]);
+    words[0] = pack_s16x2(w[0], middle), words[1] = pack_s16x2(middle, w[2 * apart]);
     return;
   }
   int32_t last = lead == 0 && count > 0 ? w[0] : 0;
   for (int32_t k = 1 - lead; k < taps - lead; k++) {
     const int32_t next = k >= 0 && k < count ? w[k * apart] : 0;
-    *words++ = insitu_make_pair(last, next);
+    *words++ = pack_s16x2(last, next);
     last = next;
   }
 }

@@ -8,19 +8,11 @@
 #define INSITU_LINEAR_MICROKERNELS_ARMV6M_H
 
 #include "insitu_fixed_point.h"
+#include "insitu_naked.h"
 
 #if !defined(__thumb2__)
 
-#if defined(__clang__)
-#define INSITU_NAKED __attribute__((naked, noinline, unused))
-#pragma clang diagnostic push
-#pragma clang diagnostic ignored "-Wunused-parameter"
-#else
-#define INSITU_NAKED __attribute__((naked, noipa, unused))
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wreturn-type"
-#endif
+INSITU_NAKED_BEGIN
 
 /* Column K of the row at r6 times the error r7 to a sum. 4 instructions. */
 #define INSITU_ADD_COLUMN(K, SUM)                                                                  \
@@ -31,8 +23,8 @@
 
 /* sum[i] = sum over the list from row to end of e w[begin + i], i < 4. 5 instructions a product.
  */
-INSITU_NAKED static void insitu_add_four_columns(const void *row, const void *end, const int8_t *w,
-                                                 int32_t *sum) {
+INSITU_NAKED static void add_four_columns(const void *row, const void *end, const int8_t *w,
+                                          int32_t *sum) {
   __asm__(".syntax unified\n\t"
           "push {r3, r4, r5, r6, r7, lr}\n\t"
           "mov r4, r8\n\t"
@@ -58,15 +50,13 @@ INSITU_NAKED static void insitu_add_four_columns(const void *row, const void *en
                                                "pop {r4, r5, r6, r7, pc}");
 }
 
-static inline void insitu_add_columns(const void *list, int32_t rows, const int8_t *w,
-                                      int32_t *sum) {
-  insitu_add_four_columns(list, (const insitu_listed_row_t *)list + rows, w, sum);
+static inline void add_columns(const void *list, int32_t rows, const int8_t *w, int32_t *sum) {
+  add_four_columns(list, (const insitu_listed_row_t *)list + rows, w, sum);
 }
 
 #else
 
-static inline void insitu_add_columns(const void *list, int32_t rows, const int8_t *w,
-                                      int32_t *sum) {
+static inline void add_columns(const void *list, int32_t rows, const int8_t *w, int32_t *sum) {
   const insitu_listed_row_t *row = list, *end = row + rows;
   int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
   for (; row != end; row++) {
@@ -82,20 +72,18 @@ static inline void insitu_add_columns(const void *list, int32_t rows, const int8
 
 #endif
 
-/* The inputs as insitu_step_weights wants them: x - zero + 256. */
-static inline void insitu_prepare_step(int32_t size, int32_t zero, const int8_t *x,
-                                       int16_t *inputs) {
+/* The inputs as step_weights wants them: x - zero + 256. */
+static inline void prepare_step(int32_t size, int32_t zero, const int8_t *x, int16_t *inputs) {
   for (int32_t i = 0; i < size; i++)
     inputs[i] = (int16_t)(x[i] - zero + 256);
 }
 
-static inline int32_t insitu_step_top(int32_t kappa) {
+static inline int32_t step_top(int32_t kappa) {
   return (127 << 16) + 65535 - (1 << 7) + kappa * 256;
 }
 
 /* bits: r 2^8. */
-static inline int8_t insitu_step_weight(int32_t kappa, int32_t top, int32_t x, uint32_t bits,
-                                        int32_t w) {
+static inline int8_t step_weight(int32_t kappa, int32_t top, int32_t x, uint32_t bits, int32_t w) {
   const int32_t moved = w + ((top - kappa * x - (int32_t)bits) >> 16);
   if ((uint32_t)moved > 254u)
     return moved < 0 ? -127 : 127;
@@ -131,8 +119,8 @@ static inline int8_t insitu_step_weight(int32_t kappa, int32_t top, int32_t x, u
 
 /* Steps of the weights for the inputs from x to end, a multiple of 4; returns the generator.
  * 15.7 instructions a weight. */
-INSITU_NAKED static uint32_t insitu_step_fours(const int16_t *x, const int16_t *end, int8_t *w,
-                                               uint32_t state, int32_t minus_kappa, int32_t top) {
+INSITU_NAKED static uint32_t step_fours(const int16_t *x, const int16_t *end, int8_t *w,
+                                        uint32_t state, int32_t minus_kappa, int32_t top) {
   __asm__(".syntax unified\n\t"
           "push {r4, r5, r6, r7, lr}\n\t"
           "mov r4, r8\n\t"
@@ -169,23 +157,19 @@ INSITU_NAKED static uint32_t insitu_step_fours(const int16_t *x, const int16_t *
                                                          INSITU_STEP_HELD("3"));
 }
 
-#if defined(__clang__)
-#pragma clang diagnostic pop
-#else
-#pragma GCC diagnostic pop
-#endif
+INSITU_NAKED_END
 
 #else
 
-static inline uint32_t insitu_step_fours(const int16_t *x, const int16_t *end, int8_t *w,
-                                         uint32_t state, int32_t minus_kappa, int32_t top) {
+static inline uint32_t step_fours(const int16_t *x, const int16_t *end, int8_t *w, uint32_t state,
+                                  int32_t minus_kappa, int32_t top) {
   const int32_t kappa = -minus_kappa;
   for (; x != end; x += 4, w += 4) {
     state = insitu_draw(state);
-    w[0] = insitu_step_weight(kappa, top, x[0], state >> 24 << 8, w[0]);
-    w[1] = insitu_step_weight(kappa, top, x[1], state << 8 >> 24 << 8, w[1]);
-    w[2] = insitu_step_weight(kappa, top, x[2], state << 16 >> 24 << 8, w[2]);
-    w[3] = insitu_step_weight(kappa, top, x[3], state << 24 >> 16, w[3]);
+    w[0] = step_weight(kappa, top, x[0], state >> 24 << 8, w[0]);
+    w[1] = step_weight(kappa, top, x[1], state << 8 >> 24 << 8, w[1]);
+    w[2] = step_weight(kappa, top, x[2], state << 16 >> 24 << 8, w[2]);
+    w[3] = step_weight(kappa, top, x[3], state << 24 >> 16, w[3]);
   }
   return state;
 }
@@ -193,14 +177,14 @@ static inline uint32_t insitu_step_fours(const int16_t *x, const int16_t *end, i
 #endif
 
 /* w[i] = sat127(w[i] - ((kappa x[i] + r 2^8 + 2^7) >> 16)), i < size; returns the generator. */
-static inline uint32_t insitu_step_weights(int32_t size, int32_t kappa, const int16_t *x,
-                                           uint32_t state, int8_t *w) {
-  const int32_t whole = size & ~3, top = insitu_step_top(kappa);
-  state = insitu_step_fours(x, x + whole, w, state, -kappa, top);
+static inline uint32_t step_weights(int32_t size, int32_t kappa, const int16_t *x, uint32_t state,
+                                    int8_t *w) {
+  const int32_t whole = size & ~3, top = step_top(kappa);
+  state = step_fours(x, x + whole, w, state, -kappa, top);
   if (size > whole) {
     uint32_t bits = state = insitu_draw(state);
     for (int32_t i = whole; i < size; i++, bits <<= 8)
-      w[i] = insitu_step_weight(kappa, top, x[i], bits >> 24 << 8, w[i]);
+      w[i] = step_weight(kappa, top, x[i], bits >> 24 << 8, w[i]);
   }
   return state;
 }

@@ -28,7 +28,7 @@ int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const flo
   float total = 0.0f;
   int32_t nonzero = 0, highest = 0;
   for (int32_t i = 0; i < p->size; i++) {
-    exponentials[i] = insitu_exp_negative(insitu_subtract(scores[i], largest));
+    exponentials[i] = exp_negative(insitu_subtract(scores[i], largest));
     total = total + exponentials[i];
   }
   for (int32_t i = 0; i < p->size; i++) {
@@ -39,7 +39,7 @@ int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const flo
     highest = insitu_max(highest, dy[i] < 0 ? -dy[i] : dy[i]);
   }
   nonzero = teach(highest < p->least, nonzero, (size_t)p->size * sizeof *dy, dy);
-  *loss = insitu_subtract(insitu_log_positive(total), insitu_subtract(scores[*label], largest));
+  *loss = insitu_subtract(log_positive(total), insitu_subtract(scores[*label], largest));
   return nonzero;
 }
 
@@ -62,7 +62,7 @@ int32_t insitu_softmax_cross_entropy_f32(const insitu_loss_f32_params_t *p, cons
   if (!are_finite(p->size, scores, largest))
     return 0;
   for (int32_t i = 0; i < p->size; i++) {
-    dy[i] = insitu_exp_negative(scores[i] - largest);
+    dy[i] = exp_negative(scores[i] - largest);
     total = total + dy[i];
   }
   for (int32_t i = 0; i < p->size; i++) {
@@ -73,7 +73,7 @@ int32_t insitu_softmax_cross_entropy_f32(const insitu_loss_f32_params_t *p, cons
     highest = size > highest ? size : highest;
     nonzero += dy[i] != 0.0f;
   }
-  *loss = insitu_log_positive(total) - (scores[*label] - largest);
+  *loss = log_positive(total) - (scores[*label] - largest);
   return teach(highest < p->least, nonzero, (size_t)p->size * sizeof *dy, dy);
 }
 
@@ -96,7 +96,7 @@ static float mean_loss(float total, int32_t size) {
 
 /* -target log sigmoid(score) - (1 - target) log(1 - sigmoid(score)) */
 static float binary_loss(float score, float target) {
-  const float rest = insitu_log_positive(1.0f + insitu_exp_negative(-absolute(score)));
+  const float rest = log_positive(1.0f + exp_negative(-absolute(score)));
   return ((score < 0.0f ? 0.0f : score) - score * target) + rest;
 }
 
@@ -122,7 +122,7 @@ int32_t insitu_binary_cross_entropy_s8(const insitu_loss_params_t *p, const floa
   float total = 0.0f;
   int32_t nonzero = 0, highest = 0;
   for (int32_t i = 0; i < p->size; i++) {
-    const float error = insitu_logistic(scores[i]) - target[i];
+    const float error = logistic(scores[i]) - target[i];
     total = total + binary_loss(scores[i], target[i]);
     dy[i] = (int8_t)insitu_round_clamp(error * 127.0f, -127, 127);
     nonzero += dy[i] != 0;
@@ -174,7 +174,7 @@ int32_t insitu_binary_cross_entropy_f32(const insitu_mean_loss_f32_params_t *p, 
   if (!teaches(p->size, scores, dy, loss))
     return 0;
   for (int32_t i = 0; i < p->size; i++) {
-    dy[i] = insitu_logistic(scores[i]) - target[i];
+    dy[i] = logistic(scores[i]) - target[i];
     total = total + binary_loss(scores[i], target[i]);
   }
   *loss = mean_loss(total, p->size);

@@ -3,31 +3,31 @@
 #ifndef INSITU_POOL_MICROKERNELS_DSP_H
 #define INSITU_POOL_MICROKERNELS_DSP_H
 
-#include "insitu_conv_microkernels_dsp.h"
+#include "insitu_dsp.h"
 #include "insitu_pool_microkernels.h"
 
 /* The largest of four channels. */
 static inline uint32_t insitu_best_four(const insitu_places_t *p, const int8_t *x) {
-  uint32_t best = insitu_load_word(x);
+  uint32_t best = load_word(x);
   for (int32_t row = p->rows; row > 0; row--, x += p->skip) {
     for (int32_t column = p->columns; column > 0; column--, x += p->channels)
-      best = insitu_larger_bytes(best, insitu_load_word(x));
+      best = max_s8x4(best, load_word(x));
   }
   return best;
 }
 
 static inline uint32_t insitu_best_of_few(const int32_t *at, const int8_t *x) {
-  const uint32_t a = insitu_load_word(x + at[0]), b = insitu_load_word(x + at[1]);
-  const uint32_t d = insitu_load_word(x + at[2]), e = insitu_load_word(x + at[3]);
-  return insitu_larger_bytes(insitu_larger_bytes(a, b), insitu_larger_bytes(d, e));
+  const uint32_t a = load_word(x + at[0]), b = load_word(x + at[1]);
+  const uint32_t d = load_word(x + at[2]), e = load_word(x + at[3]);
+  return max_s8x4(max_s8x4(a, b), max_s8x4(d, e));
 }
 
 /* Those errors that go to a place, to dx; the rest stays. */
 static inline uint32_t insitu_route_part(uint32_t rest, uint32_t best, const int8_t *x,
                                          int8_t *dx) {
-  const uint32_t part = insitu_take_where(insitu_load_word(x), best, &rest);
-  const uint32_t sum = insitu_sum_of_bytes(insitu_load_word(dx), part);
-  insitu_store_word(dx, insitu_larger_bytes(sum, 0x81818181u));
+  const uint32_t part = take_ge_s8x4(load_word(x), best, &rest);
+  const uint32_t sum = qadd8(load_word(dx), part);
+  store_word(dx, max_s8x4(sum, 0x81818181u));
   return rest;
 }
 
@@ -46,16 +46,16 @@ static inline uint32_t insitu_mean_four(const insitu_places_t *p, const insitu_m
   uint32_t even = 0, odd = 0;
   if (p->count == 4) {
     for (int32_t k = 0; k < 4; k++) {
-      const uint32_t v = insitu_load_word(x + p->at[k]);
-      even = insitu_add_even_bytes(even, v);
-      odd = insitu_add_odd_bytes(odd, v);
+      const uint32_t v = load_word(x + p->at[k]);
+      even = sxtab16(even, v);
+      odd = sxtab16_ror8(odd, v);
     }
   } else {
     for (int32_t row = p->rows; row > 0; row--, x += p->skip) {
       for (int32_t column = p->columns; column > 0; column--, x += p->channels) {
-        const uint32_t v = insitu_load_word(x);
-        even = insitu_add_even_bytes(even, v);
-        odd = insitu_add_odd_bytes(odd, v);
+        const uint32_t v = load_word(x);
+        even = sxtab16(even, v);
+        odd = sxtab16_ror8(odd, v);
       }
     }
   }
@@ -72,10 +72,10 @@ static inline void insitu_largest(const insitu_places_t *p, const int8_t *x, int
   int32_t c = p->channels;
   if (p->count <= 4) {
     for (; c >= 4; c -= 4, x += 4, y += 4)
-      insitu_store_word(y, insitu_best_of_few(at, x));
+      store_word(y, insitu_best_of_few(at, x));
   }
   for (; c >= 4; c -= 4, x += 4, y += 4)
-    insitu_store_word(y, insitu_best_four(p, x));
+    store_word(y, insitu_best_four(p, x));
   for (; c > 0; c--, x++, y++)
     *y = x[insitu_first_largest(p, x)];
 }
@@ -85,7 +85,7 @@ static inline void insitu_route_errors(const insitu_places_t *p, const int8_t *d
   int32_t c = p->channels;
   const int32_t at[4] = {p->at[0], p->at[1], p->at[2], p->at[3]};
   for (; c >= 4 && p->count <= 4; c -= 4, dy += 4, x += 4, dx += 4) {
-    uint32_t rest = insitu_load_word(dy);
+    uint32_t rest = load_word(dy);
     if (rest != 0) {
       const uint32_t best = insitu_best_of_few(at, x);
       for (int32_t k = 0; k < 4; k++)
@@ -93,7 +93,7 @@ static inline void insitu_route_errors(const insitu_places_t *p, const int8_t *d
     }
   }
   for (; c >= 4; c -= 4, dy += 4, x += 4, dx += 4)
-    insitu_route_four(p, insitu_load_word(dy), x, dx);
+    insitu_route_four(p, load_word(dy), x, dx);
   for (int32_t i = 0; i < c; i++) {
     if (dy[i] == 0)
       continue;
@@ -105,7 +105,7 @@ static inline void insitu_average(const insitu_places_t *p, const insitu_mean_t 
                                   const int8_t *x, int8_t *y) {
   int32_t c = p->channels;
   for (; c >= 4 && mean->multiplier; c -= 4, x += 4, y += 4)
-    insitu_store_word(y, insitu_mean_four(p, mean, x));
+    store_word(y, insitu_mean_four(p, mean, x));
   for (; c > 0; c--, x++, y++)
     *y = insitu_mean_of(mean, insitu_sum_places(p, x));
 }

@@ -1,4 +1,5 @@
-/* Which samples the layers before the last one learn from. Twin: insitu/ops/updates/drawn_samples.py. */
+/* Which samples the layers before the last one learn from. Twin:
+ * insitu/ops/updates/drawn_samples.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"
 #include "insitu_soft_float.h"

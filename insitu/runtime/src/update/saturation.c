@@ -1,4 +1,5 @@
-/* How far training has brought weights to the end of their range. Twin: insitu/network/saturation.py. */
+/* How far training has brought weights to the end of their range. Twin:
+ * insitu/network/saturation.py. */
 #include "insitu_kernels.h"
 
 static inline int insitu_at_end(int8_t w) { return w == 127 || w == -127; }

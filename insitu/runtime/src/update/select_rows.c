@@ -1,4 +1,5 @@
-/* Which rows of a layer learn from a sample, in integers. Twin: insitu/ops/updates/selected_rows.py. */
+/* Which rows of a layer learn from a sample, in integers. Twin:
+ * insitu/ops/updates/selected_rows.py. */
 #include <string.h>
 
 #include "insitu_error_words.h"

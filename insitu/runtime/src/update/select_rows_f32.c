@@ -1,4 +1,5 @@
-/* Which rows of a layer learn from a sample, in float. Twin: insitu/ops/updates/selected_rows.py. */
+/* Which rows of a layer learn from a sample, in float. Twin: insitu/ops/updates/selected_rows.py.
+ */
 #include <string.h>
 
 #include "insitu_fixed_point.h"

@@ -5,14 +5,16 @@
 
 #include "insitu_armv6m.h"
 
+INSITU_NAKED_BEGIN
+
 /* insitu_finish_run without a shift. r6, r7: the multiplier's halves, r8 offset, r12 end of sum, lr
  * step. A value needs no more than rounding while it lies where neither the bounds hold it nor the
  * extremes grow: in r10 values from -r9 on, which come out as r11 more. 25 instructions.
  *
  * round(acc multiplier / 2^32) = high m_high + (X >> 16) + bit 15 of X, which ASRS leaves in the
  * carry; X = low m_high + high m_low + (low m_low >> 16) may leave int32 upwards only. */
-INSITU_NAKED static void insitu_finish_scalar(insitu_scalar_output_t *output, int32_t count,
-                                              const int32_t *sum, int8_t *y) {
+INSITU_NAKED static void epilogue_1x4(insitu_scalar_output_t *output, int32_t count,
+                                      const int32_t *sum, int8_t *y) {
   __asm__ volatile(".syntax unified\n\t"
                    "push {r0, r4, r5, r6, r7, lr}\n\t" INSITU_SAVE_HIGH
                    "lsls r4, r1, #4\n\t" /* count fours */
@@ -125,7 +127,7 @@ INSITU_NAKED static void insitu_finish_scalar(insitu_scalar_output_t *output, in
 void insitu_finish_run(insitu_scalar_output_t *output, int32_t count, const int32_t *sum,
                        int8_t *y) {
   if (output->shift == 0) {
-    insitu_finish_scalar(output, count, sum, y);
+    epilogue_1x4(output, count, sum, y);
     return;
   }
   for (int32_t n = 0; n < count; n++, sum += INSITU_CHANNELS, y += output->step) {
@@ -238,5 +240,7 @@ void insitu_step_part(int32_t count, int32_t multiplier, const int32_t *gradient
     w[j] = (int8_t)insitu_clamp(w[j] - step, -127, 127);
   }
 }
+
+INSITU_NAKED_END
 
 #endif

@@ -9,6 +9,8 @@
 
 #include "insitu_armv6m.h"
 
+INSITU_NAKED_BEGIN
+
 #define PRODUCT(B, SUM)                                                                            \
   "muls " B ", r0, " B "\n\t"                                                                      \
   "add " SUM ", " B "\n\t"
@@ -189,5 +191,7 @@ INSITU_NAKED void insitu_run_strided(const insitu_scalar_run_t *run, const int8_
           "ldr r0, [sp, #24]\n\t"
           "ldr r7, [r0, #28]\n\t" END_PACKED(SUM_STEP));
 }
+
+INSITU_NAKED_END
 
 #endif

@@ -1,6 +1,6 @@
-/* The inner loops of convolutions on blocks of 2 positions x 4 channels. conv_microkernel_2x4_portable.c is
- * the definition, conv_microkernel_2x4_dsp.c the same for cores with the DSP extension, conv_microkernel_2x4_mve.c
- * for those with Helium too.
+/* The inner loops of convolutions on blocks of 2 positions x 4 channels.
+ * conv_microkernel_2x4_portable.c is the definition, conv_microkernel_2x4_dsp.c the same for cores
+ * with the DSP extension, conv_microkernel_2x4_mve.c for those with Helium too.
  *
  * Operands are int16, two to a word: a[pairs][2][2] holds pairs of products for two positions in
  * turn, b[pairs][4][2] for four channels. Both begin at a word. Sums are exact in any order: the
@@ -82,21 +82,31 @@ typedef struct {
 
 /* Many blocks at once, where a core has a way of its own (Helium has another). */
 #if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
-/* y = output(start + sum of a b) of the first positions of all rows; returns of how many. */
 int32_t insitu_conv_blocks(insitu_conv_tile_t *tile, const int16_t *a, const int16_t *b, int8_t *y);
 
-/* sums[line][n][8] = sums[line][n] if `add`, + sum over pairs of a b. */
 void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32_t add, const int16_t *a,
                            const int16_t *b, int32_t *sums);
+
+/* y = output(start + sum of a b) of the first positions of all rows; returns of how many. */
+static inline int32_t conv_blocks(insitu_conv_tile_t *tile, const int16_t *a, const int16_t *b,
+                                  int8_t *y) {
+  return insitu_conv_blocks(tile, a, b, y);
+}
+
+/* sums[line][n][8] = sums[line][n] if `add`, + sum over pairs of a b. */
+static inline void multiply_lines(const insitu_conv_lines_t *lines, int32_t add, const int16_t *a,
+                                  const int16_t *b, int32_t *sums) {
+  insitu_multiply_lines(lines, add, a, b, sums);
+}
 #else
-static inline int32_t insitu_conv_blocks(insitu_conv_tile_t *tile, const int16_t *a,
-                                         const int16_t *b, int8_t *y) {
+static inline int32_t conv_blocks(insitu_conv_tile_t *tile, const int16_t *a, const int16_t *b,
+                                  int8_t *y) {
   (void)tile, (void)a, (void)b, (void)y;
   return 0;
 }
 
-static inline void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32_t add,
-                                         const int16_t *a, const int16_t *b, int32_t *sums) {
+static inline void multiply_lines(const insitu_conv_lines_t *lines, int32_t add, const int16_t *a,
+                                  const int16_t *b, int32_t *sums) {
   const int32_t zeros[INSITU_POSITIONS * INSITU_CHANNELS] = {0};
   insitu_conv_block_t block = insitu_block(lines->pairs, 1, 0, 0, zeros);
   for (int32_t k = 0, rest = 0; k < lines->count; k++) {
