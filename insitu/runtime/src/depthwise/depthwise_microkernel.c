@@ -1,10 +1,6 @@
 /* The depthwise microkernel compiled for every number of taps and both strides, and which is taken.
  * See insitu_depthwise_microkernels.h. */
-#ifdef __ARM_FEATURE_DSP
-#include "insitu_depthwise_microkernel_dsp.h"
-#else
-#include "insitu_depthwise_microkernel_portable.h"
-#endif
+#include "insitu_depthwise_microkernels.h"
 
 void insitu_slide_plane(const insitu_slide_t *s, const insitu_kernel_t *kernel, const int16_t *x,
                         int16_t *to) {

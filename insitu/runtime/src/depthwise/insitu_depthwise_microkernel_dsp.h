@@ -6,6 +6,23 @@
 
 #include "insitu_depthwise_microkernels.h"
 
+static inline int32_t insitu_words(int32_t taps) { return taps - 1; }
+
+static inline void insitu_pack_line(const int8_t *w, int32_t apart, int32_t count, int32_t lead,
+                                    int32_t taps, uint32_t *words) {
+  if (taps == 3 && count == 3) {
+    const int32_t middle = w[apart];
+    words[0] = pack_s16x2(w[0], middle), words[1] = pack_s16x2(middle, w[2 * apart]);
+    return;
+  }
+  int32_t last = lead == 0 && count > 0 ? w[0] : 0;
+  for (int32_t k = 1 - lead; k < taps - lead; k++) {
+    const int32_t next = k >= 0 && k < count ? w[k * apart] : 0;
+    *words++ = pack_s16x2(last, next);
+    last = next;
+  }
+}
+
 typedef struct {
   int32_t a, b, c, d;
 } insitu_four_t;

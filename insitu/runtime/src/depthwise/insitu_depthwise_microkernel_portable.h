@@ -4,6 +4,15 @@
 
 #include "insitu_depthwise_microkernels.h"
 
+static inline int32_t insitu_words(int32_t taps) { return taps; }
+
+/* `count` weights w[0], w[apart], ... behind `lead` zeros, as the words of a line of a kernel. */
+static inline void insitu_pack_line(const int8_t *w, int32_t apart, int32_t count, int32_t lead,
+                                    int32_t taps, uint32_t *words) {
+  for (int32_t k = -lead; k < taps - lead; k++, words++)
+    *words = (uint32_t)(k >= 0 && k < count ? w[k * apart] : 0);
+}
+
 /* Two outputs that begin at a word, `step` columns apart. */
 static inline void insitu_slide_two(const insitu_slide_t *s, const insitu_kernel_t *kernel,
                                     int32_t taps, int32_t step, const int16_t *x, int16_t *to) {

@@ -31,33 +31,10 @@ void insitu_slide_plane(const insitu_slide_t *s, const insitu_kernel_t *kernel, 
 void insitu_slide_3x3(const insitu_kernel_t *kernel, int16_t *x, int32_t pairs, int32_t lines,
                       int32_t line);
 
-/* `count` weights w[0], w[apart], ... behind `lead` zeros, as a line of a kernel: one by one, or
- * w_0, w_1, ... as pairs (w_0, w_1), (w_1, w_2), ... */
 #ifdef __ARM_FEATURE_DSP
-static inline int32_t insitu_words(int32_t taps) { return taps - 1; }
-
-static inline void insitu_pack_line(const int8_t *w, int32_t apart, int32_t count, int32_t lead,
-                                    int32_t taps, uint32_t *words) {
-  if (taps == 3 && count == 3) {
-    const int32_t middle = w[apart];
-    words[0] = pack_s16x2(w[0], middle), words[1] = pack_s16x2(middle, w[2 * apart]);
-    return;
-  }
-  int32_t last = lead == 0 && count > 0 ? w[0] : 0;
-  for (int32_t k = 1 - lead; k < taps - lead; k++) {
-    const int32_t next = k >= 0 && k < count ? w[k * apart] : 0;
-    *words++ = pack_s16x2(last, next);
-    last = next;
-  }
-}
+#include "insitu_depthwise_microkernel_dsp.h"
 #else
-static inline int32_t insitu_words(int32_t taps) { return taps; }
-
-static inline void insitu_pack_line(const int8_t *w, int32_t apart, int32_t count, int32_t lead,
-                                    int32_t taps, uint32_t *words) {
-  for (int32_t k = -lead; k < taps - lead; k++, words++)
-    *words = (uint32_t)(k >= 0 && k < count ? w[k * apart] : 0);
-}
+#include "insitu_depthwise_microkernel_portable.h"
 #endif
 
 #endif
