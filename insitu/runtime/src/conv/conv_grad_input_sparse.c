@@ -79,8 +79,8 @@ static void list_epilogue(insitu_error_list_t *errors, int8_t *dx) {
 static void append_errors(insitu_error_list_t *errors, const int8_t *e, int32_t place) {
   const insitu_conv_grad_input_params_t *g = errors->g;
   const int32_t channels = g->shape.out_channels, row = row_size(&g->shape);
-  int32_t o = insitu_next_error(0, channels, e), count = errors->count;
-  for (; o < channels; o = insitu_next_error(o + 1, channels, e)) {
+  int32_t o = next_error(0, channels, e), count = errors->count;
+  for (; o < channels; o = next_error(o + 1, channels, e)) {
     if (count == g->entries) {
       errors->count = count;
       spill_list(errors);

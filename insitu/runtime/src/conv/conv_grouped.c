@@ -32,7 +32,7 @@ static inline int8_t requantized(const insitu_requantize_t *r, int32_t sum, int3
 static void interleave(int32_t row, int32_t lanes, const int8_t *w, int16_t *columns) {
   for (int32_t lane = 0; lane < lanes; lane++)
     for (int32_t k = 0; k < row; k++)
-      columns[k * INSITU_LANES + insitu_place(lane)] = *w++;
+      columns[k * INSITU_LANES + lane_place(lane)] = *w++;
 }
 
 /* sum[lane] += sum over the window of w (x - zero); x points to the first lane. */
@@ -55,9 +55,9 @@ static inline void add_window(const insitu_conv_groups_params_t *p, int32_t zero
   const int8_t *from = x + (iy * c->in_width + ix) * c->in_channels;
   const int16_t *by = columns + (lines.first * c->kernel_width + places.first) * INSITU_LANES;
   if (lanes == INSITU_LANES)
-    insitu_add_products(&steps, zero, from, by, sum);
+    dw_add_products(&steps, zero, from, by, sum);
   else
-    insitu_add_products_of(lanes, &steps, zero, from, by, sum);
+    dw_add_products_of(lanes, &steps, zero, from, by, sum);
 }
 
 /* y[oy, ox, o] of `lanes` channels from o on. */
@@ -156,8 +156,8 @@ void insitu_conv_groups_s8(const insitu_conv_groups_params_t *p, const insitu_qp
                            void *scratch, int8_t *y, int32_t *observed) {
   if (INSITU_PLANES && p->band > 0 && shift[0] == 0) {
     int32_t seen[2];
-    insitu_forward_planes(p, x_q, y_q, x, w, bias, multiplier, scratch, y, seen);
-    if (insitu_is_exact(seen)) {
+    insitu_depthwise_forward(p, x_q, y_q, x, w, bias, multiplier, scratch, y, seen);
+    if (is_exact(seen)) {
       if (observed)
         memcpy(observed, seen, sizeof seen);
       return;
@@ -202,7 +202,7 @@ static inline void depthwise_errors(const insitu_conv_groups_grad_input_params_t
       const int8_t *e = dy + (lines.window * c->out_width + places.window) * channels + i;
       const int16_t *by = columns + (lines.first * c->kernel_width + places.first) * INSITU_LANES;
       int32_t sum[INSITU_LANES] = {0};
-      insitu_add_expanded(lanes, &steps, g->drop, rel + i, e, by, sum);
+      dw_add_expanded(lanes, &steps, g->drop, rel + i, e, by, sum);
       for (int32_t lane = 0; lane < lanes; lane++)
         dx[lane] = error(g, sum[lane]);
     }
@@ -269,12 +269,12 @@ void insitu_conv_groups_grad_input_s8(const insitu_conv_groups_grad_input_params
                                       const int8_t *dy, const int8_t *w, const uint16_t *rel,
                                       void *scratch, int8_t *dx) {
   if (INSITU_PLANES && g->shape.band > 0 && g->shift == 0 && g->drop == 0) {
-    insitu_live_channels_t live = insitu_live_channels(&g->shape, dy, scratch);
+    insitu_nonzero_channels_t live = insitu_nonzero_channels(&g->shape, dy, scratch);
     void *const planes = (int8_t *)scratch + g->shape.live_bytes;
     if (live.few)
-      insitu_grad_input_live(g, &live, dy, w, rel, planes, dx);
+      insitu_depthwise_grad_input_compact(g, &live, dy, w, rel, planes, dx);
     else
-      insitu_grad_input_planes(g, dy, w, rel, planes, dx);
+      insitu_depthwise_grad_input(g, dy, w, rel, planes, dx);
   } else if (is_depthwise(&g->shape))
     depthwise_grad_input(g, dy, w, rel, scratch, dx);
   else

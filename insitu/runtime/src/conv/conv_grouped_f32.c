@@ -43,7 +43,7 @@ static void add_depthwise(const insitu_conv_groups_params_t *p, const float *x, 
   };
   const int32_t line = start_y + lines.first * p->dilation_height;
   const int32_t place = start_x + places.first * p->dilation_width;
-  insitu_add_channels(&terms, channels, x + (line * c->in_width + place) * channels,
+  dw_add_channels_f32(&terms, channels, x + (line * c->in_width + place) * channels,
                       w + lines.first * c->kernel_width + places.first, group_row(p), y);
 }
 
@@ -68,7 +68,7 @@ static void add_depthwise_errors(const insitu_conv_groups_params_t *p, const ins
   const int32_t ox = across->window - (count - 1) * across->back;
   const int32_t ky = down->first + (lines - 1) * down->apart;
   const int32_t kx = across->first + (count - 1) * across->apart;
-  insitu_add_channels(&terms, channels, dy + (oy * c->out_width + ox) * channels,
+  dw_add_channels_f32(&terms, channels, dy + (oy * c->out_width + ox) * channels,
                       w + ky * c->kernel_width + kx, group_row(p), dx);
 }
 
@@ -250,7 +250,7 @@ static void step_depthwise(const insitu_conv_groups_params_t *p, int32_t rows, f
     float sum[INSITU_LANES_F32] = {0.0f};
     if (terms.lines <= 0 || count <= 0)
       continue;
-    insitu_add_pairs(&terms, rows, dy + (down.first * c->out_width + across.first) * channels,
+    dw_add_pairs_f32(&terms, rows, dy + (down.first * c->out_width + across.first) * channels,
                      x + (iy * c->in_width + ix) * channels, sum);
     for (int32_t r = 0; r < rows; r++)
       w[r * row + tap] = w[r * row + tap] - rate * sum[r];

@@ -35,9 +35,9 @@ static inline void depthwise_gradients(const insitu_conv_groups_params_t *p, int
       const int8_t *from = x + (iy * c->in_width + ix) * channels;
       const int8_t *by = dy + (lines.first * c->out_width + places.first) * channels;
       if (lanes == INSITU_LANES)
-        insitu_add_errors(&steps, zero, from, by, gradient);
+        dw_add_errors(&steps, zero, from, by, gradient);
       else
-        insitu_add_errors_of(lanes, &steps, zero, from, by, gradient);
+        dw_add_errors_of(lanes, &steps, zero, from, by, gradient);
     }
   }
 }
@@ -104,7 +104,7 @@ uint32_t insitu_conv_groups_gradient(const insitu_conv_groups_params_t *p, int32
                                      const int8_t *dy, const int8_t *x, int32_t o, void *planes,
                                      int32_t *gradient, int32_t *errors) {
   if (INSITU_PLANES && p->band > 0)
-    return insitu_gradient_planes(p, zero, dy, x, o, planes, gradient, errors);
+    return insitu_depthwise_grad_weight(p, zero, dy, x, o, planes, gradient, errors);
   const int32_t size = p->conv.in_channels / p->groups;
   const int32_t rows = p->conv.out_channels / p->groups;
   dy += o;
@@ -147,16 +147,17 @@ static uint32_t step_row(int32_t row, int32_t multiplier, const int32_t *gradien
 
 /* insitu_conv_groups_gradient of the channels list[count <= 4]. */
 static uint32_t gradient_nonzero(const insitu_conv_groups_params_t *p, int32_t zero,
-                                 const insitu_live_channels_t *live, int32_t r, const int8_t *dy,
+                                 const insitu_nonzero_channels_t *live, int32_t r, const int8_t *dy,
                                  const int8_t *x, void *planes, int32_t *gradient,
                                  int32_t *errors) {
   const insitu_conv_params_t *c = &p->conv;
-  const insitu_conv_groups_params_t four = insitu_four_channels(p);
+  const insitu_conv_groups_params_t four = insitu_compact_shape(p);
   const int32_t count = insitu_min(live->count - r, INSITU_WORD);
   const int16_t *const list = live->list + r;
   insitu_gather_channels(c->out_height * c->out_width, c->out_channels, list, count, dy, live->dy);
   insitu_gather_channels(c->in_height * c->in_width, c->in_channels, list, count, x, live->map);
-  return insitu_gradient_planes(&four, zero, live->dy, live->map, 0, planes, gradient, errors);
+  return insitu_depthwise_grad_weight(&four, zero, live->dy, live->map, 0, planes, gradient,
+                                      errors);
 }
 
 int32_t insitu_conv_groups_update_s8(const insitu_conv_groups_params_t *p,
@@ -166,9 +167,9 @@ int32_t insitu_conv_groups_update_s8(const insitu_conv_groups_params_t *p,
                                      int32_t *bias, int8_t *w) {
   const float factor = rate[0] * dy_q->scale * x_q->scale * 4294967296.0f;
   const int32_t row = group_row(p), at_once = insitu_rows_at_once(p);
-  insitu_live_channels_t live = {0};
+  insitu_nonzero_channels_t live = {0};
   if (INSITU_PLANES)
-    live = insitu_live_channels(p, dy, scratch);
+    live = insitu_nonzero_channels(p, dy, scratch);
   int32_t *const gradient = (int32_t *)scratch + p->live_bytes / 4;
   int32_t *const planes = gradient + row * at_once;
   int32_t saturated = 0, errors[INSITU_DEPTHWISE_BLOCK];

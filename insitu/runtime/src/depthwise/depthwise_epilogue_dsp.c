@@ -26,8 +26,9 @@ INSITU_NAKED_BEGIN
   "subs r2, r2, #1\n"
 
 /* Extremes in r7 and r8; r0, r5, lr are for the moment. */
-INSITU_NAKED void insitu_finish_full(insitu_finish_t *f, const int16_t *values, int32_t pairs,
-                                     int8_t *y, int32_t apart) {
+INSITU_NAKED void insitu_depthwise_epilogue_full(insitu_depthwise_epilogue_t *f,
+                                                 const int16_t *values, int32_t pairs, int8_t *y,
+                                                 int32_t apart) {
   __asm__ volatile(".macro insitu_note a, b\n"
                    "ssub16 r0, \\a, \\b\n"
                    "sel lr, \\a, \\b\n"
@@ -65,8 +66,8 @@ INSITU_NAKED void insitu_finish_full(insitu_finish_t *f, const int16_t *values, 
                    ".purgem insitu_note\n");
 }
 
-INSITU_NAKED void insitu_finish_errors(const int16_t *values, int32_t pairs, int8_t *y,
-                                       int32_t apart) {
+INSITU_NAKED void insitu_depthwise_epilogue_errors(const int16_t *values, int32_t pairs, int8_t *y,
+                                                   int32_t apart) {
   __asm__ volatile("push {r4-r11, lr}\n"
                    "mov r6, r3\n"
                    "mov r3, r2\n"

@@ -12,8 +12,9 @@ INSITU_NAKED_BEGIN
  * these and the first one of those. Weights in r4-r9, x in r1, bytes between its lines in r10, the
  * multiplier in r11. On the stack: bias, where a line's last word lies, how far that is, from there
  * to the next line, lines left. */
-INSITU_NAKED void insitu_slide_3x3(const insitu_kernel_t *kernel, int16_t *x, int32_t pairs,
-                                   int32_t lines, int32_t line) {
+INSITU_NAKED void insitu_depthwise_microkernel_3x3(const insitu_depthwise_kernel_t *kernel,
+                                                   int16_t *x, int32_t pairs, int32_t lines,
+                                                   int32_t line) {
   __asm__ volatile(".macro insitu_first a, b, w\n" /* of a line of weights */
                    "smlabt \\b, \\w, r0, \\b\n"
                    "smlad \\a, \\w, r0, \\a\n"
@@ -110,8 +111,9 @@ INSITU_NAKED void insitu_slide_3x3(const insitu_kernel_t *kernel, int16_t *x, in
  * block stays for the next. On the stack: the end of e, the correlation, e, x, gradient, rows left.
  * smladx takes the middle of two words: the low half of the later with the high half of the
  * earlier. */
-INSITU_NAKED void insitu_correlate_3(const insitu_correlation_t *c, const int16_t *e,
-                                     const int16_t *x, int32_t *gradient) {
+INSITU_NAKED void insitu_depthwise_correlate_3(const insitu_depthwise_correlation_t *c,
+                                               const int16_t *e, const int16_t *x,
+                                               int32_t *gradient) {
   __asm__ volatile(".macro insitu_pair e, before, x\n"
                    "smlad r2, \\e, \\before, r2\n"
                    "smlad r12, \\e, \\x, r12\n"

@@ -15,8 +15,9 @@ INSITU_NAKED_BEGIN
  * and 8 bytes to the next word in the second and third line, 12 bias, 16 and 20 the multiplier's
  * halves, 24 weights, 36 bytes to the last pair, 40 the line, 44 bytes to the next, 48 lines left.
  */
-INSITU_NAKED void insitu_slide_3x3(const insitu_kernel_t *kernel, int16_t *x, int32_t pairs,
-                                   int32_t lines, int32_t line) {
+INSITU_NAKED void insitu_depthwise_microkernel_3x3(const insitu_depthwise_kernel_t *kernel,
+                                                   int16_t *x, int32_t pairs, int32_t lines,
+                                                   int32_t line) {
   __asm__ volatile(".syntax unified\n"
                    ".macro insitu_term get, w, v, sum\n"
                    "\\get r3, \\w\n"
@@ -148,8 +149,9 @@ INSITU_NAKED void insitu_slide_3x3(const insitu_kernel_t *kernel, int16_t *x, in
 /* Sums in r8-r10, e in r0 and its end in r12, x in r1. A pair of errors in r2 and r3 meets x in r4,
  * r5 and the next pair of x, which stays there. On the stack: rows left, the saved r8-r11, the
  * correlation, e, x, gradient. */
-INSITU_NAKED void insitu_correlate_3(const insitu_correlation_t *c, const int16_t *e,
-                                     const int16_t *x, int32_t *gradient) {
+INSITU_NAKED void insitu_depthwise_correlate_3(const insitu_depthwise_correlation_t *c,
+                                               const int16_t *e, const int16_t *x,
+                                               int32_t *gradient) {
   __asm__ volatile(".syntax unified\n"
                    "push {r0-r7, lr}\n" INSITU_SAVE_HIGH
                    "ldr r4, [r0]\n" /* pairs, to whole blocks of 16 bytes */
@@ -229,8 +231,9 @@ INSITU_NAKED void insitu_correlate_3(const insitu_correlation_t *c, const int16_
 /* The least value seen in r8, the largest in r9; 128 more than the zero point in r10, 255 in r11;
  * values in r1, their end in lr; the outputs of a pair in r2 and r3, bytes to the next in r12. What
  * leaves a byte is made 0 or 255. */
-INSITU_NAKED void insitu_finish_full(insitu_finish_t *f, const int16_t *values, int32_t pairs,
-                                     int8_t *y, int32_t apart) {
+INSITU_NAKED void insitu_depthwise_epilogue_full(insitu_depthwise_epilogue_t *f,
+                                                 const int16_t *values, int32_t pairs, int8_t *y,
+                                                 int32_t apart) {
   __asm__ volatile(".syntax unified\n"
                    ".macro insitu_output v, to, lane\n"
                    "cmp \\v, r8\n"

@@ -67,8 +67,8 @@ INSITU_NAKED_BEGIN
   "sxtb16 r10, r11\n"                                                                              \
   "sxtb16 r11, r11, ror #8\n"
 
-INSITU_NAKED void insitu_spread(const insitu_run_t *run, const int8_t *from, int32_t lines,
-                                int16_t *to) {
+INSITU_NAKED void insitu_depthwise_pack_lines(const insitu_depthwise_line_t *run,
+                                              const int8_t *from, int32_t lines, int16_t *to) {
   INSITU_PACK(INSITU_ENTER "ldr r4, [r0]\n"
                            "ldr r6, [r0, #20]\n",
               INSITU_CENTRE "stm r3!, {r8-r11}\n", "");
@@ -81,8 +81,9 @@ INSITU_NAKED void insitu_spread(const insitu_run_t *run, const int8_t *from, int
   "asr r2, r2, #1\n"                                                                               \
   "pkhbt " v ", r2, " v ", lsl #15\n"
 
-INSITU_NAKED void insitu_spread_expanded(const insitu_run_t *run, const int8_t *from, int32_t lines,
-                                         int16_t *to) {
+INSITU_NAKED void insitu_depthwise_pack_lines_expanded(const insitu_depthwise_line_t *run,
+                                                       const int8_t *from, int32_t lines,
+                                                       int16_t *to) {
   INSITU_PACK(INSITU_ENTER "ldr r4, [r0], #36\n"
                            "ldm r0, {r6, r7, r12, lr}\n"
                            "mov r0, #1\n",
@@ -102,8 +103,9 @@ INSITU_NAKED void insitu_spread_expanded(const insitu_run_t *run, const int8_t *
   "str r11, [r3, r12]\n"                                                                           \
   "str r8, [r3], #4\n"
 
-INSITU_NAKED void insitu_spread_apart(const insitu_run_t *run, const int8_t *from, int32_t lines,
-                                      int16_t *to) {
+INSITU_NAKED void insitu_depthwise_pack_lines_planar(const insitu_depthwise_line_t *run,
+                                                     const int8_t *from, int32_t lines,
+                                                     int16_t *to) {
   INSITU_PACK(INSITU_ENTER "ldr r4, [r0]\n"
                            "ldr r6, [r0, #20]\n" INSITU_LANE_STEPS,
               INSITU_CENTRE INSITU_STORE_APART, "");
@@ -126,8 +128,9 @@ INSITU_NAKED void insitu_spread_apart(const insitu_run_t *run, const int8_t *fro
   "mov r6, #0\n"                                                                                   \
   "mov r0, #0\n"
 
-INSITU_NAKED void insitu_spread_errors(const insitu_run_t *run, const int8_t *from, int32_t lines,
-                                       int16_t *to, int32_t *sum) {
+INSITU_NAKED void insitu_depthwise_pack_lines_errors(const insitu_depthwise_line_t *run,
+                                                     const int8_t *from, int32_t lines, int16_t *to,
+                                                     int32_t *sum) {
   INSITU_PACK("ldr lr, [sp, #36]\n" INSITU_ENTER "ldr r4, [r0]\n" INSITU_LANE_STEPS "mov r6, #0\n"
               "mov r0, #0\n",
               INSITU_ADD_ERRORS INSITU_EXTEND INSITU_STORE_APART, INSITU_ADD_SUMS);

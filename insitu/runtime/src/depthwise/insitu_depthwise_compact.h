@@ -16,21 +16,22 @@ typedef struct {
   int8_t *w;        /* [4][weights in a row] */
   uint16_t rel[4];  /* of four of them */
   int32_t few;      /* whether it pays */
-} insitu_live_channels_t;
+} insitu_nonzero_channels_t;
 
-insitu_live_channels_t insitu_live_channels(const insitu_conv_groups_params_t *p, const int8_t *dy,
-                                            void *scratch);
+insitu_nonzero_channels_t insitu_nonzero_channels(const insitu_conv_groups_params_t *p,
+                                                  const int8_t *dy, void *scratch);
 
 /* The layer with four channels. */
-insitu_conv_groups_params_t insitu_four_channels(const insitu_conv_groups_params_t *p);
+insitu_conv_groups_params_t insitu_compact_shape(const insitu_conv_groups_params_t *p);
 
 /* to[position][j] = from[position][list[j]], j < count <= 4, else 0 */
 void insitu_gather_channels(int32_t positions, int32_t channels, const int16_t *list, int32_t count,
                             const int8_t *from, int8_t *to);
 
 /* insitu_conv_groups_grad_input_s8 where few. */
-void insitu_grad_input_live(const insitu_conv_groups_grad_input_params_t *g,
-                            insitu_live_channels_t *live, const int8_t *dy, const int8_t *w,
-                            const uint16_t *rel, void *planes, int8_t *dx);
+void insitu_depthwise_grad_input_compact(const insitu_conv_groups_grad_input_params_t *g,
+                                         insitu_nonzero_channels_t *live, const int8_t *dy,
+                                         const int8_t *w, const uint16_t *rel, void *planes,
+                                         int8_t *dx);
 
 #endif

@@ -38,25 +38,25 @@ typedef struct {
 #endif
 
 /* The same for a block at the end with fewer lanes. */
-static inline void insitu_add_products_of(int32_t lanes, const insitu_steps_t *steps, int32_t zero,
-                                          const int8_t *x, const int16_t *columns, int32_t *sum) {
+static inline void dw_add_products_of(int32_t lanes, const insitu_steps_t *steps, int32_t zero,
+                                      const int8_t *x, const int16_t *columns, int32_t *sum) {
   INSITU_FOR_TERMS(const int8_t *from = x, const int16_t *by = columns, lanes,
-                   sum[lane] += by[insitu_place(lane)] * (from[lane] - zero))
+                   sum[lane] += by[lane_place(lane)] * (from[lane] - zero))
 }
 
-static inline void insitu_add_errors_of(int32_t lanes, const insitu_steps_t *steps, int32_t zero,
-                                        const int8_t *x, const int8_t *dy, int32_t *sum) {
+static inline void dw_add_errors_of(int32_t lanes, const insitu_steps_t *steps, int32_t zero,
+                                    const int8_t *x, const int8_t *dy, int32_t *sum) {
   INSITU_FOR_TERMS(const int8_t *from = x, const int8_t *by = dy, lanes,
                    sum[lane] += by[lane] * (from[lane] - zero))
 }
 
 /* sum[lane] += sum over lines and k of columns[k] e'(dy[k, lane]) */
-static inline void insitu_add_expanded(int32_t lanes, const insitu_steps_t *steps, int32_t drop,
-                                       const uint16_t *rel, const int8_t *dy,
-                                       const int16_t *columns, int32_t *sum) {
+static inline void dw_add_expanded(int32_t lanes, const insitu_steps_t *steps, int32_t drop,
+                                   const uint16_t *rel, const int8_t *dy, const int16_t *columns,
+                                   int32_t *sum) {
   INSITU_FOR_TERMS(const int8_t *from = dy, const int16_t *by = columns, lanes,
                    sum[lane] +=
-                   by[insitu_place(lane)] * insitu_expand_error(from[lane], rel[lane], drop))
+                   by[lane_place(lane)] * insitu_expand_error(from[lane], rel[lane], drop))
 }
 
 #endif

@@ -9,11 +9,11 @@
 #include "insitu_dsp.h"
 
 /* Lanes 0, 2, 1, 3: pairs as SXTB16 makes them. */
-static inline int32_t insitu_place(int32_t lane) { return (lane & 1) * 2 + (lane >> 1); }
+static inline int32_t lane_place(int32_t lane) { return (lane & 1) * 2 + (lane >> 1); }
 
-static inline int16x2_t insitu_pair(const void *from) { return (int16x2_t)load_word(from); }
+static inline int16x2_t load_s16x2(const void *from) { return (int16x2_t)load_word(from); }
 
-static inline int8x4_t insitu_odd(int16x2_t bytes) {
+static inline int8x4_t odd_bytes(int16x2_t bytes) {
   const uint32_t v = (uint32_t)bytes;
   return (int8x4_t)(v >> 8 | v << 24);
 }
@@ -28,10 +28,10 @@ static inline int8x4_t insitu_odd(int16x2_t bytes) {
     const int8_t *from = x + line * steps->first_line;                                             \
     factor + line * steps->second_line;                                                            \
     for (int32_t k = steps->count; k > 0; k--, from += apart, by += by_apart) {                    \
-      const int16x2_t v = insitu_pair(from);                                                       \
+      const int16x2_t v = load_s16x2(from);                                                        \
       load;                                                                                        \
       const int16x2_t even = __sxtab16(minus, (int8x4_t)v), b02 = w02;                             \
-      const int16x2_t odd = __sxtab16(minus, insitu_odd(v)), b13 = w13;                            \
+      const int16x2_t odd = __sxtab16(minus, odd_bytes(v)), b13 = w13;                             \
       s0 = __smlabb(even, b02, s0);                                                                \
       s1 = __smlabb(odd, b13, s1);                                                                 \
       s2 = __smlatt(even, b02, s2);                                                                \
@@ -40,19 +40,19 @@ static inline int8x4_t insitu_odd(int16x2_t bytes) {
   }                                                                                                \
   sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
 
-__attribute__((noinline, unused)) static void insitu_add_products(const insitu_steps_t *steps,
-                                                                  int32_t zero, const int8_t *x,
-                                                                  const int16_t *columns,
-                                                                  int32_t *sum) {
-  INSITU_SUM_LANES(const int16_t *by = columns, const int16x2_t first = insitu_pair(by);
-                   const int16x2_t second = insitu_pair(by + 2), first, second)
+__attribute__((noinline, unused)) static void dw_add_products(const insitu_steps_t *steps,
+                                                              int32_t zero, const int8_t *x,
+                                                              const int16_t *columns,
+                                                              int32_t *sum) {
+  INSITU_SUM_LANES(const int16_t *by = columns, const int16x2_t first = load_s16x2(by);
+                   const int16x2_t second = load_s16x2(by + 2), first, second)
 }
 
-__attribute__((noinline, unused)) static void insitu_add_errors(const insitu_steps_t *steps,
-                                                                int32_t zero, const int8_t *x,
-                                                                const int8_t *dy, int32_t *sum) {
-  INSITU_SUM_LANES(const int8_t *by = dy, const int16x2_t e = insitu_pair(by),
-                   __sxtb16((int8x4_t)e), __sxtb16(insitu_odd(e)))
+__attribute__((noinline, unused)) static void dw_add_errors(const insitu_steps_t *steps,
+                                                            int32_t zero, const int8_t *x,
+                                                            const int8_t *dy, int32_t *sum) {
+  INSITU_SUM_LANES(const int8_t *by = dy, const int16x2_t e = load_s16x2(by), __sxtb16((int8x4_t)e),
+                   __sxtb16(odd_bytes(e)))
 }
 
 #endif

@@ -5,7 +5,7 @@
 #include "insitu_depthwise_lanes.h"
 
 /* Where the weight of a lane lies in a column. */
-static inline int32_t insitu_place(int32_t lane) { return lane; }
+static inline int32_t lane_place(int32_t lane) { return lane; }
 
 /* Sums are local, and their terms fit int16, so that they can be vectors. */
 #define INSITU_SUM_LANES(factor)                                                                   \
@@ -18,14 +18,14 @@ static inline int32_t insitu_place(int32_t lane) { return lane; }
     sum[lane] = total[lane];
 
 /* sum[lane] += sum over lines and k of columns[k] (x[k, lane] - zero) */
-static inline void insitu_add_products(const insitu_steps_t *steps, int32_t zero, const int8_t *x,
-                                       const int16_t *columns, int32_t *sum) {
+static inline void dw_add_products(const insitu_steps_t *steps, int32_t zero, const int8_t *x,
+                                   const int16_t *columns, int32_t *sum) {
   INSITU_SUM_LANES(const int16_t *by = columns)
 }
 
 /* sum[lane] += sum over lines and k of dy[k, lane] (x[k, lane] - zero) */
-static inline void insitu_add_errors(const insitu_steps_t *steps, int32_t zero, const int8_t *x,
-                                     const int8_t *dy, int32_t *sum) {
+static inline void dw_add_errors(const insitu_steps_t *steps, int32_t zero, const int8_t *x,
+                                 const int8_t *dy, int32_t *sum) {
   INSITU_SUM_LANES(const int8_t *by = dy)
 }
 

@@ -4,18 +4,19 @@
 
 #include "insitu_depthwise_microkernels.h"
 
-static inline int32_t insitu_words(int32_t taps) { return taps; }
+static inline int32_t weight_words(int32_t taps) { return taps; }
 
 /* `count` weights w[0], w[apart], ... behind `lead` zeros, as the words of a line of a kernel. */
-static inline void insitu_pack_line(const int8_t *w, int32_t apart, int32_t count, int32_t lead,
-                                    int32_t taps, uint32_t *words) {
+static inline void pack_weights(const int8_t *w, int32_t apart, int32_t count, int32_t lead,
+                                int32_t taps, uint32_t *words) {
   for (int32_t k = -lead; k < taps - lead; k++, words++)
     *words = (uint32_t)(k >= 0 && k < count ? w[k * apart] : 0);
 }
 
 /* Two outputs that begin at a word, `step` columns apart. */
-static inline void insitu_slide_two(const insitu_slide_t *s, const insitu_kernel_t *kernel,
-                                    int32_t taps, int32_t step, const int16_t *x, int16_t *to) {
+static inline void two_outputs(const insitu_depthwise_plane_t *s,
+                               const insitu_depthwise_kernel_t *kernel, int32_t taps, int32_t step,
+                               const int16_t *x, int16_t *to) {
   int32_t a = kernel->bias, b = kernel->bias;
   const uint32_t *w = kernel->weights;
   for (int32_t row = 0; row < kernel->rows; row++, x += s->line, w += taps) {
@@ -34,13 +35,14 @@ static inline void insitu_slide_two(const insitu_slide_t *s, const insitu_kernel
   to[1] = (int16_t)insitu_clamp(b, INT16_MIN, INT16_MAX);
 }
 
-static inline void insitu_slide(const insitu_slide_t *slide, const insitu_kernel_t *kernel,
-                                int32_t taps, int32_t step, const int16_t *x, int16_t *to) {
-  const insitu_slide_t s = *slide;
+static inline void microkernel(const insitu_depthwise_plane_t *slide,
+                               const insitu_depthwise_kernel_t *kernel, int32_t taps, int32_t step,
+                               const int16_t *x, int16_t *to) {
+  const insitu_depthwise_plane_t s = *slide;
   for (int32_t oy = 0; oy < s.height; oy++, x += s.down, to += s.to_line)
     for (int32_t pair = 0; 2 * pair < s.width; pair++)
-      insitu_slide_two(&s, kernel, taps, step, x + pair * step * INSITU_PAIR_STEP,
-                       to + pair * INSITU_PAIR_STEP);
+      two_outputs(&s, kernel, taps, step, x + pair * step * INSITU_PAIR_STEP,
+                  to + pair * INSITU_PAIR_STEP);
 }
 
 #endif

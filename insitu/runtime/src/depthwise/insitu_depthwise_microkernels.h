@@ -5,12 +5,12 @@
 #include "insitu_depthwise.h"
 
 /* A kernel and what becomes of its sums: round((bias + sum) multiplier / 2^32), held to int16.
- * Weights are as the core wants them: insitu_words(taps) words a line. */
+ * Weights are as the core wants them: weight_words(taps) words a line. */
 typedef struct {
   int32_t bias, multiplier;
   int32_t taps, rows;
   uint32_t weights[INSITU_PLANES_KERNEL * INSITU_PLANES_KERNEL];
-} insitu_kernel_t;
+} insitu_depthwise_kernel_t;
 
 /* Where a kernel is slid over a plane of a channel, and where the values go, as pairs. Sizes of
  * lines in halfwords. */
@@ -19,17 +19,18 @@ typedef struct {
   int32_t height, width; /* outputs */
   int32_t line, down;    /* between lines of a window, between outputs' lines */
   int32_t to_line;       /* between lines of values */
-} insitu_slide_t;
+} insitu_depthwise_plane_t;
 
 /* All outputs of a channel in a band. `to` may be x, where to_line is down: a value is written when
  * its place has been read for the last time. */
-void insitu_slide_plane(const insitu_slide_t *s, const insitu_kernel_t *kernel, const int16_t *x,
-                        int16_t *to);
+void insitu_depthwise_microkernel(const insitu_depthwise_plane_t *s,
+                                  const insitu_depthwise_kernel_t *kernel, const int16_t *x,
+                                  int16_t *to);
 
 /* The same of a kernel of 3 x 3 with step 1, to == x, where no value leaves int16; `pairs` of
  * outputs in a line. */
-void insitu_slide_3x3(const insitu_kernel_t *kernel, int16_t *x, int32_t pairs, int32_t lines,
-                      int32_t line);
+void insitu_depthwise_microkernel_3x3(const insitu_depthwise_kernel_t *kernel, int16_t *x,
+                                      int32_t pairs, int32_t lines, int32_t line);
 
 #ifdef __ARM_FEATURE_DSP
 #include "insitu_depthwise_microkernel_dsp.h"

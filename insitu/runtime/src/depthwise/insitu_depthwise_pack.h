@@ -15,20 +15,22 @@ typedef struct {
   int32_t to_next; /* and of a plane */
   int32_t lane;    /* bytes between channels that are each by themselves */
   int32_t factor[INSITU_LANES];
-} insitu_run_t;
+} insitu_depthwise_line_t;
 
 /* to[line][pair][lane] = values less the zero point */
-void insitu_spread(const insitu_run_t *run, const int8_t *from, int32_t lines, int16_t *to);
+void insitu_depthwise_pack_lines(const insitu_depthwise_line_t *run, const int8_t *from,
+                                 int32_t lines, int16_t *to);
 
 /* The same of e' = round(e factor[lane] / 2^17). */
-void insitu_spread_expanded(const insitu_run_t *run, const int8_t *from, int32_t lines,
-                            int16_t *to);
+void insitu_depthwise_pack_lines_expanded(const insitu_depthwise_line_t *run, const int8_t *from,
+                                          int32_t lines, int16_t *to);
 
-/* As insitu_spread, each channel by itself. */
-void insitu_spread_apart(const insitu_run_t *run, const int8_t *from, int32_t lines, int16_t *to);
+/* As insitu_depthwise_pack_lines, each channel by itself. */
+void insitu_depthwise_pack_lines_planar(const insitu_depthwise_line_t *run, const int8_t *from,
+                                        int32_t lines, int16_t *to);
 
 /* The same of errors; adds them to sum[lane]. */
-void insitu_spread_errors(const insitu_run_t *run, const int8_t *from, int32_t lines, int16_t *to,
-                          int32_t *sum);
+void insitu_depthwise_pack_lines_errors(const insitu_depthwise_line_t *run, const int8_t *from,
+                                        int32_t lines, int16_t *to, int32_t *sum);
 
 #endif

@@ -7,12 +7,12 @@
 #include "insitu_error_words.h"
 
 /* |v| of four rows at two positions, added. */
-static inline uint32_t insitu_two_sizes(const int8_t *dy, int32_t rows) {
+static inline uint32_t abs_two_words(const int8_t *dy, int32_t rows) {
   return abs_s8x4(load_word(dy)) + abs_s8x4(load_word(dy + rows));
 }
 
-static inline void insitu_sum_word(int32_t positions, int32_t rows, const int8_t *dy,
-                                   int32_t *sums) {
+static inline void sum_error_word(int32_t positions, int32_t rows, const int8_t *dy,
+                                  int32_t *sums) {
   uint32_t even = 0, odd = 0;
   for (int32_t left = positions % 4; left > 0; left--, dy += rows) {
     const uint32_t size = abs_s8x4(load_word(dy));
@@ -20,7 +20,7 @@ static inline void insitu_sum_word(int32_t positions, int32_t rows, const int8_t
     odd = uxtab16_ror8(odd, size);
   }
   for (int32_t left = positions / 4; left > 0; left--, dy += 4 * rows) {
-    const uint32_t a = insitu_two_sizes(dy, rows), b = insitu_two_sizes(dy + 2 * rows, rows);
+    const uint32_t a = abs_two_words(dy, rows), b = abs_two_words(dy + 2 * rows, rows);
     even = uxtab16(uxtab16(even, a), b);
     odd = uxtab16_ror8(uxtab16_ror8(odd, a), b);
   }
@@ -28,7 +28,7 @@ static inline void insitu_sum_word(int32_t positions, int32_t rows, const int8_t
   sums[2] = (int32_t)(even >> 16), sums[3] = (int32_t)(odd >> 16);
 }
 
-static inline void insitu_keep_word(int32_t positions, int32_t rows, uint32_t kept, int8_t *dy) {
+static inline void keep_error_word(int32_t positions, int32_t rows, uint32_t kept, int8_t *dy) {
   if (kept == 0) {
     for (; positions > 3; positions -= 4, dy += 4 * rows) {
       store_word(dy, 0);
@@ -41,7 +41,7 @@ static inline void insitu_keep_word(int32_t positions, int32_t rows, uint32_t ke
     store_word(dy, load_word(dy) & kept);
 }
 
-static inline uint32_t insitu_live_word(int32_t positions, int32_t rows, const int8_t *dy) {
+static inline uint32_t nonzero_word(int32_t positions, int32_t rows, const int8_t *dy) {
   uint32_t live = 0;
   for (; positions >= 4; positions -= 4, dy += 4 * rows) {
     live |=
@@ -54,7 +54,7 @@ static inline uint32_t insitu_live_word(int32_t positions, int32_t rows, const i
   return live;
 }
 
-static inline int32_t insitu_next_error(int32_t from, int32_t size, const int8_t *e) {
+static inline int32_t next_error(int32_t from, int32_t size, const int8_t *e) {
   int32_t k = from;
   for (; k + 4 <= size; k += 4) {
     const uint32_t word = load_word(e + k);

@@ -5,8 +5,8 @@
 #include "insitu_error_words.h"
 
 /* sums[j] = sum over at most INSITU_SUMMED positions of |dy[rows position + j]|, j < INSITU_WORD */
-static inline void insitu_sum_word(int32_t positions, int32_t rows, const int8_t *dy,
-                                   int32_t *sums) {
+static inline void sum_error_word(int32_t positions, int32_t rows, const int8_t *dy,
+                                  int32_t *sums) {
   int32_t a = 0, b = 0, c = 0, d = 0;
   for (; positions > 0; positions--, dy += rows) {
     a += dy[0] < 0 ? -dy[0] : dy[0];
@@ -19,7 +19,7 @@ static inline void insitu_sum_word(int32_t positions, int32_t rows, const int8_t
 
 /* dy[rows position + j] = 0 at all positions for the j < INSITU_WORD whose byte of `kept` is 0; the
  * others are 0xFF. */
-static inline void insitu_keep_word(int32_t positions, int32_t rows, uint32_t kept, int8_t *dy) {
+static inline void keep_error_word(int32_t positions, int32_t rows, uint32_t kept, int8_t *dy) {
   for (; positions > 0; positions--, dy += rows) {
     for (int32_t j = 0; j < INSITU_WORD; j++) {
       if ((kept >> 8 * j & 0xFFu) == 0)
@@ -29,7 +29,7 @@ static inline void insitu_keep_word(int32_t positions, int32_t rows, uint32_t ke
 }
 
 /* Byte j of the result is 0 where dy[rows position + j] is at all positions, j < INSITU_WORD. */
-static inline uint32_t insitu_live_word(int32_t positions, int32_t rows, const int8_t *dy) {
+static inline uint32_t nonzero_word(int32_t positions, int32_t rows, const int8_t *dy) {
   uint32_t live = 0;
   for (; positions > 0; positions--, dy += rows) {
     for (int32_t j = 0; j < INSITU_WORD; j++)
@@ -39,7 +39,7 @@ static inline uint32_t insitu_live_word(int32_t positions, int32_t rows, const i
 }
 
 /* The first k from `from` on where e[k] is not 0; size where there is none. */
-static inline int32_t insitu_next_error(int32_t from, int32_t size, const int8_t *e) {
+static inline int32_t next_error(int32_t from, int32_t size, const int8_t *e) {
   int32_t k = from;
   while (k < size && e[k] == 0)
     k++;

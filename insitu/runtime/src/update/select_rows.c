@@ -21,10 +21,10 @@ static int32_t insitu_sum_rows(const insitu_select_rows_params_t *p, const int8_
   const int32_t rows = p->rows, positions = p->positions;
   int32_t total = 0, most = 0, row = 0;
   for (; row + INSITU_WORD <= rows; row += INSITU_WORD) {
-    insitu_sum_word(insitu_min(positions, INSITU_SUMMED), rows, dy + row, sums + row);
+    sum_error_word(insitu_min(positions, INSITU_SUMMED), rows, dy + row, sums + row);
     for (int32_t n = INSITU_SUMMED; n < positions; n += INSITU_SUMMED) {
       int32_t more[INSITU_WORD];
-      insitu_sum_word(insitu_min(positions - n, INSITU_SUMMED), rows, dy + n * rows + row, more);
+      sum_error_word(insitu_min(positions - n, INSITU_SUMMED), rows, dy + n * rows + row, more);
       for (int32_t j = 0; j < INSITU_WORD; j++)
         sums[row + j] += more[j];
     }
@@ -112,7 +112,7 @@ static void insitu_keep_largest(const insitu_select_rows_params_t *p, const int3
         dropped += sum;
     }
     if (dropped > 0)
-      insitu_keep_word(p->positions, p->rows, kept, dy + row);
+      keep_error_word(p->positions, p->rows, kept, dy + row);
   }
   for (; row < p->rows; row++) {
     if (!insitu_stays(sums[row], least, &equal) && sums[row] > 0)
