@@ -4,23 +4,23 @@
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_f32.h"
 
-static float insitu_held(const insitu_clip_params_t *p, float v) {
+static float clamp_f32(const insitu_clip_params_t *p, float v) {
   return v < p->min ? p->min : v > p->max ? p->max : v;
 }
 
 void insitu_clip_f32(const insitu_clip_params_t *p, const float *x, float *y) {
   for (int32_t i = 0; i < p->size; i++)
-    y[i] = insitu_held(p, x[i]);
+    y[i] = clamp_f32(p, x[i]);
 }
 
 void insitu_add_f32(const insitu_clip_params_t *p, const float *a, const float *b, float *y) {
   for (int32_t i = 0; i < p->size; i++)
-    y[i] = insitu_held(p, a[i] + b[i]);
+    y[i] = clamp_f32(p, a[i] + b[i]);
 }
 
 void insitu_subtract_f32(const insitu_clip_params_t *p, const float *a, const float *b, float *y) {
   for (int32_t i = 0; i < p->size; i++)
-    y[i] = insitu_held(p, a[i] - b[i]);
+    y[i] = clamp_f32(p, a[i] - b[i]);
 }
 
 void insitu_negate_f32(const insitu_size_params_t *p, const float *x, float *y) {

@@ -21,7 +21,7 @@ typedef struct {
 
 enum { INSITU_MOST_PLACES = 256 };
 
-static inline int32_t insitu_sum_places(const insitu_places_t *p, const int8_t *x) {
+static inline int32_t pool_sum(const insitu_places_t *p, const int8_t *x) {
   int32_t sum = 0;
   if (p->count == 4)
     return x[p->at[0]] + x[p->at[1]] + x[p->at[2]] + x[p->at[3]];
@@ -33,7 +33,7 @@ static inline int32_t insitu_sum_places(const insitu_places_t *p, const int8_t *
 }
 
 /* Where the first of the largest elements lies. */
-static inline int32_t insitu_first_largest(const insitu_places_t *p, const int8_t *x) {
+static inline int32_t pool_argmax(const insitu_places_t *p, const int8_t *x) {
   int32_t best = *x, found = 0, index = 0;
   if (p->count <= 4) {
     for (int32_t k = 1; k < 4; k++) {
@@ -51,14 +51,14 @@ static inline int32_t insitu_first_largest(const insitu_places_t *p, const int8_
   return found;
 }
 
-static inline int8_t insitu_mean_of(const insitu_mean_t *mean, int32_t sum) {
+static inline int8_t pool_mean(const insitu_mean_t *mean, int32_t sum) {
   const uint32_t shifted = (uint32_t)sum + mean->offset;
   const uint32_t y = mean->multiplier ? shifted * mean->multiplier >> 24 : shifted / mean->count;
   return (int8_t)((int32_t)y - 128);
 }
 
 /* dx[at] += e, clamped to [-127, 127]. */
-static inline void insitu_add_error(int32_t at, int32_t e, int8_t *dx) {
+static inline void pool_add_error(int32_t at, int32_t e, int8_t *dx) {
   dx[at] = (int8_t)insitu_clamp(dx[at] + e, -127, 127);
 }
 

@@ -5,7 +5,7 @@
 #include "insitu_pool_microkernels.h"
 
 /* y[c] = the largest of x. */
-static inline void insitu_largest(const insitu_places_t *p, const int8_t *x, int8_t *y) {
+static inline void pool_max(const insitu_places_t *p, const int8_t *x, int8_t *y) {
   const int32_t at[4] = {p->at[0], p->at[1], p->at[2], p->at[3]};
   int32_t c = p->channels;
   if (p->count <= 4) {
@@ -15,25 +15,25 @@ static inline void insitu_largest(const insitu_places_t *p, const int8_t *x, int
     }
   }
   for (; c > 0; c--, x++, y++)
-    *y = x[insitu_first_largest(p, x)];
+    *y = x[pool_argmax(p, x)];
 }
 
 /* dx[first largest of x] += dy[c], clamped to [-127, 127]. */
-static inline void insitu_route_errors(const insitu_places_t *p, const int8_t *dy, const int8_t *x,
-                                       int8_t *dx) {
+static inline void pool_route_errors(const insitu_places_t *p, const int8_t *dy, const int8_t *x,
+                                     int8_t *dx) {
   const int32_t channels = p->channels;
   for (int32_t c = 0; c < channels; c++) {
     if (dy[c] == 0)
       continue;
-    insitu_add_error(c + insitu_first_largest(p, x + c), dy[c], dx);
+    pool_add_error(c + pool_argmax(p, x + c), dy[c], dx);
   }
 }
 
 /* y[c] = the mean of x. */
-static inline void insitu_average(const insitu_places_t *p, const insitu_mean_t *mean,
-                                  const int8_t *x, int8_t *y) {
+static inline void pool_average(const insitu_places_t *p, const insitu_mean_t *mean,
+                                const int8_t *x, int8_t *y) {
   for (int32_t c = p->channels; c > 0; c--, x++, y++)
-    *y = insitu_mean_of(mean, insitu_sum_places(p, x));
+    *y = pool_mean(mean, pool_sum(p, x));
 }
 
 #endif

@@ -10,7 +10,7 @@ typedef struct {
   int32_t top, bottom, left, right;
 } insitu_window_t;
 
-static inline insitu_window_t insitu_window(const insitu_pool_params_t *p, int32_t oy, int32_t ox) {
+static inline insitu_window_t pool_window(const insitu_pool_params_t *p, int32_t oy, int32_t ox) {
   const int32_t y = oy * p->stride_height - p->pad_top;
   const int32_t x = ox * p->stride_width - p->pad_left;
   insitu_window_t window = {insitu_max(y, 0), insitu_min(y + p->kernel_height, p->in_height),
@@ -19,7 +19,7 @@ static inline insitu_window_t insitu_window(const insitu_pool_params_t *p, int32
 }
 
 /* How many elements a window averages over. */
-static inline int32_t insitu_count(const insitu_pool_params_t *p, insitu_window_t window) {
+static inline int32_t pool_count(const insitu_pool_params_t *p, insitu_window_t window) {
   if (p->count_padding)
     return p->kernel_height * p->kernel_width;
   return (window.bottom - window.top) * (window.right - window.left);

@@ -5,8 +5,8 @@
 #include "insitu_pool_window.h"
 
 /* Index of the first largest element of channel c. */
-static int32_t insitu_first_largest_f32(const insitu_pool_params_t *p, insitu_window_t window,
-                                        const float *x, int32_t c) {
+static int32_t window_argmax(const insitu_pool_params_t *p, insitu_window_t window, const float *x,
+                             int32_t c) {
   int32_t best = (window.top * p->in_width + window.left) * p->channels + c;
   for (int32_t y = window.top; y < window.bottom; y++) {
     int32_t index = (y * p->in_width + window.left) * p->channels + c;
@@ -21,27 +21,27 @@ static int32_t insitu_first_largest_f32(const insitu_pool_params_t *p, insitu_wi
 void insitu_max_pool_f32(const insitu_pool_params_t *p, const float *x, float *y) {
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     for (int32_t ox = 0; ox < p->out_width; ox++) {
-      const insitu_window_t window = insitu_window(p, oy, ox);
+      const insitu_window_t window = pool_window(p, oy, ox);
       for (int32_t c = 0; c < p->channels; c++)
-        *y++ = x[insitu_first_largest_f32(p, window, x, c)];
+        *y++ = x[window_argmax(p, window, x, c)];
     }
   }
 }
 
-static void insitu_clear(const insitu_pool_params_t *p, float *dx) {
+static void clear_map(const insitu_pool_params_t *p, float *dx) {
   memset(dx, 0, (size_t)(p->in_height * p->in_width * p->channels) * sizeof *dx);
 }
 
 void insitu_max_pool_grad_f32(const insitu_pool_params_t *p, const float *dy, const float *x,
                               float *dx) {
-  insitu_clear(p, dx);
+  clear_map(p, dx);
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     for (int32_t ox = 0; ox < p->out_width; ox++) {
-      const insitu_window_t window = insitu_window(p, oy, ox);
+      const insitu_window_t window = pool_window(p, oy, ox);
       for (int32_t c = 0; c < p->channels; c++, dy++) {
         if (*dy == 0.0f)
           continue;
-        const int32_t index = insitu_first_largest_f32(p, window, x, c);
+        const int32_t index = window_argmax(p, window, x, c);
         dx[index] = dx[index] + *dy;
       }
     }
@@ -51,8 +51,8 @@ void insitu_max_pool_grad_f32(const insitu_pool_params_t *p, const float *dy, co
 void insitu_average_pool_f32(const insitu_pool_params_t *p, const float *x, float *y) {
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     for (int32_t ox = 0; ox < p->out_width; ox++) {
-      const insitu_window_t window = insitu_window(p, oy, ox);
-      const float count = (float)insitu_count(p, window);
+      const insitu_window_t window = pool_window(p, oy, ox);
+      const float count = (float)pool_count(p, window);
       for (int32_t c = 0; c < p->channels; c++) {
         float sum = 0.0f;
         for (int32_t iy = window.top; iy < window.bottom; iy++) {
@@ -66,11 +66,11 @@ void insitu_average_pool_f32(const insitu_pool_params_t *p, const float *x, floa
 }
 
 void insitu_average_pool_grad_f32(const insitu_pool_params_t *p, const float *dy, float *dx) {
-  insitu_clear(p, dx);
+  clear_map(p, dx);
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     for (int32_t ox = 0; ox < p->out_width; ox++) {
-      const insitu_window_t window = insitu_window(p, oy, ox);
-      const float count = (float)insitu_count(p, window);
+      const insitu_window_t window = pool_window(p, oy, ox);
+      const float count = (float)pool_count(p, window);
       for (int32_t c = 0; c < p->channels; c++, dy++) {
         if (*dy == 0.0f)
           continue;
