@@ -1,5 +1,5 @@
-/* Depthwise convolution by planes: forward and input gradient. See insitu_depthwise.h.
- * Bit for bit what src/conv_grouped.c computes, which is the definition. */
+/* Depthwise convolution on packed planes: forward and input gradient. See insitu_depthwise.h.
+ * Bit for bit what conv_grouped.c computes, which is the definition. */
 #include "insitu_depthwise_epilogue.h"
 #include "insitu_depthwise_microkernels.h"
 
@@ -12,11 +12,11 @@ static inline int32_t fits_int16(const insitu_depthwise_kernel_t *kernel, int32_
   return insitu_round_high(sum + bias, kernel->multiplier) < INT16_MAX;
 }
 
-/* A kernel over a channel of a plane of values up to `most`. */
+/* A kernel over a channel's plane of values up to `most`. */
 static inline void run_microkernel(const insitu_depthwise_plane_t *s,
                                    const insitu_depthwise_kernel_t *kernel, int32_t most,
                                    int16_t *x, int16_t *to) {
-  if (x == to && s->step == 1 && kernel->taps == 3 && kernel->rows == 3 && s->down == s->line &&
+  if (x == to && s->stride == 1 && kernel->taps == 3 && kernel->rows == 3 && s->down == s->line &&
       fits_int16(kernel, most))
     insitu_depthwise_microkernel_3x3(kernel, x, (s->width + 1) / 2, s->height, s->line);
   else
@@ -26,7 +26,7 @@ static inline void run_microkernel(const insitu_depthwise_plane_t *s,
 static insitu_depthwise_plane_t forward_plane(const insitu_conv_params_t *c) {
   const int32_t line = forward_pairs(c) * INSITU_PAIR_STEP;
   const insitu_depthwise_plane_t s = {
-      .step = c->stride_width,
+      .stride = c->stride_width,
       .width = c->out_width,
       .line = line,
       .down = c->stride_height * line,
@@ -41,7 +41,7 @@ static void convolve_band(const insitu_conv_params_t *c, const insitu_depthwise_
                           int32_t lanes, int16_t *planes) {
   const int32_t width = c->kernel_width;
   insitu_depthwise_kernel_t kernel;
-  kernel.taps = padded_taps(width, s->step), kernel.rows = c->kernel_height;
+  kernel.taps = padded_taps(width, s->stride), kernel.rows = c->kernel_height;
   for (int32_t lane = 0; lane < lanes; lane++, planes += 2) {
     for (int32_t ky = 0; ky < kernel.rows; ky++, w += width)
       pack_weights(w, 1, width, 0, kernel.taps, kernel.weights + ky * weight_words(kernel.taps));
@@ -69,7 +69,7 @@ void insitu_depthwise_forward(const insitu_conv_groups_params_t *p, const insitu
   insitu_depthwise_outputs_t to = {
       .width = c->out_width, .line = s.down, .apart = channels, .y_line = c->out_width * channels};
   const int32_t is_full = y_q->clamp_min == INT8_MIN && y_q->clamp_max == INT8_MAX;
-  insitu_depthwise_epilogue_t finish = {
+  insitu_depthwise_epilogue_t epilogue = {
       .zero = y_q->zero_point,
       .least = y_q->clamp_min,
       .most = y_q->clamp_max,
@@ -83,17 +83,19 @@ void insitu_depthwise_forward(const insitu_conv_groups_params_t *p, const insitu
       insitu_depthwise_pack(&from, first * c->stride_height - c->pad_top, lines, planes);
       convolve_band(c, &s, w + o * row, bias + o, multiplier + o, from.lanes, planes);
       insitu_depthwise_epilogue(is_full ? INSITU_CLAMP_INT8 : INSITU_CLAMP_BOUNDS, &to, planes,
-                                &finish, y + first * to.y_line + o);
+                                &epilogue, y + first * to.y_line + o);
     }
   }
-  observed[0] = finish.lowest;
-  observed[1] = finish.highest;
+  observed[0] = epilogue.lowest;
+  observed[1] = epilogue.highest;
 }
 
-/* Of the places of the map whose windows' places are those of a phase, in one direction. */
+/* A phase of the transposed convolution in one direction: the places of the map whose distance from
+ * the first window has one residue modulo the stride. They depend on the same weights, `phase`,
+ * phase + stride, ..., and are a convolution of their own, with stride 1. */
 typedef struct {
-  int32_t count; /* of the kernel's places: phase, phase + stride, ... */
-  int32_t first; /* of the places of the map, counted by windows from the band's first on */
+  int32_t count; /* of its weights */
+  int32_t first; /* of its places, counted by windows from the band's first on */
   int32_t end;
 } insitu_phase_t;
 
@@ -102,11 +104,11 @@ static insitu_phase_t phase_span(int32_t kernel, int32_t stride, int32_t phase, 
                                  int32_t size, int32_t from, int32_t to) {
   const int32_t first = insitu_max(div_up(pad - phase, stride), from);
   const int32_t end = insitu_min(div_up(size + pad - phase, stride), to);
-  const insitu_phase_t parity = {div_up(kernel - phase, stride), first - from, end - from};
-  return parity;
+  const insitu_phase_t span = {div_up(kernel - phase, stride), first - from, end - from};
+  return span;
 }
 
-/* Where the window of a phase begins in a line of errors. */
+/* Where the first window of a phase begins in a line of errors. */
 static inline int32_t phase_start(insitu_phase_t v, int32_t kernel, int32_t stride) {
   return v.first + div_up(kernel, stride) - v.count;
 }
@@ -117,7 +119,7 @@ typedef struct {
   const insitu_conv_groups_grad_input_params_t *g;
   int32_t top, bottom;
   int32_t lanes, shifted; /* zeros more before a line of errors, so that phases begin at words */
-  uint32_t alive;
+  uint32_t nonzero;
 } insitu_error_band_t;
 
 static insitu_phase_t phase_across(const insitu_conv_params_t *c, int32_t phase) {
@@ -165,7 +167,7 @@ static void grad_input_phase(const insitu_error_band_t *b, int32_t py, int32_t p
   insitu_depthwise_kernel_t kernel;
   kernel.rows = v.count, kernel.bias = 0, kernel.multiplier = b->g->multiplier;
   for (int32_t lane = 0; lane < b->lanes; lane++) {
-    if (b->alive >> (8 * lane) & 0xFFu) {
+    if (b->nonzero >> (8 * lane) & 0xFFu) {
       pack_phase(c, w + lane * c->kernel_height * c->kernel_width, py, px, column & 1, &kernel);
       run_microkernel(&s, &kernel, INSITU_LARGEST_ERROR, from + 2 * lane, to + 2 * lane);
     } else if (to != errors) {
@@ -174,10 +176,10 @@ static void grad_input_phase(const insitu_error_band_t *b, int32_t py, int32_t p
   }
   const insitu_depthwise_outputs_t outputs = {
       s.height, s.width, b->lanes, s.to_line, right * channels, down * c->in_width * channels};
-  insitu_depthwise_epilogue_t finish = {0};
+  insitu_depthwise_epilogue_t epilogue = {0};
   const int32_t iy = (b->top + v.first) * down + py - c->pad_top;
   const int32_t ix = (c->pad_left / right + h.first) * right + px - c->pad_left;
-  insitu_depthwise_epilogue(INSITU_CLAMP_ERRORS, &outputs, to, &finish,
+  insitu_depthwise_epilogue(INSITU_CLAMP_ERRORS, &outputs, to, &epilogue,
                             dx + (iy * c->in_width + ix) * channels);
 }
 
@@ -230,8 +232,8 @@ void insitu_depthwise_grad_input(const insitu_conv_groups_grad_input_params_t *g
     for (b.top = c->pad_top / down; b.top < end; b.top += band) {
       b.bottom = insitu_min(b.top + band, end);
       const int32_t lines = b.bottom - b.top + before;
-      b.alive = insitu_depthwise_error_bits(&from, b.top - before, lines);
-      if (!b.alive) {
+      b.nonzero = insitu_depthwise_error_bits(&from, b.top - before, lines);
+      if (!b.nonzero) {
         clear_band(&b, dx + i);
         continue;
       }

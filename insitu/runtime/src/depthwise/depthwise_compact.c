@@ -1,4 +1,4 @@
-/* Depthwise layers with errors in few channels. See insitu_depthwise_compact.h. */
+/* Nonzero channels gathered into a layer of four. See insitu_depthwise_compact.h. */
 #include "insitu_depthwise_compact.h"
 
 #include "insitu_error_words.h"
@@ -8,22 +8,22 @@ insitu_nonzero_channels_t insitu_nonzero_channels(const insitu_conv_groups_param
                                                   const int8_t *dy, void *scratch) {
   const insitu_conv_params_t *c = &p->conv;
   const int32_t channels = c->out_channels, positions = c->out_height * c->out_width;
-  insitu_nonzero_channels_t live = {0};
+  insitu_nonzero_channels_t nonzero = {0};
   if (p->live_bytes == 0)
-    return live;
-  live.list = scratch;
-  live.dy = (int8_t *)(live.list + round_up_even(channels));
-  live.map = live.dy + INSITU_WORD * positions;
-  live.w = live.map + INSITU_WORD * c->in_height * c->in_width;
+    return nonzero;
+  nonzero.list = scratch;
+  nonzero.dy = (int8_t *)(nonzero.list + round_up_even(channels));
+  nonzero.map = nonzero.dy + INSITU_WORD * positions;
+  nonzero.w = nonzero.map + INSITU_WORD * c->in_height * c->in_width;
   for (int32_t o = 0; o + INSITU_WORD <= channels; o += INSITU_WORD) {
     const uint32_t word = nonzero_word(positions, channels, dy + o);
     for (int32_t j = 0; j < INSITU_WORD && word != 0; j++) {
       if (word >> 8 * j & 0xFFu)
-        live.list[live.count++] = (int16_t)(o + j);
+        nonzero.list[nonzero.count++] = (int16_t)(o + j);
     }
   }
-  live.few = 2 * live.count <= channels;
-  return live;
+  nonzero.few = 2 * nonzero.count <= channels;
+  return nonzero;
 }
 
 insitu_conv_groups_params_t insitu_compact_shape(const insitu_conv_groups_params_t *p) {
@@ -45,7 +45,7 @@ void insitu_gather_channels(int32_t positions, int32_t channels, const int16_t *
 }
 
 void insitu_depthwise_grad_input_compact(const insitu_conv_groups_grad_input_params_t *g,
-                                         insitu_nonzero_channels_t *live, const int8_t *dy,
+                                         insitu_nonzero_channels_t *nonzero, const int8_t *dy,
                                          const int8_t *w, const uint16_t *rel, void *planes,
                                          int8_t *dx) {
   const insitu_conv_params_t *c = &g->shape.conv;
@@ -54,20 +54,20 @@ void insitu_depthwise_grad_input_compact(const insitu_conv_groups_grad_input_par
   insitu_conv_groups_grad_input_params_t four = *g;
   four.shape = insitu_compact_shape(&g->shape);
   memset(dx, 0, (size_t)(places * channels));
-  for (int32_t r = 0; r < live->count; r += INSITU_WORD) {
-    const int16_t *const list = live->list + r;
-    const int32_t count = insitu_min(live->count - r, INSITU_WORD);
-    insitu_gather_channels(c->out_height * c->out_width, channels, list, count, dy, live->dy);
+  for (int32_t r = 0; r < nonzero->count; r += INSITU_WORD) {
+    const int16_t *const list = nonzero->list + r;
+    const int32_t count = insitu_min(nonzero->count - r, INSITU_WORD);
+    insitu_gather_channels(c->out_height * c->out_width, channels, list, count, dy, nonzero->dy);
     for (int32_t j = 0; j < INSITU_WORD; j++) {
       const int32_t i = list[insitu_min(j, count - 1)];
-      memcpy(live->w + j * row, w + i * row, (size_t)row);
-      live->rel[j] = rel[i];
+      memcpy(nonzero->w + j * row, w + i * row, (size_t)row);
+      nonzero->rel[j] = rel[i];
     }
-    insitu_depthwise_grad_input(&four, live->dy, live->w, live->rel, planes, live->map);
+    insitu_depthwise_grad_input(&four, nonzero->dy, nonzero->w, nonzero->rel, planes, nonzero->map);
     for (int32_t j = 0; j < count; j++) {
       int8_t *to = dx + list[j];
       for (int32_t n = 0; n < places; n++, to += channels)
-        *to = live->map[n * INSITU_WORD + j];
+        *to = nonzero->map[n * INSITU_WORD + j];
     }
   }
 }

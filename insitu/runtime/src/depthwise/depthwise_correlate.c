@@ -1,4 +1,4 @@
-/* Errors with x: see insitu_depthwise_correlate.h. */
+/* Correlation by parts of three taps. See insitu_depthwise_correlate.h. */
 #include "insitu_depthwise_correlate.h"
 
 #define INSITU_PART 3 /* taps at once */

@@ -26,7 +26,7 @@ INSITU_NAKED_BEGIN
   "subs r2, r2, #1\n"
 
 /* Extremes in r7 and r8; r0, r5, lr are for the moment. */
-INSITU_NAKED void insitu_depthwise_epilogue_full(insitu_depthwise_epilogue_t *f,
+INSITU_NAKED void insitu_depthwise_epilogue_int8(insitu_depthwise_epilogue_t *f,
                                                  const int16_t *values, int32_t pairs, int8_t *y,
                                                  int32_t apart) {
   __asm__ volatile(".macro insitu_note a, b\n"

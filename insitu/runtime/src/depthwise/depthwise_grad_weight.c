@@ -1,5 +1,5 @@
-/* Weight gradient of depthwise convolution by planes. See insitu_depthwise.h.
- * Bit for bit what src/conv_grouped_grad_weight.c computes, which is the definition. */
+/* Weight gradient of depthwise convolution on packed planes. See insitu_depthwise.h.
+ * Bit for bit what conv_grouped_grad_weight.c computes, which is the definition. */
 #include "insitu_depthwise_correlate.h"
 #include "insitu_conv_taps.h"
 
@@ -26,7 +26,7 @@ typedef struct {
   int32_t first, lines, lanes;
   int32_t zero;
   int32_t e_lane, x_lane; /* halfwords */
-  uint32_t alive;         /* lane 0 in the low byte */
+  uint32_t nonzero;       /* lane 0 in the low byte */
 } insitu_gradient_band_t;
 
 /* The gradients of the kernel's places of a phase; x: the channels' map. */
@@ -64,7 +64,7 @@ static void grad_weight_phase(const insitu_gradient_band_t *b, int32_t py, int32
   const int16_t *e = planes + INSITU_LANES * b->x_lane;
   gradient += (py * c->kernel_width + px) * INSITU_LANES;
   for (int32_t lane = 0; lane < b->lanes; lane++, planes += b->x_lane, e += b->e_lane)
-    if (b->alive >> (8 * lane) & 0xFFu)
+    if (b->nonzero >> (8 * lane) & 0xFFu)
       insitu_depthwise_correlate(&correlation, e, planes, gradient + lane);
 }
 
@@ -101,24 +101,24 @@ uint32_t insitu_depthwise_grad_weight(const insitu_conv_groups_params_t *p, int3
       .pairs = pairs,
   };
   int16_t *const e = planes + INSITU_LANES * b.x_lane;
-  uint32_t alive = 0;
+  uint32_t nonzero = 0;
   int32_t sum[INSITU_LANES] = {0};
   if (o == 0)
     memset(e, 0, (size_t)(INSITU_LANES * b.e_lane) * sizeof *e);
   for (; b.first < c->out_height; b.first += p->band) {
     b.lines = insitu_min(p->band, c->out_height - b.first);
-    b.alive = insitu_depthwise_error_bits(&beside, b.first, b.lines);
-    if (!b.alive)
+    b.nonzero = insitu_depthwise_error_bits(&beside, b.first, b.lines);
+    if (!b.nonzero)
       continue;
-    if (!alive)
+    if (!nonzero)
       memset(gradient, 0, (size_t)(group_row(p) * INSITU_LANES) * sizeof *gradient);
     pack_band_errors(&b, &beside, e, sum);
     for (int32_t lane = 0; lane < b.lanes; lane++)
-      alive |= (uint32_t)((b.alive >> (8 * lane) & 0xFFu) != 0) << lane;
+      nonzero |= (uint32_t)((b.nonzero >> (8 * lane) & 0xFFu) != 0) << lane;
     for (int32_t phase = 0; phase < phases; phase++)
       grad_weight_phase(&b, phase / c->stride_width, phase % c->stride_width, x + o, planes,
                         gradient);
   }
   memcpy(errors, sum, (size_t)b.lanes * sizeof *errors);
-  return alive;
+  return nonzero;
 }

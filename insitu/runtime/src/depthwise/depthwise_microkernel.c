@@ -1,15 +1,15 @@
-/* The depthwise microkernel compiled for every number of taps and both strides, and which is taken.
+/* The depthwise microkernel, compiled for each number of taps and both strides.
  * See insitu_depthwise_microkernels.h. */
 #include "insitu_depthwise_microkernels.h"
 
 void insitu_depthwise_microkernel(const insitu_depthwise_plane_t *s,
                                   const insitu_depthwise_kernel_t *kernel, const int16_t *x,
                                   int16_t *to) {
-  if (s->step == 2 && kernel->taps == 3)
+  if (s->stride == 2 && kernel->taps == 3)
     microkernel(s, kernel, 3, 2, x, to);
-  else if (s->step == 2 && kernel->taps == 5)
+  else if (s->stride == 2 && kernel->taps == 5)
     microkernel(s, kernel, 5, 2, x, to);
-  else if (s->step == 2)
+  else if (s->stride == 2)
     microkernel(s, kernel, 7, 2, x, to);
   else if (kernel->taps == 2)
     microkernel(s, kernel, 2, 1, x, to);

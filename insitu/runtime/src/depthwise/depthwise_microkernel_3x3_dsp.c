@@ -1,4 +1,5 @@
-/* The inner loops of planes for cores with the DSP extension: Cortex-M4, M7, M33. */
+/* The 3 x 3 microkernel and the correlation of three taps for cores with the DSP extension:
+ * Cortex-M4, M7, M33. */
 #include "insitu_depthwise_correlate.h"
 #include "insitu_depthwise_microkernels.h"
 

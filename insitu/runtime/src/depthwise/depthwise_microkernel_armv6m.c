@@ -1,4 +1,4 @@
-/* The inner loops of planes for ARMv6-M: Cortex-M0, M0+. */
+/* Microkernel, correlation and epilogue of depthwise convolution for ARMv6-M: Cortex-M0, M0+. */
 #include "insitu_depthwise_correlate.h"
 #include "insitu_depthwise_epilogue.h"
 #include "insitu_depthwise_microkernels.h"
@@ -9,7 +9,7 @@
 
 INSITU_NAKED_BEGIN
 
-/* Two outputs at once, as they are in src/depthwise_microkernel_3x3_dsp.c: sums of the earlier two
+/* Two outputs at once, as in depthwise_microkernel_3x3_dsp.c: sums of the earlier two
  * in r4, r5, of the later in r6, r7; x in r1, at the earlier two; its word in r0 and r2. Weights of
  * two lines in r8-r12 and lr, of the third on the stack: 0 where the last pair of a line lies, 4
  * and 8 bytes to the next word in the second and third line, 12 bias, 16 and 20 the multiplier's
@@ -146,9 +146,9 @@ INSITU_NAKED void insitu_depthwise_microkernel_3x3(const insitu_depthwise_kernel
                    ".purgem insitu_values\n");
 }
 
-/* Sums in r8-r10, e in r0 and its end in r12, x in r1. A pair of errors in r2 and r3 meets x in r4,
- * r5 and the next pair of x, which stays there. On the stack: rows left, the saved r8-r11, the
- * correlation, e, x, gradient. */
+/* Sums in r8-r10, e in r0 and its end in r12, x in r1. A pair of errors in r2 and r3 is multiplied
+ * with x in r4, r5 and the next pair of x, which stays there. On the stack: rows left, the saved
+ * r8-r11, the correlation, e, x, gradient. */
 INSITU_NAKED void insitu_depthwise_correlate_3(const insitu_depthwise_correlation_t *c,
                                                const int16_t *e, const int16_t *x,
                                                int32_t *gradient) {
@@ -231,7 +231,7 @@ INSITU_NAKED void insitu_depthwise_correlate_3(const insitu_depthwise_correlatio
 /* The least value seen in r8, the largest in r9; 128 more than the zero point in r10, 255 in r11;
  * values in r1, their end in lr; the outputs of a pair in r2 and r3, bytes to the next in r12. What
  * leaves a byte is made 0 or 255. */
-INSITU_NAKED void insitu_depthwise_epilogue_full(insitu_depthwise_epilogue_t *f,
+INSITU_NAKED void insitu_depthwise_epilogue_int8(insitu_depthwise_epilogue_t *f,
                                                  const int16_t *values, int32_t pairs, int8_t *y,
                                                  int32_t apart) {
   __asm__ volatile(".syntax unified\n"

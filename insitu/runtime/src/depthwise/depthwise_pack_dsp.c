@@ -12,8 +12,8 @@ INSITU_NAKED_BEGIN
 #define INSITU_LINES(make, end)                                                                    \
   "1:\n"                                                                                           \
   "ldr r2, [sp]\n"                                                                                 \
-  "ldr r8, [r2, #16]\n"     /* none */                                                             \
-  "ldrd r2, r5, [r2, #4]\n" /* odd, pairs */                                                       \
+  "ldr r8, [r2, #16]\n"     /* padding */                                                          \
+  "ldrd r2, r5, [r2, #4]\n" /* head, pairs */                                                      \
   "cbz r2, 2f\n"                                                                                   \
   "ldr r9, [r1]\n"                                                                                 \
   "add r1, r1, r4\n"                                                                               \
@@ -30,7 +30,7 @@ INSITU_NAKED_BEGIN
   "bne 3b\n"                                                                                       \
   "5:\n"                                                                                           \
   "ldr r2, [sp]\n"                                                                                 \
-  "ldrd r2, r9, [r2, #12]\n" /* rest, none */                                                      \
+  "ldrd r2, r9, [r2, #12]\n" /* tail, padding */                                                   \
   "cbz r2, 6f\n"                                                                                   \
   "ldr r8, [r1]\n"                                                                                 \
   "add r1, r1, r4\n" make "6:\n" end "ldrd r2, r5, [sp]\n"                                         \
@@ -67,8 +67,8 @@ INSITU_NAKED_BEGIN
   "sxtb16 r10, r11\n"                                                                              \
   "sxtb16 r11, r11, ror #8\n"
 
-INSITU_NAKED void insitu_depthwise_pack_lines(const insitu_depthwise_line_t *run,
-                                              const int8_t *from, int32_t lines, int16_t *to) {
+INSITU_NAKED void insitu_depthwise_pack_lines(const insitu_depthwise_run_t *run, const int8_t *from,
+                                              int32_t lines, int16_t *to) {
   INSITU_PACK(INSITU_ENTER "ldr r4, [r0]\n"
                            "ldr r6, [r0, #20]\n",
               INSITU_CENTRE "stm r3!, {r8-r11}\n", "");
@@ -81,7 +81,7 @@ INSITU_NAKED void insitu_depthwise_pack_lines(const insitu_depthwise_line_t *run
   "asr r2, r2, #1\n"                                                                               \
   "pkhbt " v ", r2, " v ", lsl #15\n"
 
-INSITU_NAKED void insitu_depthwise_pack_lines_expanded(const insitu_depthwise_line_t *run,
+INSITU_NAKED void insitu_depthwise_pack_lines_expanded(const insitu_depthwise_run_t *run,
                                                        const int8_t *from, int32_t lines,
                                                        int16_t *to) {
   INSITU_PACK(INSITU_ENTER "ldr r4, [r0], #36\n"
@@ -103,7 +103,7 @@ INSITU_NAKED void insitu_depthwise_pack_lines_expanded(const insitu_depthwise_li
   "str r11, [r3, r12]\n"                                                                           \
   "str r8, [r3], #4\n"
 
-INSITU_NAKED void insitu_depthwise_pack_lines_planar(const insitu_depthwise_line_t *run,
+INSITU_NAKED void insitu_depthwise_pack_lines_planar(const insitu_depthwise_run_t *run,
                                                      const int8_t *from, int32_t lines,
                                                      int16_t *to) {
   INSITU_PACK(INSITU_ENTER "ldr r4, [r0]\n"
@@ -128,7 +128,7 @@ INSITU_NAKED void insitu_depthwise_pack_lines_planar(const insitu_depthwise_line
   "mov r6, #0\n"                                                                                   \
   "mov r0, #0\n"
 
-INSITU_NAKED void insitu_depthwise_pack_lines_errors(const insitu_depthwise_line_t *run,
+INSITU_NAKED void insitu_depthwise_pack_lines_errors(const insitu_depthwise_run_t *run,
                                                      const int8_t *from, int32_t lines, int16_t *to,
                                                      int32_t *sum) {
   INSITU_PACK("ldr lr, [sp, #36]\n" INSITU_ENTER "ldr r4, [r0]\n" INSITU_LANE_STEPS "mov r6, #0\n"

@@ -1,10 +1,10 @@
-/* Depthwise convolutions by planes: maps of INSITU_LANES channels as lines of int16, zero point
- * removed, with zeros around them.
+/* Depthwise convolutions on packed planes: INSITU_LANES channels of a map as int16 without their
+ * zero point, with zeros as padding, so that no loop looks at the border.
  *
- * A word is a pair of a channel's places, one after the other. Words of the channels, the lanes,
- * take turns: planes[line][pair][lane][2]; in the weight gradient each channel is by itself:
- * planes[lane][line][pair][2]. A band is as many lines as the scratch has room for; twin of all
- * sizes: insitu/ops/kernels/bands.py.
+ * A word holds a pair of a channel's places that follow each other. Forward and input gradient
+ * interleave the channels, the lanes, word by word: planes[line][pair][lane][2]; the weight
+ * gradient keeps them planar: planes[lane][line][pair][2]. A band is as many lines as the scratch
+ * has room for; twin of all sizes: insitu/ops/kernels/bands.py.
  */
 #ifndef INSITU_DEPTHWISE_H
 #define INSITU_DEPTHWISE_H
@@ -34,14 +34,14 @@ static inline int32_t round_up_even(int32_t v) { return v + (v & 1); }
 
 static inline int32_t div_up(int32_t a, int32_t b) { return (a + b - 1) / b; }
 
-/* Weights of a line as they are taken, with step 1 or 2 between outputs: those missing are 0. */
-static inline int32_t padded_taps(int32_t width, int32_t step) {
-  if (step == 1 && (width <= 2 || width == 4))
+/* The taps of a line that a microkernel is compiled for, at stride 1 or 2: those missing are 0. */
+static inline int32_t padded_taps(int32_t width, int32_t stride) {
+  if (stride == 1 && (width <= 2 || width == 4))
     return insitu_max(round_up_even(width), 2);
   return insitu_max(width | 1, 3);
 }
 
-/* A map, from the first of the channels on, and where it lies in a line of planes. */
+/* Four channels of a map, and where their places lie in a line of planes. */
 typedef struct {
   const int8_t *map;
   int32_t height, width; /* places */
@@ -50,7 +50,7 @@ typedef struct {
   int32_t left, pairs; /* zeros before it in a line of so many pairs */
 } insitu_depthwise_map_t;
 
-/* Lines y, y + 1, ... of the map, those outside of it 0. */
+/* Packs lines y, y + 1, ... of the map, those outside of it as 0. */
 void insitu_depthwise_pack(const insitu_depthwise_map_t *from, int32_t y, int32_t lines,
                            int16_t *planes);
 
@@ -58,8 +58,8 @@ void insitu_depthwise_pack(const insitu_depthwise_map_t *from, int32_t y, int32_
 void insitu_depthwise_pack_expanded(const insitu_depthwise_map_t *from, const int32_t *factor,
                                     int32_t y, int32_t lines, int16_t *planes);
 
-/* The same, each channel by itself, `lane` halfwords apart; behind the last line as many zeros as
- * there are before a line. */
+/* The same, planar, channels `lane` halfwords apart; behind the last line as many zeros as there
+ * are before a line. */
 void insitu_depthwise_pack_planar(const insitu_depthwise_map_t *from, int32_t y, int32_t lines,
                                   int16_t *planes, int32_t lane);
 
@@ -73,7 +73,7 @@ void insitu_depthwise_pack_errors(const insitu_depthwise_map_t *from, int32_t y,
 uint32_t insitu_depthwise_error_bits(const insitu_depthwise_map_t *from, int32_t y, int32_t lines);
 
 /* Depthwise without a shift, by bands of p->band lines of y; lowest and highest value before the
- * clamp, held to int16: y is right in any case, they are where is_exact. */
+ * clamp, clamped to int16: y is right in any case, they are where is_exact. */
 void insitu_depthwise_forward(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
                               const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
                               const int32_t *bias, const int32_t *multiplier, int16_t *planes,

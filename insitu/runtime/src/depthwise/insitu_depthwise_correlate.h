@@ -1,4 +1,4 @@
-/* Lines of errors with lines of x: the weight gradient of a channel of depthwise convolution. */
+/* Correlation of lines of errors with lines of x: the weight gradient of a depthwise channel. */
 #ifndef INSITU_DEPTHWISE_CORRELATE_H
 #define INSITU_DEPTHWISE_CORRELATE_H
 

@@ -1,4 +1,4 @@
-/* Inner loops of depthwise convolutions: several channels, the lanes, side by side.
+/* Inner loops of depthwise convolutions without planes: several channels, the lanes, side by side.
  *
  * Weights of a block of lanes are interleaved, columns[k][place of the lane] = w[lane][k], int16.
  * |w (x - zero)| and |dy (x - zero)| <= 127 255 < 2^15.

@@ -13,21 +13,21 @@ static inline void pack_weights(const int8_t *w, int32_t apart, int32_t count, i
     *words = (uint32_t)(k >= 0 && k < count ? w[k * apart] : 0);
 }
 
-/* Two outputs that begin at a word, `step` columns apart. */
+/* Two outputs that begin at a word, `stride` columns apart. */
 static inline void two_outputs(const insitu_depthwise_plane_t *s,
-                               const insitu_depthwise_kernel_t *kernel, int32_t taps, int32_t step,
-                               const int16_t *x, int16_t *to) {
+                               const insitu_depthwise_kernel_t *kernel, int32_t taps,
+                               int32_t stride, const int16_t *x, int16_t *to) {
   int32_t a = kernel->bias, b = kernel->bias;
   const uint32_t *w = kernel->weights;
   for (int32_t row = 0; row < kernel->rows; row++, x += s->line, w += taps) {
     int32_t v[INSITU_PLANES_KERNEL + 3];
-    for (int32_t word = 0; 2 * word < taps + step; word++) {
+    for (int32_t word = 0; 2 * word < taps + stride; word++) {
       v[2 * word] = x[word * INSITU_PAIR_STEP];
       v[2 * word + 1] = x[word * INSITU_PAIR_STEP + 1];
     }
     for (int32_t k = 0; k < taps; k++) {
       a += (int32_t)w[k] * v[k];
-      b += (int32_t)w[k] * v[k + step];
+      b += (int32_t)w[k] * v[k + stride];
     }
   }
   a = insitu_round_high(a, kernel->multiplier), b = insitu_round_high(b, kernel->multiplier);
@@ -36,12 +36,12 @@ static inline void two_outputs(const insitu_depthwise_plane_t *s,
 }
 
 static inline void microkernel(const insitu_depthwise_plane_t *slide,
-                               const insitu_depthwise_kernel_t *kernel, int32_t taps, int32_t step,
-                               const int16_t *x, int16_t *to) {
+                               const insitu_depthwise_kernel_t *kernel, int32_t taps,
+                               int32_t stride, const int16_t *x, int16_t *to) {
   const insitu_depthwise_plane_t s = *slide;
   for (int32_t oy = 0; oy < s.height; oy++, x += s.down, to += s.to_line)
     for (int32_t pair = 0; 2 * pair < s.width; pair++)
-      two_outputs(&s, kernel, taps, step, x + pair * step * INSITU_PAIR_STEP,
+      two_outputs(&s, kernel, taps, stride, x + pair * stride * INSITU_PAIR_STEP,
                   to + pair * INSITU_PAIR_STEP);
 }
 

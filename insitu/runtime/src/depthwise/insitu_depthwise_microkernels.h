@@ -1,21 +1,21 @@
-/* Kernels slid over planes. */
+/* The depthwise microkernel: a channel of a kernel over its packed plane, a dot product an output.
+ */
 #ifndef INSITU_DEPTHWISE_MICROKERNELS_H
 #define INSITU_DEPTHWISE_MICROKERNELS_H
 
 #include "insitu_depthwise.h"
 
-/* A kernel and what becomes of its sums: round((bias + sum) multiplier / 2^32), held to int16.
- * Weights are as the core wants them: weight_words(taps) words a line. */
+/* The packed weights of a channel, weight_words(taps) words a line, and what its sums are
+ * requantized with: round((bias + sum) multiplier / 2^32), clamped to int16. */
 typedef struct {
   int32_t bias, multiplier;
   int32_t taps, rows;
   uint32_t weights[INSITU_PLANES_KERNEL * INSITU_PLANES_KERNEL];
 } insitu_depthwise_kernel_t;
 
-/* Where a kernel is slid over a plane of a channel, and where the values go, as pairs. Sizes of
- * lines in halfwords. */
+/* A channel's packed plane and its outputs, both as pairs. Sizes of lines in halfwords. */
 typedef struct {
-  int32_t step;          /* columns between outputs */
+  int32_t stride;        /* columns between outputs */
   int32_t height, width; /* outputs */
   int32_t line, down;    /* between lines of a window, between outputs' lines */
   int32_t to_line;       /* between lines of values */
@@ -27,7 +27,7 @@ void insitu_depthwise_microkernel(const insitu_depthwise_plane_t *s,
                                   const insitu_depthwise_kernel_t *kernel, const int16_t *x,
                                   int16_t *to);
 
-/* The same of a kernel of 3 x 3 with step 1, to == x, where no value leaves int16; `pairs` of
+/* The same of a kernel of 3 x 3 with stride 1, in place, where no value leaves int16; `pairs` of
  * outputs in a line. */
 void insitu_depthwise_microkernel_3x3(const insitu_depthwise_kernel_t *kernel, int16_t *x,
                                       int32_t pairs, int32_t lines, int32_t line);

@@ -42,16 +42,17 @@ static inline void keep_error_word(int32_t positions, int32_t rows, uint32_t kep
 }
 
 static inline uint32_t nonzero_word(int32_t positions, int32_t rows, const int8_t *dy) {
-  uint32_t live = 0;
+  uint32_t nonzero = 0;
   for (; positions >= 4; positions -= 4, dy += 4 * rows) {
-    live |=
+    nonzero |=
         load_word(dy) | load_word(dy + rows) | load_word(dy + 2 * rows) | load_word(dy + 3 * rows);
-    if ((live & 0xFFu) && (live & 0xFF00u) && (live & 0xFF0000u) && (live & 0xFF000000u))
-      return live;
+    if ((nonzero & 0xFFu) && (nonzero & 0xFF00u) && (nonzero & 0xFF0000u) &&
+        (nonzero & 0xFF000000u))
+      return nonzero;
   }
   for (; positions > 0; positions--, dy += rows)
-    live |= load_word(dy);
-  return live;
+    nonzero |= load_word(dy);
+  return nonzero;
 }
 
 static inline int32_t next_error(int32_t from, int32_t size, const int8_t *e) {

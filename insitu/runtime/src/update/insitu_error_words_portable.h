@@ -30,12 +30,12 @@ static inline void keep_error_word(int32_t positions, int32_t rows, uint32_t kep
 
 /* Byte j of the result is 0 where dy[rows position + j] is at all positions, j < INSITU_WORD. */
 static inline uint32_t nonzero_word(int32_t positions, int32_t rows, const int8_t *dy) {
-  uint32_t live = 0;
+  uint32_t nonzero = 0;
   for (; positions > 0; positions--, dy += rows) {
     for (int32_t j = 0; j < INSITU_WORD; j++)
-      live |= (uint32_t)(uint8_t)dy[j] << 8 * j;
+      nonzero |= (uint32_t)(uint8_t)dy[j] << 8 * j;
   }
-  return live;
+  return nonzero;
 }
 
 /* The first k from `from` on where e[k] is not 0; size where there is none. */
