@@ -13,45 +13,45 @@ enum { SPECIAL = 255, BIAS = 127 }; /* the exponent of infinities and of what is
 
 static inline int32_t exponent_of(uint32_t bits) { return (int32_t)(bits >> 23 & 0xFFu); }
 
-/* +-mantissa 2^(exponent - 150), rounded to nearest even; rest: what follows the mantissa, times
+/* +-mantissa 2^(exponent - 150), rounded to nearest even; tail: what follows the mantissa, times
  * 2^24. mantissa in [2^23, 2^24), exponent in [1, 254]. */
-static inline float round_float(uint32_t sign, int32_t exponent, uint32_t mantissa, uint32_t rest) {
+static inline float round_float(uint32_t sign, int32_t exponent, uint32_t mantissa, uint32_t tail) {
   uint32_t bits = sign + ((uint32_t)(exponent - 1) << 23) + mantissa;
-  if (rest > IMPLIED || (rest == IMPLIED && (mantissa & 1u)))
+  if (tail > IMPLIED || (tail == IMPLIED && (mantissa & 1u)))
     bits++; /* a carry goes into the exponent, as it should */
   return insitu_float_from_bits(bits);
 }
 
 /* The same of any exponent: infinite from 255 on, and of a smaller mantissa below 1. */
-static float round_any(uint32_t sign, int32_t exponent, uint32_t mantissa, uint32_t rest) {
+static float round_any(uint32_t sign, int32_t exponent, uint32_t mantissa, uint32_t tail) {
   if (exponent >= SPECIAL)
     return insitu_float_from_bits(sign | INFINITE);
   if (exponent < 1) {
     const int32_t shift = insitu_min(1 - exponent, 25);
     const uint32_t lost = shift > 24 ? 1u : mantissa << (24 - shift) & 0xFFFFFFu;
-    rest = lost | (rest != 0);
+    tail = lost | (tail != 0);
     mantissa >>= shift;
     exponent = 1;
   }
-  return round_float(sign, exponent, mantissa, rest);
+  return round_float(sign, exponent, mantissa, tail);
 }
 
 /* m n 2^24 of mantissas as [2^23, 2^24) and what follows it; returns 1 where m n >= 2^47. */
 static inline int32_t multiply_mantissas(uint32_t m, uint32_t n, uint32_t *mantissa,
-                                         uint32_t *rest) {
+                                         uint32_t *tail) {
   const uint32_t m1 = m >> 12, m0 = m & 0xFFFu, n1 = n >> 12, n0 = n & 0xFFFu;
   const uint32_t middle = m1 * n0 + m0 * n1;
   const uint32_t low = m0 * n0 + (middle << 12 & 0xFFFFFFu);
   const uint32_t high = m1 * n1 + (middle >> 12) + (low >> 24);
   const int32_t carry = high >= IMPLIED;
   *mantissa = carry ? high : high << 1 | (low >> 23 & 1u);
-  *rest = carry ? low & 0xFFFFFFu : low << 1 & 0xFFFFFFu;
+  *tail = carry ? low & 0xFFFFFFu : low << 1 & 0xFFFFFFu;
   return carry;
 }
 
 /* The quotient of mantissas, left in [divisor, 2 divisor), as a mantissa and what follows it. */
 static __attribute__((noinline)) uint32_t divide_mantissas(uint32_t left, uint32_t divisor,
-                                                           uint32_t *rest) {
+                                                           uint32_t *tail) {
   /* 2^39 / divisor, from below: a line, then Newton's method; 14 bits are right */
   const uint32_t above = (divisor >> 8) + 1;
   uint32_t inverse = 92520u - (above * 61681u >> 16);
@@ -68,7 +68,7 @@ static __attribute__((noinline)) uint32_t divide_mantissas(uint32_t left, uint32
     quotient++;
   /* left / divisor is what follows: half or more, and never just a half of a quotient of two 24-bit
    * numbers; what is less than half matters where the mantissa will be shortened */
-  *rest = 2 * left > divisor ? 0xFFFFFFu : left > 0;
+  *tail = 2 * left > divisor ? 0xFFFFFFu : left > 0;
   return quotient;
 }
 
@@ -108,10 +108,10 @@ static __attribute__((noinline)) float multiply_any(uint32_t x, uint32_t y) {
   float result;
   if (special(x, y, &result))
     return result;
-  uint32_t m, n, mantissa, rest;
+  uint32_t m, n, mantissa, tail;
   int32_t exponent = take_apart(x, &m) + take_apart(y, &n) - BIAS;
-  exponent += multiply_mantissas(m, n, &mantissa, &rest);
-  return round_any((x ^ y) & SIGN, exponent, mantissa, rest);
+  exponent += multiply_mantissas(m, n, &mantissa, &tail);
+  return round_any((x ^ y) & SIGN, exponent, mantissa, tail);
 }
 
 static __attribute__((noinline)) float divide_any(uint32_t x, uint32_t y) {
@@ -120,14 +120,14 @@ static __attribute__((noinline)) float divide_any(uint32_t x, uint32_t y) {
   float result;
   if (special(x, inverse, &result))
     return result;
-  uint32_t m, n, rest;
+  uint32_t m, n, tail;
   int32_t exponent = take_apart(x, &m) - take_apart(y, &n) + BIAS;
   if (m < n) {
     m <<= 1;
     exponent--;
   }
-  const uint32_t mantissa = divide_mantissas(m, n, &rest);
-  return round_any((x ^ y) & SIGN, exponent, mantissa, rest);
+  const uint32_t mantissa = divide_mantissas(m, n, &tail);
+  return round_any((x ^ y) & SIGN, exponent, mantissa, tail);
 }
 
 float insitu_multiply_soft(float a, float b) {
@@ -135,10 +135,10 @@ float insitu_multiply_soft(float a, float b) {
   const int32_t ex = exponent_of(x), ey = exponent_of(y), exponent = ex + ey - BIAS;
   if (ex < 1 || ex > 254 || ey < 1 || ey > 254 || exponent < 1 || exponent > 252)
     return multiply_any(x, y);
-  uint32_t mantissa, rest;
+  uint32_t mantissa, tail;
   const int32_t carry =
-      multiply_mantissas((x & FRACTION) | IMPLIED, (y & FRACTION) | IMPLIED, &mantissa, &rest);
-  return round_float((x ^ y) & SIGN, exponent + carry, mantissa, rest);
+      multiply_mantissas((x & FRACTION) | IMPLIED, (y & FRACTION) | IMPLIED, &mantissa, &tail);
+  return round_float((x ^ y) & SIGN, exponent + carry, mantissa, tail);
 }
 
 float insitu_divide_soft(float a, float b) {
@@ -147,14 +147,14 @@ float insitu_divide_soft(float a, float b) {
   int32_t exponent = ex - ey + BIAS;
   if (ex < 1 || ex > 254 || ey < 1 || ey > 254 || exponent < 2 || exponent > 253)
     return divide_any(x, y);
-  uint32_t left = (x & FRACTION) | IMPLIED, rest;
+  uint32_t left = (x & FRACTION) | IMPLIED, tail;
   const uint32_t divisor = (y & FRACTION) | IMPLIED;
   if (left < divisor) {
     left <<= 1;
     exponent--;
   }
-  const uint32_t quotient = divide_mantissas(left, divisor, &rest);
-  return round_float((x ^ y) & SIGN, exponent, quotient, rest);
+  const uint32_t quotient = divide_mantissas(left, divisor, &tail);
+  return round_float((x ^ y) & SIGN, exponent, quotient, tail);
 }
 
 /* An integer in the order of the floats, -0 and 0 as one. */

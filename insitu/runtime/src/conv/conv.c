@@ -75,19 +75,19 @@ void insitu_conv_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
 void insitu_conv_grad_input_s8(const insitu_conv_grad_input_params_t *g, const int8_t *dy,
                                const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx) {
   if (g->shape.tile_width == 0 || !insitu_conv_grad_input_tiles(g, dy, w, rel, scratch, dx))
-    insitu_conv_grad_input_list(g, dy, w, rel, scratch, dx);
+    insitu_conv_grad_input_sparse(g, dy, w, rel, scratch, dx);
 }
 
-/* Multiplier and generator of each row with an error; returns how many multipliers are held. */
-static int32_t begin_rows(const insitu_conv_gradient_t *walk, float factor, const float *row_scale,
+/* Multiplier and generator of each row with an error; returns how many multipliers are clamped. */
+static int32_t begin_rows(const insitu_conv_gradient_t *block, float factor, const float *row_scale,
                           uint32_t *generator) {
-  const int32_t draws = (row_size(&walk->p) + 3) / 4;
+  const int32_t draws = (row_size(&block->p) + 3) / 4;
   int32_t saturated = 0;
-  for (int32_t r = 0; r < walk->live; r++) {
-    const float ratio = insitu_divide(factor, row_scale[walk->list[r]]);
-    walk->multiplier[r] = insitu_round_clamp(ratio, 0, INT32_MAX);
-    saturated += walk->multiplier[r] == INT32_MAX;
-    walk->state[r] = *generator;
+  for (int32_t r = 0; r < block->nonzero; r++) {
+    const float ratio = insitu_divide(factor, row_scale[block->list[r]]);
+    block->multiplier[r] = insitu_round_clamp(ratio, 0, INT32_MAX);
+    saturated += block->multiplier[r] == INT32_MAX;
+    block->state[r] = *generator;
     *generator = insitu_draw_ahead(*generator, draws);
   }
   return saturated;
@@ -109,13 +109,13 @@ static uint32_t step_odd_groups(int32_t count, int32_t rest, int32_t multiplier,
 }
 
 /* Steps of some lines of a row, from its element k on; groups have draws of their own. */
-static __attribute__((noinline)) void step_lines(const insitu_conv_gradient_t *walk,
+static __attribute__((noinline)) void step_lines(const insitu_conv_gradient_t *block,
                                                  int32_t multiplier, const int32_t *sums,
                                                  uint32_t state, int8_t *w) {
-  const int32_t groups = walk->groups, line = walk->p.kernel_width * walk->p.in_channels;
-  int32_t ahead = walk->element / 4;
-  w += walk->element;
-  for (int32_t left = walk->p.kernel_height; left > 0;
+  const int32_t groups = block->groups, line = block->p.kernel_width * block->p.in_channels;
+  int32_t ahead = block->element / 4;
+  w += block->element;
+  for (int32_t left = block->p.kernel_height; left > 0;
        left--, w += line, sums += groups * INSITU_NEXT_GROUP) {
     state = insitu_draw_ahead(state, ahead);
     state = insitu_step_groups(groups, multiplier, sums, state, w);
@@ -124,12 +124,12 @@ static __attribute__((noinline)) void step_lines(const insitu_conv_gradient_t *w
 }
 
 /* The same where they have not. */
-static void step_odd_lines(const insitu_conv_gradient_t *walk, int32_t multiplier,
+static void step_odd_lines(const insitu_conv_gradient_t *block, int32_t multiplier,
                            const int32_t *sums, uint32_t state, int8_t *w) {
-  const int32_t groups = walk->groups, line = walk->p.kernel_width * walk->p.in_channels;
-  const int32_t count = insitu_min(line - walk->element, groups * INSITU_CHANNELS);
-  int32_t drawn = 0, k = walk->element;
-  for (int32_t ky = 0; ky < walk->p.kernel_height;
+  const int32_t groups = block->groups, line = block->p.kernel_width * block->p.in_channels;
+  const int32_t count = insitu_min(line - block->element, groups * INSITU_CHANNELS);
+  int32_t drawn = 0, k = block->element;
+  for (int32_t ky = 0; ky < block->p.kernel_height;
        ky++, k += line, sums += groups * INSITU_NEXT_GROUP) {
     state = insitu_draw_ahead(state, k / 4 + 1 - drawn);
     state = step_odd_groups(count, k % 4, multiplier, sums, state, w + k);
@@ -138,14 +138,14 @@ static void step_odd_lines(const insitu_conv_gradient_t *walk, int32_t multiplie
 }
 
 /* w[row] -= the step of the block's elements of row r. */
-static void step_block_row(const insitu_conv_gradient_t *walk, int32_t r, int8_t *w) {
-  const int32_t multiplier = walk->multiplier[walk->row + r];
-  const uint32_t state = walk->state[walk->row + r];
-  const int32_t *const sums = block_sums(walk, r, 0);
-  if (walk->p.kernel_width * walk->p.in_channels % 4 == 0)
-    step_lines(walk, multiplier, sums, state, w);
+static void step_block_row(const insitu_conv_gradient_t *block, int32_t r, int8_t *w) {
+  const int32_t multiplier = block->multiplier[block->row + r];
+  const uint32_t state = block->state[block->row + r];
+  const int32_t *const sums = block_sums(block, r, 0);
+  if (block->p.kernel_width * block->p.in_channels % 4 == 0)
+    step_lines(block, multiplier, sums, state, w);
   else
-    step_odd_lines(walk, multiplier, sums, state, w);
+    step_odd_lines(block, multiplier, sums, state, w);
 }
 
 static int32_t update_rows(const insitu_conv_params_t *p, const insitu_qparams_t *dy_q,
@@ -181,17 +181,17 @@ int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparam
   const int32_t row = row_size(p);
   if (p->tile_width == 0)
     return update_rows(p, dy_q, x_q, dy, x, row_scale, rate, scratch, generator, bias, w);
-  insitu_conv_gradient_t walk = insitu_begin_gradient(p, x_q->zero_point, dy, x, scratch);
-  if (walk.sparse)
+  insitu_conv_gradient_t block = insitu_begin_gradient(p, x_q->zero_point, dy, x, scratch);
+  if (block.sparse)
     return update_rows(p, dy_q, x_q, dy, x, row_scale, rate, scratch, generator, bias, w);
   const float factor = insitu_step_factor(rate[0], dy_q->scale, x_q->scale, 4294967296.0f);
-  const int32_t saturated = begin_rows(&walk, factor, row_scale, generator);
-  while (insitu_next_block(&walk)) {
-    for (int32_t r = 0; r < walk.rows; r++) {
-      const int32_t o = walk.list[walk.row + r];
-      step_block_row(&walk, r, w + o * row);
-      if (walk.element == 0)
-        bias[o] = insitu_update_bias(bias[o], walk.total[r], rate[0], dy_q->scale);
+  const int32_t saturated = begin_rows(&block, factor, row_scale, generator);
+  while (insitu_next_block(&block)) {
+    for (int32_t r = 0; r < block.rows; r++) {
+      const int32_t o = block.list[block.row + r];
+      step_block_row(&block, r, w + o * row);
+      if (block.element == 0)
+        bias[o] = insitu_update_bias(bias[o], block.total[r], rate[0], dy_q->scale);
     }
   }
   return saturated;

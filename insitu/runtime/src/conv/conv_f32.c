@@ -91,7 +91,7 @@ void insitu_conv_grad_input_f32(const insitu_conv_params_t *p, const float *dy, 
                                 float *dx) {
   const int32_t row = row_weights(p), rows = p->out_channels;
   float e[INSITU_BLOCK];
-  const float *alive[INSITU_BLOCK];
+  const float *nonzero[INSITU_BLOCK];
   memset(dx, 0, (size_t)(p->in_height * p->in_width * p->in_channels) * sizeof *dx);
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     for (int32_t ox = 0; ox < p->out_width; ox++, dy += rows) {
@@ -100,14 +100,14 @@ void insitu_conv_grad_input_f32(const insitu_conv_params_t *p, const float *dy, 
         if (dy[o] == 0.0f)
           continue;
         e[count] = dy[o];
-        alive[count++] = w + o * row;
+        nonzero[count++] = w + o * row;
         if (count == INSITU_BLOCK) {
-          scatter(p, oy, ox, count, e, alive, dx);
+          scatter(p, oy, ox, count, e, nonzero, dx);
           count = 0;
         }
       }
       if (count > 0)
-        scatter(p, oy, ox, count, e, alive, dx);
+        scatter(p, oy, ox, count, e, nonzero, dx);
     }
   }
 }
@@ -142,7 +142,7 @@ static void add_line(const insitu_conv_params_t *p, const float *x, int32_t oy, 
 
 int32_t insitu_conv_row_gradient_f32(const insitu_conv_params_t *p, const float *dy, const float *x,
                                      float *gradient, float *errors) {
-  int32_t alive = 0;
+  int32_t nonzero = 0;
   insitu_line_t line;
   line.count = 0;
   *errors = 0.0f;
@@ -150,9 +150,9 @@ int32_t insitu_conv_row_gradient_f32(const insitu_conv_params_t *p, const float 
     for (int32_t ox = 0; ox < p->out_width; ox++, dy += p->out_channels) {
       if (*dy == 0.0f)
         continue;
-      if (!alive)
+      if (!nonzero)
         memset(gradient, 0, (size_t)row_weights(p) * sizeof *gradient);
-      alive = 1;
+      nonzero = 1;
       *errors = *errors + *dy;
       const int32_t start = ox * p->stride_width - p->pad_left;
       const int32_t whole = start >= 0 && start + p->kernel_width <= p->in_width;
@@ -166,7 +166,7 @@ int32_t insitu_conv_row_gradient_f32(const insitu_conv_params_t *p, const float 
     if (line.count > 0)
       add_line(p, x, oy, &line, gradient);
   }
-  return alive;
+  return nonzero;
 }
 
 /* w -= rate (sum over positions of dy x), b -= rate (sum of dy), a row at a time.
@@ -190,15 +190,15 @@ static void add_windows(int32_t rows, int32_t row, int32_t count, const float *d
   float e[INSITU_BLOCK];
   const float *from[INSITU_BLOCK];
   for (int32_t o = 0; o < rows; o++) {
-    int32_t alive = 0;
+    int32_t nonzero = 0;
     for (int32_t k = 0; k < count; k++) {
       if (dy[k * rows + o] == 0.0f)
         continue;
-      e[alive] = dy[k * rows + o];
-      from[alive++] = window[k];
+      e[nonzero] = dy[k * rows + o];
+      from[nonzero++] = window[k];
     }
-    if (alive > 0)
-      insitu_add_products_f32(row, alive, e, from, gradient + o * row);
+    if (nonzero > 0)
+      insitu_add_products_f32(row, nonzero, e, from, gradient + o * row);
   }
 }
 

@@ -1,5 +1,5 @@
-/* Convolution by tiles, one position after the other: ARMv6-M. The counterpart of
- * conv_forward_tiled.c. */
+/* Convolution by tiles with the 1x4 microkernels of ARMv6-M. Counterpart of conv_forward_tiled.c.
+ */
 #include <string.h>
 
 #include "insitu_conv_armv6m.h"
@@ -20,8 +20,8 @@ int32_t insitu_fit_tile(insitu_scalar_tile_t *tile, int32_t height, int32_t widt
                         void *memory, int32_t bytes) {
   const int32_t window = by_fours(tile->width), all = tile->lines * window;
   const int32_t packed = tile->element == 1, words = packed ? INSITU_PACKED : INSITU_CHANNELS;
-  const int32_t held = insitu_max(bytes / (3 * FOUR) & ~3, LEAST_TERMS);
-  tile->most = insitu_min(all, packed ? insitu_min(held, INSITU_MOST_PACKED) : held);
+  const int32_t capacity = insitu_max(bytes / (3 * FOUR) & ~3, LEAST_TERMS);
+  tile->most = insitu_min(all, packed ? insitu_min(capacity, INSITU_MOST_PACKED) : capacity);
   const int32_t alone = tile->most == all, line = window * tile->element + 3;
   const int32_t batch = alone ? insitu_min(width, BATCH) : 0;
   const int32_t room = bytes - FOUR * batch - 4 * words * tile->most;
@@ -70,7 +70,7 @@ static void epilogue_positions(insitu_scalar_tile_t *tile, int32_t count, const 
   for (int32_t j = 0; j < tile->channels; j++) {
     tile->output.multiplier = tile->multiplier[j];
     tile->output.offset = tile->offset[j];
-    insitu_finish_run(&tile->output, count, sum + j, y + j);
+    insitu_epilogue_channel(&tile->output, count, sum + j, y + j);
   }
 }
 
@@ -78,27 +78,27 @@ void insitu_multiply_part(insitu_scalar_tile_t *tile, const insitu_scalar_part_t
                           const uint8_t *a, int8_t *y) {
   const int32_t terms = by_fours(part->terms);
   const int32_t batch = tile->batch ? tile->batch : tile->columns;
-  insitu_scalar_run_t run = {.terms = terms,
-                             .lines = part->lines,
-                             .skip = tile->pitch - terms * tile->element,
-                             .step = tile->column_a,
-                             .sum_step = FOUR,
-                             .fresh = part->line == 0 && part->term == 0};
+  insitu_microkernel_1x4_t micro = {.terms = terms,
+                                    .lines = part->lines,
+                                    .skip = tile->pitch - terms * tile->element,
+                                    .step = tile->column_a,
+                                    .sum_step = FOUR,
+                                    .fresh = part->line == 0 && part->term == 0};
   int32_t *sum = tile->sum;
   a += part->line * tile->pitch + part->term * tile->element;
   for (int32_t row = 0; row < tile->rows; row++, a += tile->row_a, y += tile->row_y) {
     for (int32_t n = 0; n < tile->columns; n += batch) {
       const uint8_t *const from = a + n * tile->column_a;
-      run.count = insitu_min(tile->columns - n, batch);
+      micro.count = insitu_min(tile->columns - n, batch);
       if (tile->element == 1) {
-        insitu_run_bytes(&run, from, tile->b, sum);
+        insitu_microkernel_1x4_u8(&micro, from, tile->b, sum);
       } else {
-        insitu_run_halves(&run, (const uint16_t *)(const void *)from, tile->b, sum);
+        insitu_microkernel_1x4_u16(&micro, (const uint16_t *)(const void *)from, tile->b, sum);
       }
       if (part->last)
-        epilogue_positions(tile, run.count, sum, y + n * tile->output.step);
+        epilogue_positions(tile, micro.count, sum, y + n * tile->output.step);
       if (!tile->batch)
-        sum += INSITU_CHANNELS * run.count;
+        sum += INSITU_CHANNELS * micro.count;
     }
   }
 }

@@ -1,4 +1,4 @@
-/* Convolution by tiles: lines of operands, then four channels after four.
+/* Convolution by tiles: the input packed in lines, then four output channels after four.
  * Twin of the shapes: insitu/ops/kernels/tiles.py. */
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* Input gradient of a convolution, one position after the other: ARMv6-M. The counterpart of
+/* Input gradient of a convolution with the 1x4 microkernels of ARMv6-M. Counterpart of
  * conv_grad_input_tiled.c. */
 #include <string.h>
 
@@ -8,18 +8,19 @@
 
 #if defined(INSITU_SCALAR)
 
-/* What an error costs that is listed, and its product with a weight there and in a tile. */
-enum { LISTED = 60, LISTED_MAC = 5, MAC = 3 };
+/* Instructions of an error taken by itself, and of its product with a weight there and in a tile.
+ */
+enum { SPARSE_ERROR = 60, SPARSE_MAC = 5, DENSE_MAC = 3 };
 
 enum { ERROR_OFFSET = 1 << 14 }; /* |e'| < 2^14, see insitu_expand_error */
 
 typedef struct {
   const insitu_conv_params_t *p;
   const int8_t *dy, *w;
-  int32_t drop, live;
-  const int16_t *list;   /* [live] channels of dy that are not zero */
-  const int32_t *begin;  /* [live] of their weights */
-  const int32_t *factor; /* [live] */
+  int32_t drop, nonzero;
+  const int16_t *list;   /* [nonzero] channels of dy that are not zero */
+  const int32_t *begin;  /* [nonzero] of their weights */
+  const int32_t *factor; /* [nonzero] */
   insitu_conv_reach_t down, across;
 } insitu_scalar_grad_t;
 
@@ -27,11 +28,11 @@ typedef struct {
 static void offset_position(const insitu_scalar_grad_t *grad, const int8_t *dy, uint16_t *to) {
   const int32_t shift = 8 + grad->drop;
   const int32_t offset = (ERROR_OFFSET << shift) + (1 << (shift - 1));
-  if (grad->live == grad->p->out_channels) {
-    insitu_offset_errors(grad->live, dy, grad->factor, shift, offset, to);
+  if (grad->nonzero == grad->p->out_channels) {
+    insitu_offset_errors(grad->nonzero, dy, grad->factor, shift, offset, to);
     return;
   }
-  for (int32_t k = 0; k < grad->live; k++)
+  for (int32_t k = 0; k < grad->nonzero; k++)
     to[k] = (uint16_t)((dy[grad->list[k]] * grad->factor[k] + offset) >> shift);
 }
 
@@ -40,12 +41,12 @@ static void offset_error_line(const insitu_scalar_grad_t *grad, int32_t columns,
                               int32_t ox, uint16_t *to) {
   const insitu_conv_params_t *p = grad->p;
   const int32_t on = oy >= 0 && oy < p->out_height;
-  for (int32_t n = 0; n < columns; n++, ox++, to += grad->live) {
+  for (int32_t n = 0; n < columns; n++, ox++, to += grad->nonzero) {
     if (on && ox >= 0 && ox < p->out_width) {
       offset_position(grad, grad->dy + (oy * p->out_width + ox) * p->out_channels, to);
       continue;
     }
-    for (int32_t k = 0; k < grad->live; k++)
+    for (int32_t k = 0; k < grad->nonzero; k++)
       to[k] = ERROR_OFFSET;
   }
 }
@@ -67,11 +68,11 @@ static void widen_phase(const insitu_scalar_grad_t *grad, insitu_scalar_tile_t *
   int32_t *to = tile->b, total[INSITU_CHANNELS] = {0};
   for (int32_t line = part->line; line < part->line + part->lines; line++) {
     const int32_t ky = down->first + (down->places - 1 - line) * p->stride_height;
-    int32_t left = part->terms, tx = across->places - 1 - part->term / grad->live;
-    int32_t k = part->term % grad->live;
+    int32_t left = part->terms, tx = across->places - 1 - part->term / grad->nonzero;
+    int32_t k = part->term % grad->nonzero;
     for (; left > 0; tx--, k = 0) {
       const int32_t kx = across->first + tx * p->stride_width;
-      const int32_t size = insitu_min(grad->live - k, left), *const begin = grad->begin + k;
+      const int32_t size = insitu_min(grad->nonzero - k, left), *const begin = grad->begin + k;
       const int8_t *const place = w + (ky * p->kernel_width + kx) * p->in_channels;
       if (tile->channels == INSITU_CHANNELS) {
         insitu_widen_fours(begin, size, place, to, total);
@@ -98,7 +99,7 @@ static void scalar_phase(const insitu_scalar_grad_t *grad, insitu_scalar_tile_t 
                            (across->low - grad->across.low) * tile->column_a;
   insitu_scalar_part_t part = {0, 0, 0, 0, 0};
   tile->lines = down->places;
-  tile->width = across->places * grad->live;
+  tile->width = across->places * grad->nonzero;
   tile->channels = insitu_min(grad->p->in_channels - i, INSITU_CHANNELS);
   memset(tile->offset, 0, sizeof tile->offset);
   while (insitu_next_part(tile, &part)) {
@@ -150,9 +151,9 @@ static void scalar_tiles(const insitu_scalar_grad_t *grad, const insitu_scalar_t
 static int32_t begin_tiles(const insitu_conv_grad_input_params_t *g, insitu_scalar_grad_t *grad,
                            insitu_scalar_tile_t *tile, const uint16_t *rel, int32_t *factor) {
   const insitu_conv_params_t *p = grad->p;
-  const int32_t most = p->out_channels, listed = (most + 1) / 2;
+  const int32_t most = p->out_channels, list_words = (most + 1) / 2;
   int32_t *const begin = factor + most;
-  for (int32_t k = 0; k < grad->live; k++) {
+  for (int32_t k = 0; k < grad->nonzero; k++) {
     factor[k] = rel[grad->list[k]];
     begin[k] = grad->list[k] * row_size(p);
   }
@@ -167,12 +168,12 @@ static int32_t begin_tiles(const insitu_conv_grad_input_params_t *g, insitu_scal
     tile->multiplier[j] = g->multiplier;
   tile->element = 2;
   tile->lines = grad->down.span;
-  tile->width = grad->across.span * grad->live;
-  tile->column_a = 2 * grad->live;
+  tile->width = grad->across.span * grad->nonzero;
+  tile->column_a = 2 * grad->nonzero;
   tile->row_y = p->stride_height * p->in_width * p->in_channels;
   return insitu_fit_tile(tile, (p->in_height + p->stride_height - 1) / p->stride_height,
                          (p->in_width + p->stride_width - 1) / p->stride_width, 1,
-                         begin + most + listed, p->tile_bytes - 4 * (2 * most + listed));
+                         begin + most + list_words, p->tile_bytes - 4 * (2 * most + list_words));
 }
 
 int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, const int8_t *dy,
@@ -184,12 +185,13 @@ int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, c
   insitu_scalar_grad_t grad = {.p = p, .dy = dy, .w = w, .drop = g->drop, .list = list};
   insitu_scalar_tile_t tile;
   /* the flags are used up before the factors are written, and stand in their place */
-  const int32_t share = insitu_find_live(positions, most, dy, scratch, list, &grad.live);
-  if (share * (LISTED + LISTED_MAC * p->in_channels) < INSITU_ALL * MAC * p->in_channels)
+  const int32_t share = insitu_find_nonzero(positions, most, dy, scratch, list, &grad.nonzero);
+  if (share * (SPARSE_ERROR + SPARSE_MAC * p->in_channels) <
+      INSITU_ALL * DENSE_MAC * p->in_channels)
     return 0;
-  if (grad.live == 0 || p->kernel_height < p->stride_height || p->kernel_width < p->stride_width)
+  if (grad.nonzero == 0 || p->kernel_height < p->stride_height || p->kernel_width < p->stride_width)
     memset(dx, 0, (size_t)(p->in_height * p->in_width * p->in_channels));
-  if (grad.live == 0)
+  if (grad.nonzero == 0)
     return 1;
   if (!begin_tiles(g, &grad, &tile, rel, scratch))
     return 0;

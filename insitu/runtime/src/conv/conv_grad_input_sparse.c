@@ -1,7 +1,6 @@
-/* Input gradient of a convolution, position after position: the errors that a position of dx is
- * made of, those that are 0 left out, are listed with the rows of weights that belong to them, and
- * are then what a linear layer's are. For maps whose errors are few, and layers too large for a
- * tile. */
+/* Input gradient of a convolution from sparse errors, position by position: those that a position
+ * of dx is made of and that are not 0 are gathered with their rows of weights, then multiplied as a
+ * linear layer's. For maps with few errors, and layers too large for a tile. */
 #include "insitu_conv_tile.h"
 #include "insitu_error_words.h"
 #include "insitu_linear_microkernels.h"
@@ -13,8 +12,8 @@ typedef struct {
   const uint16_t *rel;
   void *list;
   int32_t count;
-  int32_t *sums; /* [in_channels] of lists before this one */
-  int32_t held;  /* whether there were any */
+  int32_t *sums;   /* [in_channels] of lists before this one */
+  int32_t spilled; /* whether there were any */
 } insitu_error_list_t;
 
 /* sum[i] = sum of e' w over the list, i < INSITU_LINEAR_COLUMNS, of which the first `count` are
@@ -27,7 +26,7 @@ static void sum_list(const insitu_error_list_t *errors, int32_t i, int32_t count
     for (int32_t j = 0; j < count; j++)
       sum[j] = add_column(errors->list, errors->count, w + j);
   }
-  if (errors->held) {
+  if (errors->spilled) {
     for (int32_t j = 0; j < count; j++)
       sum[j] += errors->sums[i + j];
   }
@@ -39,7 +38,7 @@ static void end_list(insitu_error_list_t *errors) {
     append_row(errors->list, errors->count++, 0, 0);
 }
 
-/* Empties the list into the sums. */
+/* Empties a full list into the sums. */
 static void spill_list(insitu_error_list_t *errors) {
   const int32_t channels = errors->g->shape.in_channels;
   end_list(errors);
@@ -49,7 +48,7 @@ static void spill_list(insitu_error_list_t *errors) {
     sum_list(errors, i, count, sum);
     memcpy(errors->sums + i, sum, (size_t)count * sizeof *sum);
   }
-  errors->held = 1;
+  errors->spilled = 1;
   errors->count = 0;
 }
 
@@ -58,7 +57,7 @@ static void list_epilogue(insitu_error_list_t *errors, int8_t *dx) {
   const insitu_conv_grad_input_params_t *g = errors->g;
   const int32_t channels = g->shape.in_channels;
   int32_t i = 0, sum[INSITU_LINEAR_COLUMNS];
-  if (errors->count == 0 && !errors->held) {
+  if (errors->count == 0 && !errors->spilled) {
     memset(dx, 0, (size_t)channels);
     return;
   }
@@ -71,11 +70,11 @@ static void list_epilogue(insitu_error_list_t *errors, int8_t *dx) {
     sum_list(errors, i, channels - i, sum);
   for (int32_t j = 0; i < channels; i++, j++)
     dx[i] = (int8_t)insitu_clamp(insitu_rescale(sum[j], g->multiplier, g->shift), -127, 127);
-  errors->held = 0;
+  errors->spilled = 0;
   errors->count = 0;
 }
 
-/* Lists the errors e[out_channels] of one place of the window, whose weights begin at `place`. */
+/* Gathers the errors e[out_channels] of one place of the window, whose weights begin at `place`. */
 static void append_errors(insitu_error_list_t *errors, const int8_t *e, int32_t place) {
   const insitu_conv_grad_input_params_t *g = errors->g;
   const int32_t channels = g->shape.out_channels, row = row_size(&g->shape);
@@ -92,8 +91,9 @@ static void append_errors(insitu_error_list_t *errors, const int8_t *e, int32_t 
   errors->count = count;
 }
 
-void insitu_conv_grad_input_list(const insitu_conv_grad_input_params_t *g, const int8_t *dy,
-                                 const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx) {
+void insitu_conv_grad_input_sparse(const insitu_conv_grad_input_params_t *g, const int8_t *dy,
+                                   const int8_t *w, const uint16_t *rel, void *scratch,
+                                   int8_t *dx) {
   const insitu_conv_params_t *p = &g->shape;
   int32_t *const sums = scratch;
   insitu_error_list_t errors = {g, w, rel, sums + p->in_channels, 0, sums, 0};

@@ -1,8 +1,7 @@
 /* Input gradient of a convolution by tiles. Twin of the shapes: insitu/ops/kernels/tiles.py.
  *
- * The positions of dx that leave the same rest by the stride are a convolution of stride 1: of the
- * expanded errors with every stride-th place of the window, the last first. Channels of dy that
- * are zero everywhere are left out. */
+ * A transposed convolution is a convolution of stride 1 for each phase of the stride
+ * (insitu_conv_phase.h). Channels of dy that are zero everywhere are left out. */
 #include <string.h>
 
 #include "insitu_conv_phase.h"
@@ -10,35 +9,36 @@
 
 #if !defined(INSITU_SCALAR)
 
-/* What an error costs that is listed, and its product with a weight there and in a tile. */
-enum { LISTED = 44, LISTED_MAC = 3, MAC = 2 };
+/* Instructions of an error taken by itself, and of its product with a weight there and in a tile.
+ */
+enum { SPARSE_ERROR = 44, SPARSE_MAC = 3, DENSE_MAC = 2 };
 
 typedef struct {
   const insitu_conv_params_t *p;
   const int8_t *dy, *w;
   int32_t drop;
-  int32_t live, channels; /* channels of dy that are not zero, and the same made even */
-  const int16_t *list;    /* [live] */
-  const int32_t *begin;   /* [live], of their weights */
+  int32_t nonzero, channels; /* channels of dy that are not zero, and the same made even */
+  const int16_t *list;       /* [nonzero] */
+  const int32_t *begin;      /* [nonzero], of their weights */
   const uint16_t *rel;
   insitu_conv_reach_t down, across;
   insitu_conv_line_t line;
   int16_t *weights, *lines;
-  int32_t *factor; /* [live] */
-  int8_t *errors;  /* [live] of a position; both stand where the weights are, before these */
+  int32_t *factor; /* [nonzero] */
+  int8_t *errors;  /* [nonzero] of a position; both stand where the weights are, before these */
 } insitu_conv_grad_t;
 
 /* e' of one position to where it belongs in one or both streams. */
 static void expand_position(const insitu_conv_grad_t *grad, const int8_t *dy, int16_t *to,
                             int16_t *other) {
-  if (grad->live < grad->p->out_channels) {
-    for (int32_t k = 0; k < grad->live; k++)
+  if (grad->nonzero < grad->p->out_channels) {
+    for (int32_t k = 0; k < grad->nonzero; k++)
       grad->errors[k] = dy[grad->list[k]];
     dy = grad->errors;
   }
-  insitu_expand_errors(grad->live, grad->drop, dy, grad->factor, to, other);
-  if (grad->live < grad->channels) {
-    const int32_t k = grad->live;
+  insitu_expand_errors(grad->nonzero, grad->drop, dy, grad->factor, to, other);
+  if (grad->nonzero < grad->channels) {
+    const int32_t k = grad->nonzero;
     to[(k / 2) * 4 + 1] = other[(k / 2) * 4 + 1] = 0;
   }
 }
@@ -83,7 +83,7 @@ static void pack_phase(const insitu_conv_grad_t *grad, const insitu_conv_phase_t
     for (int32_t tx = across->places - 1; tx >= 0; tx--) {
       const int32_t kx = across->first + tx * p->stride_width;
       const int8_t *const place = w + (ky * p->kernel_width + kx) * p->in_channels;
-      insitu_pack_pairs(grad->live, count, grad->begin, place, to);
+      insitu_pack_pairs(grad->nonzero, count, grad->begin, place, to);
       to += grad->channels * INSITU_CHANNELS;
     }
   }
@@ -124,7 +124,7 @@ static void grad_tiles(const insitu_conv_grad_t *grad, insitu_conv_tile_t *tile,
   for (int32_t m = 0; m < rows; m += p->tile_height) {
     const int32_t lines = insitu_min(rows - m, p->tile_height) - 1 + grad->down.span;
     for (int32_t n = 0; n < columns; n += p->tile_width) {
-      for (int32_t k = 0; k < grad->live; k++)
+      for (int32_t k = 0; k < grad->nonzero; k++)
         grad->factor[k] = insitu_error_factor(grad->rel[grad->list[k]], grad->drop);
       for (int32_t k = 0; k < lines; k++) {
         expand_error_line(grad, m + grad->down.low + k, n + grad->across.low,
@@ -162,17 +162,19 @@ int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, c
   if (p->tile_height * p->tile_width < INSITU_FEW)
     return 0;
   /* the flags are used up before the weights are written, and stand in their place */
-  const int32_t share = insitu_find_live(positions, most, dy, (int8_t *)weights, list, &grad.live);
-  if (share * (LISTED + LISTED_MAC * p->in_channels) < INSITU_ALL * MAC * p->in_channels)
+  const int32_t share =
+      insitu_find_nonzero(positions, most, dy, (int8_t *)weights, list, &grad.nonzero);
+  if (share * (SPARSE_ERROR + SPARSE_MAC * p->in_channels) <
+      INSITU_ALL * DENSE_MAC * p->in_channels)
     return 0;
-  if (grad.live == 0 || p->kernel_height < p->stride_height || p->kernel_width < p->stride_width)
+  if (grad.nonzero == 0 || p->kernel_height < p->stride_height || p->kernel_width < p->stride_width)
     memset(dx, 0, (size_t)(p->in_height * p->in_width * p->in_channels));
-  if (grad.live == 0)
+  if (grad.nonzero == 0)
     return 1;
-  for (int32_t k = 0; k < grad.live; k++)
+  for (int32_t k = 0; k < grad.nonzero; k++)
     begin[k] = list[k] * row_size(p);
-  grad.errors = (int8_t *)(grad.factor + grad.live);
-  grad.channels = grad.live + grad.live % 2;
+  grad.errors = (int8_t *)(grad.factor + grad.nonzero);
+  grad.channels = grad.nonzero + grad.nonzero % 2;
   grad.down = reach_of(p->pad_top, p->kernel_height, p->stride_height);
   grad.across = reach_of(p->pad_left, p->kernel_width, p->stride_width);
   grad.line = layout_line(p->tile_width, grad.across.span * grad.channels, grad.channels);

@@ -1,4 +1,4 @@
-/* The weight gradient of one row of a convolution, for all who step by it.
+/* The weight gradient of one row of a convolution: where errors are sparse, and for buffers.
  * Twin: insitu/ops/layers/conv.py. This portable version is the definition. */
 #include <string.h>
 
@@ -31,19 +31,19 @@ static void add_position(const insitu_conv_params_t *p, int32_t zero, const int8
 
 int32_t insitu_conv_row_gradient(const insitu_conv_params_t *p, int32_t zero, const int8_t *dy,
                                  const int8_t *x, int32_t o, int32_t *gradient, int32_t *errors) {
-  int32_t alive = 0;
+  int32_t nonzero = 0;
   *errors = 0;
   dy += o;
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     for (int32_t ox = 0; ox < p->out_width; ox++, dy += p->out_channels) {
       if (*dy == 0)
         continue;
-      if (!alive)
+      if (!nonzero)
         memset(gradient, 0, (size_t)row_size(p) * sizeof *gradient);
-      alive = 1;
+      nonzero = 1;
       *errors += *dy;
       add_position(p, zero, x, oy, ox, *dy, gradient);
     }
   }
-  return alive;
+  return nonzero;
 }

@@ -189,7 +189,7 @@ static int32_t group_gradient(const insitu_conv_groups_params_t *p, const float 
                               float *gradient, float *errors) {
   const insitu_conv_params_t *c = &p->conv;
   const int32_t size = c->in_channels / p->groups;
-  int32_t alive = 0;
+  int32_t nonzero = 0;
   *errors = 0.0f;
   memset(gradient, 0, (size_t)group_row(p) * sizeof *gradient);
   for (int32_t oy = 0; oy < c->out_height; oy++) {
@@ -199,7 +199,7 @@ static int32_t group_gradient(const insitu_conv_groups_params_t *p, const float 
     for (int32_t ox = 0; ox < c->out_width; ox++, dy += c->out_channels) {
       if (*dy == 0.0f)
         continue;
-      alive = 1;
+      nonzero = 1;
       *errors = *errors + *dy;
       const int32_t start_x = ox * c->stride_width - c->pad_left;
       const insitu_taps_t places =
@@ -215,7 +215,7 @@ static int32_t group_gradient(const insitu_conv_groups_params_t *p, const float 
       }
     }
   }
-  return alive;
+  return nonzero;
 }
 
 /* The windows of which place `k` of the kernel lies on the map, in one direction. */

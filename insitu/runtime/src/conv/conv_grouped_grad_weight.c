@@ -45,7 +45,7 @@ static inline void depthwise_gradients(const insitu_conv_groups_params_t *p, int
 /* errors[lane] = sum of dy[.., lane]; returns in bit lane whether any of them is not zero. */
 static uint32_t sum_errors(int32_t positions, int32_t channels, int32_t lanes, const int8_t *dy,
                            int32_t *errors) {
-  uint32_t alive = 0;
+  uint32_t nonzero = 0;
   for (int32_t lane = 0; lane < lanes; lane++, dy++) {
     int32_t sum = 0, seen = 0;
     for (int32_t k = 0; k < positions; k++) {
@@ -53,9 +53,9 @@ static uint32_t sum_errors(int32_t positions, int32_t channels, int32_t lanes, c
       seen |= dy[k * channels];
     }
     errors[lane] = sum;
-    alive |= (uint32_t)(seen != 0) << lane;
+    nonzero |= (uint32_t)(seen != 0) << lane;
   }
-  return alive;
+  return nonzero;
 }
 
 /* gradient[ky, kx, i] += e (x[iy, ix, i] - zero) over the part of the window on the map; x points
@@ -84,20 +84,20 @@ static void add_group(const insitu_conv_groups_params_t *p, int32_t zero, const 
 static uint32_t grouped_gradient(const insitu_conv_groups_params_t *p, int32_t zero,
                                  const int8_t *dy, const int8_t *x, int32_t *gradient,
                                  int32_t *errors) {
-  uint32_t alive = 0;
+  uint32_t nonzero = 0;
   *errors = 0;
   for (int32_t oy = 0; oy < p->conv.out_height; oy++) {
     for (int32_t ox = 0; ox < p->conv.out_width; ox++, dy += p->conv.out_channels) {
       if (*dy == 0)
         continue;
-      if (!alive)
+      if (!nonzero)
         memset(gradient, 0, (size_t)group_row(p) * sizeof *gradient);
-      alive = 1;
+      nonzero = 1;
       *errors += *dy;
       add_group(p, zero, x, oy, ox, *dy, gradient);
     }
   }
-  return alive;
+  return nonzero;
 }
 
 uint32_t insitu_conv_groups_gradient(const insitu_conv_groups_params_t *p, int32_t zero,
@@ -114,10 +114,10 @@ uint32_t insitu_conv_groups_gradient(const insitu_conv_groups_params_t *p, int32
   const int32_t channels = p->conv.out_channels;
   const int32_t lanes = insitu_min(channels - o, INSITU_LANES);
   const int32_t positions = p->conv.out_height * p->conv.out_width;
-  const uint32_t alive = sum_errors(positions, channels, lanes, dy, errors);
-  if (alive)
+  const uint32_t nonzero = sum_errors(positions, channels, lanes, dy, errors);
+  if (nonzero)
     depthwise_gradients(p, zero, dy, x, lanes, gradient);
-  return alive;
+  return nonzero;
 }
 
 int32_t insitu_rows_at_once(const insitu_conv_groups_params_t *p) {
@@ -173,14 +173,14 @@ int32_t insitu_conv_groups_update_s8(const insitu_conv_groups_params_t *p,
   int32_t *const gradient = (int32_t *)scratch + p->live_bytes / 4;
   int32_t *const planes = gradient + row * at_once;
   int32_t saturated = 0, errors[INSITU_DEPTHWISE_BLOCK];
-  uint32_t state = *generator, alive = 0;
+  uint32_t state = *generator, nonzero = 0;
   for (int32_t r = 0; r < (live.few ? live.count : p->conv.out_channels); r++) {
     const int32_t lane = r % at_once, o = live.few ? live.list[r] : r;
     if (lane == 0 && live.few)
-      alive = gradient_nonzero(p, x_q->zero_point, &live, r, dy, x, planes, gradient, errors);
+      nonzero = gradient_nonzero(p, x_q->zero_point, &live, r, dy, x, planes, gradient, errors);
     else if (lane == 0)
-      alive = insitu_conv_groups_gradient(p, x_q->zero_point, dy, x, o, planes, gradient, errors);
-    if (!(alive >> lane & 1))
+      nonzero = insitu_conv_groups_gradient(p, x_q->zero_point, dy, x, o, planes, gradient, errors);
+    if (!(nonzero >> lane & 1))
       continue;
     const int32_t multiplier = insitu_round_clamp(factor / row_scale[o], 0, INT32_MAX);
     saturated += multiplier == INT32_MAX;

@@ -11,7 +11,7 @@
 #include "insitu_linear_microkernels_portable.h"
 #endif
 
-/* Where a core finishes rows in a way of its own, it defines both. */
+/* A core with an epilogue of its own defines both. */
 #if !defined(INSITU_LINEAR_OUTPUTS)
 typedef struct {
   int32_t lowest, highest;

@@ -1,8 +1,8 @@
 /* Inner loops of linear layers on cores without vectors: Cortex-M0+ in assembly, M3 in C; part of
  * insitu_linear_microkernels_portable.h.
  *
- * The update: w - ((kappa x + r 2^8 + 2^7) >> 16) held to 127 is moved - 127, where
- * moved = w + ((top - kappa (x + 256) - r 2^8) >> 16) is held to [0, 254]: one comparison finds
+ * The update: w - ((kappa x + r 2^8 + 2^7) >> 16) clamped to 127 is moved - 127, where
+ * moved = w + ((top - kappa (x + 256) - r 2^8) >> 16) is clamped to [0, 254]: one comparison finds
  * both ends. Inputs are x + 256, so that they load without a sign; top takes the 256 back. */
 #ifndef INSITU_LINEAR_MICROKERNELS_ARMV6M_H
 #define INSITU_LINEAR_MICROKERNELS_ARMV6M_H
@@ -51,13 +51,13 @@ INSITU_NAKED static void add_four_columns(const void *row, const void *end, cons
 }
 
 static inline void add_columns(const void *list, int32_t rows, const int8_t *w, int32_t *sum) {
-  add_four_columns(list, (const insitu_listed_row_t *)list + rows, w, sum);
+  add_four_columns(list, (const insitu_sparse_row_t *)list + rows, w, sum);
 }
 
 #else
 
 static inline void add_columns(const void *list, int32_t rows, const int8_t *w, int32_t *sum) {
-  const insitu_listed_row_t *row = list, *end = row + rows;
+  const insitu_sparse_row_t *row = list, *end = row + rows;
   int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
   for (; row != end; row++) {
     const int8_t *v = w + row->begin;
@@ -108,8 +108,8 @@ static inline int8_t step_weight(int32_t kappa, int32_t top, int32_t x, uint32_t
   "6" K ":\n\t"                                                                                    \
   "subs r6, #127\n\t"                                                                              \
   "strb r6, [r2, #" K "]\n\t"
-/* Where it is held: 0 below, 254 above. */
-#define INSITU_STEP_HELD(K)                                                                        \
+/* Where it is clamped: 0 below, 254 above. */
+#define INSITU_STEP_CLAMPED(K)                                                                     \
   "5" K ":\n\t"                                                                                    \
   "asrs r6, r6, #31\n\t"                                                                           \
   "mvns r6, r6\n\t"                                                                                \
@@ -140,21 +140,22 @@ INSITU_NAKED static uint32_t step_fours(const int16_t *x, const int16_t *end, in
           "lsrs r3, r3, #1\n\t"
           "bcc 2f\n\t"
           "eors r3, r5\n"
-          "2:\n\t" INSITU_STEP("0", "0", "lsrs r7, r3, #16\n\t") INSITU_STEP(
-              "1", "2", "lsrs r7, r3, #8\n\t") INSITU_STEP("2", "4", "mov r7, r3\n\t")
-              INSITU_STEP("3", "6",
-                          "lsls r7, r3, #8\n\t") "adds r0, #8\n\t"
-                                                 "adds r2, #4\n\t"
-                                                 "cmp r0, r9\n\t"
-                                                 "bne 1b\n"
-                                                 "3:\n\t"
-                                                 "mov r0, r3\n\t"
-                                                 "pop {r4, r5}\n\t"
-                                                 "mov r8, r4\n\t"
-                                                 "mov r9, r5\n\t"
-                                                 "pop {r4, r5, r6, r7, pc}\n" INSITU_STEP_HELD("0")
-                                                     INSITU_STEP_HELD("1") INSITU_STEP_HELD("2")
-                                                         INSITU_STEP_HELD("3"));
+          "2:\n\t" INSITU_STEP("0", "0", "lsrs r7, r3, #16\n\t")
+              INSITU_STEP("1", "2", "lsrs r7, r3, #8\n\t") INSITU_STEP("2", "4", "mov r7, r3\n\t")
+                  INSITU_STEP(
+                      "3", "6",
+                      "lsls r7, r3, #8\n\t") "adds r0, #8\n\t"
+                                             "adds r2, #4\n\t"
+                                             "cmp r0, r9\n\t"
+                                             "bne 1b\n"
+                                             "3:\n\t"
+                                             "mov r0, r3\n\t"
+                                             "pop {r4, r5}\n\t"
+                                             "mov r8, r4\n\t"
+                                             "mov r9, r5\n\t"
+                                             "pop {r4, r5, r6, r7, pc}\n" INSITU_STEP_CLAMPED("0")
+                                                 INSITU_STEP_CLAMPED("1") INSITU_STEP_CLAMPED("2")
+                                                     INSITU_STEP_CLAMPED("3"));
 }
 
 INSITU_NAKED_END

@@ -45,10 +45,10 @@ static inline void centre_scaled(int32_t size, int32_t zero, int32_t scale, cons
     left -= 4, x += 4, pair += 2;
   }
   if (left > 0) {
-    int16_t rest[4] = {0, 0, 0, 0};
+    int16_t tail[4] = {0, 0, 0, 0};
     for (int32_t i = 0; i < left; i++)
-      rest[i & 1 ? 2 + i / 2 : i / 2] = (int16_t)((x[i] - zero) * (1 << scale));
-    memcpy(pair, rest, sizeof rest);
+      tail[i & 1 ? 2 + i / 2 : i / 2] = (int16_t)((x[i] - zero) * (1 << scale));
+    memcpy(pair, tail, sizeof tail);
   }
 }
 
@@ -147,7 +147,7 @@ __attribute__((unused)) static int32_t dot_row(int32_t size, const int8_t *w, co
 #define INSITU_LINEAR_OUTPUTS
 
 /* Of y, in bytes and halves as the assembly wants them; the smallest and largest value before the
- * clamp, held to int16. */
+ * clamp, clamped to int16. */
 typedef struct {
   uint32_t zero, low, high; /* zero - low, low, high - low */
   int32_t extremes[2];      /* two of the smallest, two of the largest */
@@ -243,11 +243,11 @@ static inline int32_t epilogue_rows(insitu_linear_outputs_t *outputs, int32_t ro
 typedef struct {
   int32_t first, second; /* where they begin in w */
   uint32_t errors;
-} insitu_listed_pair_t;
+} insitu_sparse_pair_t;
 
 /* Row k of a list. */
 static inline void append_row(void *list, int32_t k, int32_t begin, int32_t error) {
-  insitu_listed_pair_t *pair = (insitu_listed_pair_t *)list + k / 2;
+  insitu_sparse_pair_t *pair = (insitu_sparse_pair_t *)list + k / 2;
   if (k % 2 == 0) {
     pair->first = begin;
     pair->errors = (uint32_t)error & 0xFFFFu;
@@ -308,7 +308,7 @@ static inline void add_columns(const void *list, int32_t rows, const int8_t *w, 
 
 /* One column. */
 static inline int32_t add_column(const void *list, int32_t rows, const int8_t *w) {
-  const insitu_listed_pair_t *pair = list, *end = pair + rows / 2;
+  const insitu_sparse_pair_t *pair = list, *end = pair + rows / 2;
   int32_t sum = 0;
   for (; pair != end; pair++) {
     sum += w[pair->first] * (int16_t)pair->errors;
@@ -317,14 +317,14 @@ static inline int32_t add_column(const void *list, int32_t rows, const int8_t *w
   return sum;
 }
 
-/* rescale(sum) held to int8. */
+/* rescale(sum) clamped to int8. */
 static inline uint32_t error_of(int32_t sum, int32_t multiplier, int32_t shift) {
   uint32_t v;
   __asm__("ssat %0, #8, %1" : "=r"(v) : "r"(rescale_sum(sum, multiplier, shift)));
   return v;
 }
 
-/* dx[i] = rescale(sum[i]) held to [-127, 127], i < 4. */
+/* dx[i] = rescale(sum[i]) clamped to [-127, 127], i < 4. */
 static inline void store_errors(const int32_t *sum, int32_t multiplier, int32_t shift, int8_t *dx) {
   uint32_t four = error_of(sum[0], multiplier, shift);
   uint32_t high = error_of(sum[2], multiplier, shift);

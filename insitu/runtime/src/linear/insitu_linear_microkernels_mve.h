@@ -48,7 +48,7 @@ static inline int32_t dot_few(int32_t size, const int8_t *w, const int16_t *x, i
 /* sum[k] = sum of w[k size + i] x[i], i < size, k < INSITU_LINEAR_ROWS. */
 static inline void dot_rows(int32_t size, const int8_t *w, const int16_t *x, int32_t *sum) {
   const int8_t *second = w + size, *third = second + size, *fourth = third + size;
-  const int32_t rest = size & 7;
+  const int32_t tail = size & 7;
   int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
   for (int32_t left = size >> 3; left > 0; left--) {
     const int16x8_t v = vldrhq_s16(x);
@@ -58,11 +58,11 @@ static inline void dot_rows(int32_t size, const int8_t *w, const int16_t *x, int
     s3 = vmladavaq_s16(s3, v, vldrbq_s16(fourth));
     x += 8, w += 8, second += 8, third += 8, fourth += 8;
   }
-  if (rest > 0) {
-    s0 = dot_few(rest, w, x, s0);
-    s1 = dot_few(rest, second, x, s1);
-    s2 = dot_few(rest, third, x, s2);
-    s3 = dot_few(rest, fourth, x, s3);
+  if (tail > 0) {
+    s0 = dot_few(tail, w, x, s0);
+    s1 = dot_few(tail, second, x, s1);
+    s2 = dot_few(tail, third, x, s2);
+    s3 = dot_few(tail, fourth, x, s3);
   }
   sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
 }
@@ -114,11 +114,11 @@ static inline int32_t epilogue_rows(insitu_linear_outputs_t *outputs, int32_t ro
 typedef struct {
   int32_t begin; /* in w */
   int32_t error;
-} insitu_listed_row_t;
+} insitu_sparse_row_t;
 
 /* Row k of a list. */
 static inline void append_row(void *list, int32_t k, int32_t begin, int32_t error) {
-  insitu_listed_row_t *row = (insitu_listed_row_t *)list + k;
+  insitu_sparse_row_t *row = (insitu_sparse_row_t *)list + k;
   row->begin = begin;
   row->error = error;
 }
@@ -157,14 +157,14 @@ INSITU_NAKED static void add_columns(const void *list, int32_t rows, const int8_
 
 /* One column. */
 static inline int32_t add_column(const void *list, int32_t rows, const int8_t *w) {
-  const insitu_listed_row_t *row = list, *end = row + rows;
+  const insitu_sparse_row_t *row = list, *end = row + rows;
   int32_t sum = 0;
   for (; row != end; row++)
     sum += row->error * w[row->begin];
   return sum;
 }
 
-/* dx[i] = rescale(sum[i]) held to [-127, 127], i < INSITU_LINEAR_COLUMNS. */
+/* dx[i] = rescale(sum[i]) clamped to [-127, 127], i < INSITU_LINEAR_COLUMNS. */
 static inline void store_errors(const int32_t *sum, int32_t multiplier, int32_t shift, int8_t *dx) {
   for (int32_t i = 0; i < INSITU_LINEAR_COLUMNS; i += 4) {
     const int32x4_t v = rescale_lanes(vldrwq_s32(sum + i), vdupq_n_s32(multiplier), shift);
@@ -254,19 +254,19 @@ static inline uint32_t step_from(uint32_t state, int32_t kappa, int32_t sixteens
 /* w[i] = sat127(w[i] - ((kappa x[i] + r 2^8 + 2^7) >> 16)), i < size; returns the generator. */
 static inline uint32_t step_weights(int32_t size, int32_t kappa, const int16_t *x, uint32_t state,
                                     int8_t *w) {
-  const int32_t whole = size & ~15, rest = size - whole;
+  const int32_t whole = size & ~15, tail = size - whole;
   if (whole > 0)
     state = step_from(state, kappa, whole / 16, x, w);
-  if (rest > 0) { /* on a copy, since loads of every other input know no end */
-    const mve_pred16_t there = vctp8q((uint32_t)rest);
+  if (tail > 0) { /* on a copy, since loads of every other input know no end */
+    const mve_pred16_t there = vctp8q((uint32_t)tail);
     int16_t inputs[16];
     int8_t weights[16];
-    vstrhq_s16(inputs, vldrhq_z_s16(x + whole, vctp16q((uint32_t)rest)));
-    vstrhq_s16(inputs + 8, vldrhq_z_s16(x + whole + 8, vctp16q((uint32_t)insitu_max(rest - 8, 0))));
+    vstrhq_s16(inputs, vldrhq_z_s16(x + whole, vctp16q((uint32_t)tail)));
+    vstrhq_s16(inputs + 8, vldrhq_z_s16(x + whole + 8, vctp16q((uint32_t)insitu_max(tail - 8, 0))));
     vstrbq_s8(weights, vldrbq_z_s8(w + whole, there));
     step_from(state, kappa, 1, inputs, weights);
     vstrbq_p_s8(w + whole, vldrbq_s8(weights), there);
-    state = insitu_draw_ahead(state, (rest + 3) / 4);
+    state = insitu_draw_ahead(state, (tail + 3) / 4);
   }
   return state;
 }

@@ -70,11 +70,11 @@ static INSITU_ONE_COPY void dot_rows(int32_t size, const int8_t *restrict w,
 typedef struct {
   int32_t begin; /* in w */
   int32_t error;
-} insitu_listed_row_t;
+} insitu_sparse_row_t;
 
 /* Row k of a list. */
 static inline void append_row(void *list, int32_t k, int32_t begin, int32_t error) {
-  insitu_listed_row_t *row = (insitu_listed_row_t *)list + k;
+  insitu_sparse_row_t *row = (insitu_sparse_row_t *)list + k;
   row->begin = begin;
   row->error = error;
 }
@@ -85,7 +85,7 @@ static inline void append_row(void *list, int32_t k, int32_t begin, int32_t erro
 
 /* sum[i] = sum over the list's `rows` rows of e w[begin + i], i < 4. */
 static inline void add_columns(const void *list, int32_t rows, const int8_t *w, int32_t *sum) {
-  const insitu_listed_row_t *row = list, *end = row + rows;
+  const insitu_sparse_row_t *row = list, *end = row + rows;
   int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
   for (; row != end; row++) {
     const int8_t *v = w + row->begin;
@@ -102,14 +102,14 @@ static inline void add_columns(const void *list, int32_t rows, const int8_t *w, 
 
 /* One column. */
 static inline int32_t add_column(const void *list, int32_t rows, const int8_t *w) {
-  const insitu_listed_row_t *row = list, *end = row + rows;
+  const insitu_sparse_row_t *row = list, *end = row + rows;
   int32_t sum = 0;
   for (; row != end; row++)
     sum += row->error * w[row->begin];
   return sum;
 }
 
-/* dx[i] = rescale(sum[i]) held to [-127, 127], i < 4. */
+/* dx[i] = rescale(sum[i]) clamped to [-127, 127], i < 4. */
 static inline void store_errors(const int32_t *sum, int32_t multiplier, int32_t shift, int8_t *dx) {
   for (int32_t i = 0; i < 4; i++)
     dx[i] = (int8_t)insitu_clamp(rescale_sum(sum[i], multiplier, shift), -127, 127);

@@ -12,7 +12,8 @@ static inline void prepare_step(int32_t size, int32_t zero, const int8_t *x, int
  *
  * With inputs times 2^7 and twice kappa in r4 a product's high half is that of kappa x in units of
  * 2^-8, r5 rounds it and adds 1; random bytes are added below the point, and the high bytes are the
- * steps plus 1. QSUB8 with one more and QADD8 hold the weights to -127 and 127. 17 instructions. */
+ * steps plus 1. QSUB8 with one more and QADD8 clamp the weights to -127 and 127. 17 instructions.
+ */
 #define INSITU_STEP(X, Y)                                                                          \
   "lsrs r3, r3, #1\n\t"                                                                            \
   "it cs\n\t"                                                                                      \
@@ -65,7 +66,8 @@ INSITU_NAKED static uint32_t step_fours(const int16_t *x, const int16_t *end, in
 }
 
 /* The same for any kappa, in lanes of 16 bits: weights in the high bytes, r10 below them; the step
- * and r11 + random bytes, a step of 1, are subtracted and held; QADD8 adds the 1. 25 instructions.
+ * and r11 + random bytes, a step of 1, are subtracted and clamped; QADD8 adds the 1. 25
+ * instructions.
  */
 #define INSITU_STEP_FAR                                                                            \
   "ldm r0!, {r8, r9}\n\t"                                                                          \
@@ -125,15 +127,15 @@ __attribute__((unused)) static uint32_t step_weights(int32_t size, int32_t kappa
   const int32_t whole = size & ~3;
   state = step_some(x, x + whole, w, state, kappa);
   if (size > whole) { /* not as loops, of which compilers would make calls of memcpy */
-    int8_t rest[4] = {w[whole], 0, 0, 0};
-    rest[1] = size > whole + 1 ? w[whole + 1] : 0;
-    rest[2] = size > whole + 2 ? w[whole + 2] : 0;
-    state = step_some(x + whole, x + whole + 4, rest, state, kappa);
-    w[whole] = rest[0];
+    int8_t tail[4] = {w[whole], 0, 0, 0};
+    tail[1] = size > whole + 1 ? w[whole + 1] : 0;
+    tail[2] = size > whole + 2 ? w[whole + 2] : 0;
+    state = step_some(x + whole, x + whole + 4, tail, state, kappa);
+    w[whole] = tail[0];
     if (size > whole + 1)
-      w[whole + 1] = rest[1];
+      w[whole + 1] = tail[1];
     if (size > whole + 2)
-      w[whole + 2] = rest[2];
+      w[whole + 2] = tail[2];
   }
   return state;
 }

@@ -100,7 +100,7 @@ void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *g, con
   }
 }
 
-/* kappa, held to +-INT16_MAX; `saturated` counts those that were. */
+/* kappa, clamped to +-INT16_MAX; `saturated` counts those that were. */
 static inline int32_t kappa_of(float ratio, int32_t *saturated) {
   if (insitu_is_below(ratio, (float)INT16_MAX - 0.5f))
     return insitu_round_small(ratio);

@@ -116,24 +116,24 @@ void insitu_conv_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
       row_size(p), p->out_channels, y_q->zero_point, y_q->clamp_min, y_q->clamp_max, shift[0], w,
       bias,        multiplier};
   const int32_t positions = p->out_height * p->out_width;
-  const int32_t held = layer.row < 16 ? INSITU_PATCHES : 1;
+  const int32_t at_once = layer.row < 16 ? INSITU_PATCHES : 1;
   int16_t patches[INSITU_PATCHES][16] = {{0}};
   insitu_extremes_t seen = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-  for (int32_t n = 0; n < positions; n += held) {
-    const int32_t count = insitu_min(positions - n, held);
+  for (int32_t n = 0; n < positions; n += at_once) {
+    const int32_t count = insitu_min(positions - n, at_once);
     for (int32_t k = 0; k < count; k++) {
-      int16_t *const patch = held == 1 ? scratch : patches[k];
+      int16_t *const patch = at_once == 1 ? scratch : patches[k];
       const int32_t oy = (n + k) / p->out_width, ox = (n + k) % p->out_width;
       gather_patch(p, x_q->zero_point, x, oy, ox, patch);
     }
     for (int32_t k = 0; k < count; k++, y += layer.channels) {
-      apply(&layer, held == 1 ? scratch : patches[k], y, &seen);
+      apply(&layer, at_once == 1 ? scratch : patches[k], y, &seen);
     }
   }
   store_extremes(&seen, observed);
 }
 
-#define INSITU_ERRORS 64 /* expanded errors that are held at once */
+#define INSITU_ERRORS 64 /* expanded errors at once */
 
 /* sum[i] += sum over o of w[o, ky, kx, i] e'[oy, ox, o], for one place of the window; row[j] is
  * where the j-th row of weights begins. */
@@ -206,10 +206,10 @@ int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparam
     int32_t errors[INSITU_BLOCK], multiplier[INSITU_BLOCK] = {0};
     uint32_t states[INSITU_BLOCK] = {0};
     insitu_rows_t rows;
-    sum_errors(positions, errors_at, errors, rows.alive);
+    sum_errors(positions, errors_at, errors, rows.nonzero);
     for (int32_t j = 0, o = first; j < INSITU_BLOCK; j++, o++) {
-      rows.alive[j] = rows.alive[j] && o < p->out_channels;
-      if (!rows.alive[j])
+      rows.nonzero[j] = rows.nonzero[j] && o < p->out_channels;
+      if (!rows.nonzero[j])
         continue;
       multiplier[j] = insitu_round_clamp(factor / row_scale[o], 0, INT32_MAX);
       saturated += multiplier[j] == INT32_MAX;

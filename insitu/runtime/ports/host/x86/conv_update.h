@@ -17,7 +17,7 @@ typedef struct {
 
 /* Up to 8 rows of weights: which have an error, their factors M and their generators. */
 typedef struct {
-  int32_t alive[INSITU_BLOCK];
+  int32_t nonzero[INSITU_BLOCK];
   __m256i multiplier, state, bits;
 } insitu_rows_t;
 
@@ -112,7 +112,7 @@ static inline void step_weights(int32_t size, __m128i step, int8_t *w) {
     memcpy(w, part, (size_t)size);
 }
 
-/* Weights [k, k + inputs) of 8 rows of w[., row], from tile[i][o]; the steps are held to int16,
+/* Weights [k, k + inputs) of 8 rows of w[., row], from tile[i][o]; the steps are clamped to int16,
  * where they saturate the weights already. */
 static void step_tile(int32_t inputs, int32_t k, int32_t row, const __m256i *tile,
                       insitu_rows_t *rows, int8_t *w) {
@@ -131,9 +131,9 @@ static void step_tile(int32_t inputs, int32_t k, int32_t row, const __m256i *til
   for (int32_t o = 0; o < INSITU_BLOCK / 2; o++) {
     const __m128i low = _mm256_castsi256_si128(by_row[o]);
     const __m128i high = _mm256_extracti128_si256(by_row[o], 1);
-    if (rows->alive[o])
+    if (rows->nonzero[o])
       step_weights(inputs, low, w + o * row + k);
-    if (rows->alive[o + 4])
+    if (rows->nonzero[o + 4])
       step_weights(inputs, high, w + (o + 4) * row + k);
   }
 }
@@ -216,8 +216,8 @@ static void update_rows(const insitu_conv_params_t *p, int32_t zero, insitu_chan
   }
 }
 
-/* errors[o] = sum over the map of dy[., o], alive[o] = whether any is not zero, o < 8. */
-static void sum_errors(int32_t positions, insitu_channels_t dy, int32_t *errors, int32_t *alive) {
+/* errors[o] = sum over the map of dy[., o], nonzero[o] = whether any is not zero, o < 8. */
+static void sum_errors(int32_t positions, insitu_channels_t dy, int32_t *errors, int32_t *nonzero) {
   __m256i sum = _mm256_setzero_si256(), any = sum;
   for (int32_t n = 0; n < positions; n++) {
     const __m256i e = _mm256_cvtepi8_epi32(load_8(dy.at + n * dy.step, dy.end));
@@ -225,7 +225,7 @@ static void sum_errors(int32_t positions, insitu_channels_t dy, int32_t *errors,
     any = _mm256_or_si256(any, e);
   }
   store(errors, sum);
-  store(alive, any);
+  store(nonzero, any);
 }
 
 #endif

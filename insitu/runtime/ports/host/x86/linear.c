@@ -19,10 +19,10 @@ static __m256i dot_rows(int32_t size, int32_t zero, const int8_t *w, const int8_
     }
   }
   if (i < size) { /* what follows a row of w is multiplied by zeros */
-    int16_t rest[16] = {0};
+    int16_t tail[16] = {0};
     for (int32_t k = i; k < size; k++)
-      rest[k - i] = (int16_t)(x[k] - zero);
-    const __m256i centred = load(rest);
+      tail[k - i] = (int16_t)(x[k] - zero);
+    const __m256i centred = load(tail);
     for (int32_t j = 0; j < INSITU_BLOCK; j++) {
       const __m256i row = load_before(w + j * size + i, w + INSITU_BLOCK * size);
       acc[j] = add_pairs(acc[j], centred, row);
@@ -78,7 +78,7 @@ void insitu_logits_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x
   }
 }
 
-#define INSITU_ROWS 64    /* rows whose expanded errors are held at once */
+#define INSITU_ROWS 64    /* rows whose errors are expanded at once */
 #define INSITU_COLUMNS 64 /* columns that are summed at a time */
 
 /* sum[i] += sum over o of e'[o] w[o, i] for the rows [first, end) whose error is not zero */
@@ -172,12 +172,12 @@ static uint32_t step_row(int32_t size, int32_t kappa, int32_t zero, uint32_t sta
     state = (uint32_t)_mm256_extract_epi32(draws, 7);
   }
   if (i < size) {
-    const size_t rest = (size_t)(size - i);
+    const size_t tail = (size_t)(size - i);
     int8_t last_x[INSITU_STEP] = {0}, last_w[INSITU_STEP] = {0};
-    memcpy(last_x, x + i, rest);
-    memcpy(last_w, w + i, rest);
+    memcpy(last_x, x + i, tail);
+    memcpy(last_w, w + i, tail);
     step_block(factor, zeros, next_draws(state), last_x, last_w);
-    memcpy(w + i, last_w, rest);
+    memcpy(w + i, last_w, tail);
     state = skip_draws(state, (size - i + 3) / 4);
   }
   return state;

@@ -139,7 +139,7 @@ static inline int32_t expand_errors(int32_t size, int32_t drop, const int8_t *dy
   const __m256i half = _mm256_set1_epi32(1 << (7 + drop));
   const __m128i count = _mm_cvtsi32_si128(8 + drop);
   __m128i any = _mm_setzero_si128();
-  int32_t o = 0, rest = 0;
+  int32_t o = 0, tail = 0;
   for (; o + INSITU_BLOCK <= size; o += INSITU_BLOCK) {
     const __m256i errors = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(dy + o)));
     const __m256i factors = _mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)(rel + o)));
@@ -152,9 +152,9 @@ static inline int32_t expand_errors(int32_t size, int32_t drop, const int8_t *dy
   }
   for (; o < size; o++) {
     e[o] = (int16_t)insitu_expand_error(dy[o], rel[o], drop);
-    rest |= e[o];
+    tail |= e[o];
   }
-  return rest != 0 || !_mm_testz_si128(any, any);
+  return tail != 0 || !_mm_testz_si128(any, any);
 }
 
 /* insitu_draw of each of 8 generators */

@@ -1,4 +1,4 @@
-/* What becomes of the sums of insitu_conv_armv6m.h on ARMv6-M: outputs, and steps of weights. */
+/* Epilogues of insitu_conv_armv6m.h on ARMv6-M: outputs, and steps of weights. */
 #include "insitu_conv_armv6m.h"
 
 #if defined(__ARM_ARCH_6M__)
@@ -7,9 +7,9 @@
 
 INSITU_NAKED_BEGIN
 
-/* insitu_finish_run without a shift. r6, r7: the multiplier's halves, r8 offset, r12 end of sum, lr
- * step. A value needs no more than rounding while it lies where neither the bounds hold it nor the
- * extremes grow: in r10 values from -r9 on, which come out as r11 more. 25 instructions.
+/* insitu_epilogue_channel without a shift. r6, r7: the multiplier's halves, r8 offset, r12 end of
+ * sum, lr step. A value needs no more than rounding while it lies where neither the bounds clamp it
+ * nor the extremes grow: in r10 values from -r9 on, which come out as r11 more. 25 instructions.
  *
  * round(acc multiplier / 2^32) = high m_high + (X >> 16) + bit 15 of X, which ASRS leaves in the
  * carry; X = low m_high + high m_low + (low m_low >> 16) may leave int32 upwards only. */
@@ -63,7 +63,7 @@ INSITU_NAKED static void epilogue_1x4(insitu_scalar_output_t *output, int32_t co
                    "4:\n\t"
                    "lsrs r4, r4, #16\n\t"
                    "b 2b\n"
-                   "5:\n\t" /* an extreme, or held by a bound */
+                   "5:\n\t" /* an extreme, or clamped */
                    "mov r3, r9\n\t"
                    "subs r2, r2, r3\n\t"
                    "ldr r3, [sp, #16]\n\t"
@@ -124,8 +124,8 @@ INSITU_NAKED static void epilogue_1x4(insitu_scalar_output_t *output, int32_t co
                    "bx lr\n");
 }
 
-void insitu_finish_run(insitu_scalar_output_t *output, int32_t count, const int32_t *sum,
-                       int8_t *y) {
+void insitu_epilogue_channel(insitu_scalar_output_t *output, int32_t count, const int32_t *sum,
+                             int8_t *y) {
   if (output->shift == 0) {
     epilogue_1x4(output, count, sum, y);
     return;
@@ -143,7 +143,7 @@ void insitu_finish_run(insitu_scalar_output_t *output, int32_t count, const int3
  * RANDOM brings r 2^8 to r6. With u: (gradient multiplier + u) >> 32 = high m_high + (X >> 16),
  * X = low m_high + high m_low + (low m_low >> 16) + r 2^8 + 2^7, which may leave int32 upwards
  * only. 28 instructions and a half. */
-#define STEP(K, RANDOM, OVER, HELD)                                                                \
+#define STEP(K, RANDOM, OVER, CLAMPED)                                                             \
   "ldm r0!, {r2}\n\t"                                                                              \
   "uxth r4, r2\n\t"                                                                                \
   "asrs r2, r2, #16\n\t"                                                                           \
@@ -166,11 +166,11 @@ void insitu_finish_run(insitu_scalar_output_t *output, int32_t count, const int3
   "subs r4, r4, r2\n\t"                                                                            \
   "adds r4, #127\n\t"                                                                              \
   "cmp r4, #254\n\t"                                                                               \
-  "bhi " HELD "\n"                                                                                 \
+  "bhi " CLAMPED "\n"                                                                              \
   "7" K ":\n\t"                                                                                    \
   "subs r4, #127\n\t"                                                                              \
   "strb r4, [r1, #" K "]\n\t"
-/* X of 2^31 or more; a weight that is held: 0 below, 254 above. TO says where STEP lies. */
+/* X of 2^31 or more; a weight that is clamped: 0 below, 254 above. TO says where STEP lies. */
 #define STEP_ASIDE(K, TO)                                                                          \
   "4" K ":\n\t"                                                                                    \
   "lsrs r5, r5, #16\n\t"                                                                           \

@@ -2,7 +2,7 @@
  *
  * VLD4 brings the pairs of each of four channels into a vector of its own, VLD2 those of the two
  * positions; VMLADAVA adds eight products to a sum in one of the even registers, all of which are
- * sums. So the operands lie as for the other cores. Loads and stores of words lie on words. */
+ * sums. So a and b are packed as for the other cores. Loads and stores of words lie on words. */
 #include "insitu_conv_microkernels.h"
 
 #if defined(__ARM_FEATURE_MVE)
@@ -135,7 +135,7 @@ static inline int32x4_t shift_up(int32x4_t acc, int32_t shift) {
   return vshlq_r_s32(clamp_lanes(acc, -limit, limit), shift);
 }
 
-void insitu_finish_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step) {
+void insitu_epilogue_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step) {
   const int32x4_t multiplier = vldrwq_s32(output->multiplier);
   const int32_t zero = output->zero, low = output->low, high = output->high;
   int32x4_t first = vldrwq_s32(acc), second = vldrwq_s32(acc + INSITU_CHANNELS);
@@ -252,14 +252,14 @@ static inline int16x8_t pair_bytes(const int8_t *a, const int8_t *b) {
   return vmovntq_s32(vreinterpretq_s16_s32(vldrbq_s32(a)), vldrbq_s32(b));
 }
 
-void insitu_pack_windows_run(int32_t pairs, int32_t zero, int32_t step, const int8_t *x,
-                             int16_t *to) {
+void insitu_pack_window_pairs(int32_t pairs, int32_t zero, int32_t step, const int8_t *x,
+                              int16_t *to) {
   for (; pairs > 0; pairs--, x += 2 * step, to += 8)
     vstrhq_s16(to, vsubq_n_s16(pair_bytes(x, x + step), (int16_t)zero));
 }
 
-void insitu_pack_errors_run(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
-                            int16_t *next) {
+void insitu_pack_error_pairs(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
+                             int16_t *next) {
   const uint32_t apart = (uint32_t)((uintptr_t)next - (uintptr_t)to);
   const uint32_t places[4] = {0, 4, apart, apart + 4};
   const uint32x4_t offsets = vldrwq_u32(places);

@@ -42,7 +42,7 @@ int32_t insitu_observe(const insitu_conv_output_t *output, int32_t *observed) {
   return 1;
 }
 
-void insitu_finish_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step) {
+void insitu_epilogue_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step) {
   for (int32_t n = 0; n < INSITU_POSITIONS; n++, acc += INSITU_CHANNELS, y += step) {
     for (int32_t j = 0; j < INSITU_CHANNELS; j++) {
       const int32_t v = insitu_rescale(acc[j], output->multiplier[j], output->shift);
@@ -103,8 +103,8 @@ void insitu_pack_pairs(int32_t size, int32_t count, const int32_t *begin, const 
   }
 }
 
-void insitu_pack_windows_run(int32_t pairs, int32_t zero, int32_t step, const int8_t *x,
-                             int16_t *to) {
+void insitu_pack_window_pairs(int32_t pairs, int32_t zero, int32_t step, const int8_t *x,
+                              int16_t *to) {
   for (int32_t n = 0; n < pairs; n++, x += 2 * step, to += 8) {
     for (int32_t j = 0; j < INSITU_CHANNELS; j++) {
       to[2 * j] = (int16_t)(x[j] - zero);
@@ -113,8 +113,8 @@ void insitu_pack_windows_run(int32_t pairs, int32_t zero, int32_t step, const in
   }
 }
 
-void insitu_pack_errors_run(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
-                            int16_t *next) {
+void insitu_pack_error_pairs(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
+                             int16_t *next) {
   for (int32_t n = 0; n < pairs; n++, dy += 2 * step, to += 4, next += 4) {
     for (int32_t j = 0; j < 2; j++) {
       to[2 * j] = dy[j];

@@ -1,4 +1,4 @@
-/* Operands of insitu_conv_armv6m.h laid out by ARMv6-M. */
+/* Packing for insitu_conv_armv6m.h on ARMv6-M. */
 #include "insitu_conv_armv6m.h"
 
 #if defined(__ARM_ARCH_6M__)

@@ -1,6 +1,6 @@
-/* insitu_conv_microkernels.h for cores with the DSP extension: what is laid out for the products,
- * and what becomes of a gradient. Loops in assembly are functions of their own (naked), the same at
- * every optimisation level; words are loaded from anywhere, LDM and LDRD from words. */
+/* insitu_conv_microkernels.h for cores with the DSP extension: packing for the products, and steps
+ * by a gradient. Loops in assembly are functions of their own (naked), the same at every
+ * optimisation level; words are loaded from anywhere, LDM and LDRD from words. */
 #include "insitu_conv_microkernels.h"
 
 #if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
@@ -207,8 +207,8 @@ void insitu_pack_pairs(int32_t size, int32_t count, const int32_t *begin, const 
 }
 
 /* 1.6 instructions an input. */
-INSITU_NAKED void insitu_pack_windows_run(int32_t pairs, int32_t zero, int32_t step,
-                                          const int8_t *x, int16_t *to) {
+INSITU_NAKED void insitu_pack_window_pairs(int32_t pairs, int32_t zero, int32_t step,
+                                           const int8_t *x, int16_t *to) {
   __asm__("cmp r0, #0\n\t"
           "it eq\n\t"
           "bxeq lr\n\t"
@@ -228,8 +228,8 @@ INSITU_NAKED void insitu_pack_windows_run(int32_t pairs, int32_t zero, int32_t s
 }
 
 /* 1.6 instructions an error. */
-INSITU_NAKED void insitu_pack_errors_run(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
-                                         int16_t *next) {
+INSITU_NAKED void insitu_pack_error_pairs(int32_t pairs, int32_t step, const int8_t *dy,
+                                          int16_t *to, int16_t *next) {
   __asm__("cmp r0, #0\n\t"
           "it eq\n\t"
           "bxeq lr\n\t"
@@ -276,8 +276,8 @@ void insitu_sum_pairs(int32_t pairs, const int16_t *a, int32_t total[2]) {
 }
 
 /* The weight that WIDEN brings to r12, its gradient G: the high word of 2^32 w + 2^32 - 1 - u +
- * G r1, held to 8 bits. lr has two random bytes, complemented; what else SHIFT brings lands on ones
- * of r10. */
+ * G r1, clamped to 8 bits. lr has two random bytes, complemented; what else SHIFT brings lands on
+ * ones of r10. */
 #define INSITU_STEP_WEIGHT(SHIFT, WIDEN, G)                                                        \
   "orr r11, r10, lr, lsl #" SHIFT "\n\t" WIDEN "\n\t"                                              \
   "smlal r11, r12, " G ", r1\n\t"                                                                  \
