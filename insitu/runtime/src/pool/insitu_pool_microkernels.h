@@ -6,7 +6,7 @@
 #include "insitu_fixed_point.h"
 
 /* The places of a window: `rows` of `columns`; from one to the next are `channels` elements, from
- * the end of a row to the next `skip`. Where the first four are, of fewer the first again. */
+ * the end of a row to the next `skip`. at: the first four, of fewer the first one again. */
 typedef struct {
   int32_t rows, columns, channels, skip, count;
   int32_t at[4];

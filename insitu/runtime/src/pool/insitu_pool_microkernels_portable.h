@@ -18,6 +18,13 @@ static inline void pool_max(const insitu_places_t *p, const int8_t *x, int8_t *y
     *y = x[pool_argmax(p, x)];
 }
 
+/* y[c] = the mean of x. */
+static inline void pool_average(const insitu_places_t *p, const insitu_mean_t *mean,
+                                const int8_t *x, int8_t *y) {
+  for (int32_t c = p->channels; c > 0; c--, x++, y++)
+    *y = pool_mean(mean, pool_sum(p, x));
+}
+
 /* dx[first largest of x] += dy[c], clamped to [-127, 127]. */
 static inline void pool_route_errors(const insitu_places_t *p, const int8_t *dy, const int8_t *x,
                                      int8_t *dx) {
@@ -27,13 +34,6 @@ static inline void pool_route_errors(const insitu_places_t *p, const int8_t *dy,
       continue;
     pool_add_error(c + pool_argmax(p, x + c), dy[c], dx);
   }
-}
-
-/* y[c] = the mean of x. */
-static inline void pool_average(const insitu_places_t *p, const insitu_mean_t *mean,
-                                const int8_t *x, int8_t *y) {
-  for (int32_t c = p->channels; c > 0; c--, x++, y++)
-    *y = pool_mean(mean, pool_sum(p, x));
 }
 
 #endif

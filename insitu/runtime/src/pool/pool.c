@@ -76,23 +76,23 @@ typedef struct {
   int32_t pad, kernel, stride, in, out, count_padding;
 } insitu_axis_t;
 
-/* The outputs [first, end) of an axis whose windows hold a place, and whether all of these average
+/* The outputs [first, end) of an axis whose windows cover a place, and whether all of these average
  * over as many elements as they have places. */
 typedef struct {
   int32_t first, end, are_whole;
 } insitu_covering_t;
 
 /* From place i - 1 to i. */
-static void advance(const insitu_axis_t *axis, int32_t i, insitu_covering_t *holders) {
+static void advance(const insitu_axis_t *axis, int32_t i, insitu_covering_t *covering) {
   const int32_t at = i + axis->pad;
-  int32_t first = holders->first, end = holders->end;
+  int32_t first = covering->first, end = covering->end;
   while (first < axis->out && first * axis->stride + axis->kernel <= at)
     first++;
   while (end < axis->out && end * axis->stride <= at)
     end++;
   const int32_t last = (end - 1) * axis->stride + axis->kernel - axis->pad;
-  holders->first = first, holders->end = end;
-  holders->are_whole =
+  covering->first = first, covering->end = end;
+  covering->are_whole =
       axis->count_padding || (first * axis->stride >= axis->pad && last <= axis->in);
 }
 
