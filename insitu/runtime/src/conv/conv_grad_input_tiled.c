@@ -136,8 +136,6 @@ static void grad_tiles(const insitu_conv_grad_t *grad, insitu_conv_tile_t *tile,
   }
 }
 
-static inline int32_t ceil_div(int32_t a, int32_t b) { return (a + b - 1) / b; }
-
 int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, const int8_t *dy,
                                      const int8_t *w, const uint16_t *rel, void *scratch,
                                      int8_t *dx) {
