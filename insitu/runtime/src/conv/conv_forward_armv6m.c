@@ -9,8 +9,6 @@
 
 enum { FOUR = INSITU_CHANNELS * (int)sizeof(int32_t), BATCH = 32, LEAST_TERMS = 64 };
 
-static int32_t ceil_div(int32_t a, int32_t b) { return (a + b - 1) / b; }
-
 /* `size` in parts of up to `most`, as even as they can be. */
 static int32_t even_part(int32_t size, int32_t most) {
   return most >= size ? size : ceil_div(size, ceil_div(size, most));

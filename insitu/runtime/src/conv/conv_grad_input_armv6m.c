@@ -116,11 +116,11 @@ static void scalar_phases(const insitu_scalar_grad_t *grad, const insitu_scalar_
   insitu_scalar_tile_t tile = *all;
   for (int32_t y = 0; y < height; y++) {
     const insitu_conv_phase_t down = phase_of(y, p->pad_top, p->kernel_height, height);
-    tile.rows = insitu_min((p->in_height - y + height - 1) / height - m, all->rows);
+    tile.rows = insitu_min(ceil_div(p->in_height - y, height) - m, all->rows);
     for (int32_t x = 0; x < width; x++) {
       const insitu_conv_phase_t across = phase_of(x, p->pad_left, p->kernel_width, width);
       int8_t *const to = dx + ((y + height * m) * p->in_width + x + width * n) * p->in_channels;
-      tile.columns = insitu_min((p->in_width - x + width - 1) / width - n, all->columns);
+      tile.columns = insitu_min(ceil_div(p->in_width - x, width) - n, all->columns);
       if (tile.rows <= 0 || tile.columns <= 0 || down.places == 0 || across.places == 0)
         continue;
       for (int32_t i = 0; i < p->in_channels; i += INSITU_CHANNELS)
@@ -132,8 +132,8 @@ static void scalar_phases(const insitu_scalar_grad_t *grad, const insitu_scalar_
 static void scalar_tiles(const insitu_scalar_grad_t *grad, const insitu_scalar_tile_t *tile,
                          int8_t *dx) {
   const insitu_conv_params_t *p = grad->p;
-  const int32_t rows = (p->in_height + p->stride_height - 1) / p->stride_height;
-  const int32_t columns = (p->in_width + p->stride_width - 1) / p->stride_width;
+  const int32_t rows = ceil_div(p->in_height, p->stride_height);
+  const int32_t columns = ceil_div(p->in_width, p->stride_width);
   for (int32_t m = 0; m < rows; m += tile->rows) {
     const int32_t lines = insitu_min(rows - m, tile->rows) - 1 + grad->down.span;
     for (int32_t n = 0; n < columns; n += tile->columns) {
@@ -171,9 +171,9 @@ static int32_t begin_tiles(const insitu_conv_grad_input_params_t *g, insitu_scal
   tile->width = grad->across.span * grad->nonzero;
   tile->column_a = 2 * grad->nonzero;
   tile->row_y = p->stride_height * p->in_width * p->in_channels;
-  return insitu_fit_tile(tile, (p->in_height + p->stride_height - 1) / p->stride_height,
-                         (p->in_width + p->stride_width - 1) / p->stride_width, 1,
-                         begin + most + list_words, p->tile_bytes - 4 * (2 * most + list_words));
+  return insitu_fit_tile(tile, ceil_div(p->in_height, p->stride_height),
+                         ceil_div(p->in_width, p->stride_width), 1, begin + most + list_words,
+                         p->tile_bytes - 4 * (2 * most + list_words));
 }
 
 int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, const int8_t *dy,

@@ -97,11 +97,11 @@ static void grad_phases(const insitu_conv_grad_t *grad, insitu_conv_tile_t *tile
   tile->channels = insitu_min(p->in_channels - i, INSITU_CHANNELS);
   for (int32_t y = 0; y < height; y++) {
     const insitu_conv_phase_t down = phase_of(y, p->pad_top, p->kernel_height, height);
-    tile->rows = insitu_min((p->in_height - y + height - 1) / height - m, p->tile_height);
+    tile->rows = insitu_min(ceil_div(p->in_height - y, height) - m, p->tile_height);
     for (int32_t x = 0; x < width; x++) {
       const insitu_conv_phase_t across = phase_of(x, p->pad_left, p->kernel_width, width);
       const int32_t pairs = across.places * grad->channels / 2;
-      tile->columns = insitu_min((p->in_width - x + width - 1) / width - n, p->tile_width);
+      tile->columns = insitu_min(ceil_div(p->in_width - x, width) - n, p->tile_width);
       if (tile->rows <= 0 || tile->columns <= 0 || down.places == 0 || across.places == 0)
         continue;
       pack_phase(grad, &down, &across, grad->w + i, tile->channels, grad->weights);
@@ -119,8 +119,8 @@ static void grad_phases(const insitu_conv_grad_t *grad, insitu_conv_tile_t *tile
 /* All of dx, by tiles of positions of a phase. */
 static void grad_tiles(const insitu_conv_grad_t *grad, insitu_conv_tile_t *tile, int8_t *dx) {
   const insitu_conv_params_t *p = grad->p;
-  const int32_t rows = (p->in_height + p->stride_height - 1) / p->stride_height;
-  const int32_t columns = (p->in_width + p->stride_width - 1) / p->stride_width;
+  const int32_t rows = ceil_div(p->in_height, p->stride_height);
+  const int32_t columns = ceil_div(p->in_width, p->stride_width);
   for (int32_t m = 0; m < rows; m += p->tile_height) {
     const int32_t lines = insitu_min(rows - m, p->tile_height) - 1 + grad->down.span;
     for (int32_t n = 0; n < columns; n += p->tile_width) {
@@ -135,8 +135,6 @@ static void grad_tiles(const insitu_conv_grad_t *grad, insitu_conv_tile_t *tile,
     }
   }
 }
-
-static inline int32_t ceil_div(int32_t a, int32_t b) { return (a + b - 1) / b; }
 
 int32_t insitu_conv_grad_input_tiles(const insitu_conv_grad_input_params_t *g, const int8_t *dy,
                                      const int8_t *w, const uint16_t *rel, void *scratch,

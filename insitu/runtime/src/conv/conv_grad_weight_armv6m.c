@@ -20,10 +20,6 @@ typedef struct {
   int32_t oy, rows, lines;
 } insitu_scalar_rows_t;
 
-static int32_t count_phases(const insitu_conv_params_t *p) {
-  return insitu_min(p->stride_height, p->kernel_height);
-}
-
 /* Lines of each phase for so many rows of positions. */
 static int32_t lines_of_rows(const insitu_conv_params_t *p, int32_t rows) {
   return rows + (p->kernel_height - 1) / p->stride_height;

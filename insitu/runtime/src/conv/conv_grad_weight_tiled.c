@@ -73,7 +73,7 @@ static void pack_windows(const insitu_conv_gradient_t *block, int32_t pairs,
 /* b: [group][phase][line][pair][4][2] */
 static void pack_inputs(const insitu_conv_gradient_t *block, const insitu_conv_part_t *part) {
   const insitu_conv_params_t *p = &block->p;
-  const int32_t phases = insitu_min(p->stride_height, p->kernel_height);
+  const int32_t phases = count_phases(p);
   int16_t *to = block->inputs;
   for (int32_t j = 0; j < block->groups; j++) {
     const insitu_conv_group_t group = group_windows(p, part, block->element + j * INSITU_CHANNELS);
@@ -152,7 +152,7 @@ static void pack_errors(const insitu_conv_gradient_t *block, const insitu_conv_p
 static void multiply_tile(const insitu_conv_gradient_t *block, const insitu_conv_part_t *part,
                           int32_t add) {
   const insitu_conv_params_t *p = &block->p;
-  const int32_t phases = insitu_min(p->stride_height, p->kernel_height);
+  const int32_t phases = count_phases(p);
   const int32_t pairs = part->rows * part->pairs, line = part->pairs * 8;
   const insitu_conv_lines_t lines = {
       .pairs = pairs,
@@ -216,7 +216,7 @@ insitu_conv_gradient_t insitu_begin_gradient(const insitu_conv_params_t *shape, 
   const insitu_conv_params_t *p = &block.p;
   const int32_t channels = p->out_channels, positions = p->out_height * p->out_width;
   const int32_t lines = p->tile_height + (p->kernel_height - 1) / p->stride_height;
-  const int32_t phases = insitu_min(p->stride_height, p->kernel_height);
+  const int32_t phases = count_phases(p);
   block.multiplier = scratch;
   block.state = (uint32_t *)(block.multiplier + channels);
   block.total = (int32_t *)(block.state + channels);

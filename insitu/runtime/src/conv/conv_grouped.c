@@ -186,11 +186,9 @@ static inline void depthwise_errors(const insitu_conv_groups_grad_input_params_t
   const int32_t channels = c->in_channels;
   dx += i;
   for (int32_t iy = 0; iy < c->in_height; iy++) {
-    const insitu_over_t lines = windows_over(iy + c->pad_top, c->kernel_height, p->dilation_height,
-                                             c->stride_height, c->out_height);
+    const insitu_over_t lines = over_line(p, iy);
     for (int32_t ix = 0; ix < c->in_width; ix++, dx += channels) {
-      const insitu_over_t places = windows_over(ix + c->pad_left, c->kernel_width,
-                                                p->dilation_width, c->stride_width, c->out_width);
+      const insitu_over_t places = over_column(p, ix);
       const insitu_steps_t steps = {
           .lines = count_windows(&lines),
           .count = count_windows(&places),
@@ -247,11 +245,9 @@ static void grouped_grad_input(const insitu_conv_groups_grad_input_params_t *g, 
   const insitu_conv_params_t *c = &p->conv;
   const int32_t size = c->in_channels / p->groups;
   for (int32_t iy = 0; iy < c->in_height; iy++) {
-    const insitu_over_t lines = windows_over(iy + c->pad_top, c->kernel_height, p->dilation_height,
-                                             c->stride_height, c->out_height);
+    const insitu_over_t lines = over_line(p, iy);
     for (int32_t ix = 0; ix < c->in_width; ix++) {
-      const insitu_over_t places = windows_over(ix + c->pad_left, c->kernel_width,
-                                                p->dilation_width, c->stride_width, c->out_width);
+      const insitu_over_t places = over_column(p, ix);
       memset(sum, 0, (size_t)c->in_channels * sizeof *sum);
       for (int32_t ky = lines.first, oy = lines.window; ky < lines.end;
            ky += lines.apart, oy -= lines.back)

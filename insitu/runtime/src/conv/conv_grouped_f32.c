@@ -154,12 +154,6 @@ static void add_over(const insitu_conv_groups_params_t *p, const insitu_over_t *
   }
 }
 
-static insitu_over_t over_column(const insitu_conv_groups_params_t *p, int32_t ix) {
-  const insitu_conv_params_t *c = &p->conv;
-  return windows_over(ix + c->pad_left, c->kernel_width, p->dilation_width, c->stride_width,
-                      c->out_width);
-}
-
 void insitu_conv_groups_grad_input_f32(const insitu_conv_groups_params_t *p, const float *dy,
                                        const float *w, float *dx) {
   const insitu_conv_params_t *c = &p->conv;

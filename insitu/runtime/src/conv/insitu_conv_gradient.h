@@ -32,6 +32,11 @@ insitu_conv_gradient_t insitu_begin_gradient(const insitu_conv_params_t *shape, 
 /* Goes to the next block; returns 0 behind the last. Rows go round first, then elements. */
 int32_t insitu_next_block(insitu_conv_gradient_t *block);
 
+/* Phases of the map's lines, see insitu_conv_phase.h, that a window looks at. */
+static inline int32_t count_phases(const insitu_conv_params_t *p) {
+  return insitu_min(p->stride_height, p->kernel_height);
+}
+
 /* The sums of row r of the block, line ky: four of each group, INSITU_NEXT_GROUP apart. */
 static inline const int32_t *block_sums(const insitu_conv_gradient_t *block, int32_t r,
                                         int32_t ky) {

@@ -15,6 +15,8 @@ static inline insitu_span_t span_on_map(int32_t start, int32_t kernel, int32_t s
   return span;
 }
 
+static inline int32_t ceil_div(int32_t a, int32_t b) { return (a + b - 1) / b; }
+
 static inline int32_t row_size(const insitu_conv_params_t *p) {
   return p->kernel_height * p->kernel_width * p->in_channels;
 }

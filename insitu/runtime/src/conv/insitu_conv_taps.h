@@ -47,6 +47,18 @@ static inline insitu_over_t windows_over(int32_t place, int32_t kernel, int32_t 
   return over;
 }
 
+static inline insitu_over_t over_line(const insitu_conv_groups_params_t *p, int32_t iy) {
+  const insitu_conv_params_t *c = &p->conv;
+  return windows_over(iy + c->pad_top, c->kernel_height, p->dilation_height, c->stride_height,
+                      c->out_height);
+}
+
+static inline insitu_over_t over_column(const insitu_conv_groups_params_t *p, int32_t ix) {
+  const insitu_conv_params_t *c = &p->conv;
+  return windows_over(ix + c->pad_left, c->kernel_width, p->dilation_width, c->stride_width,
+                      c->out_width);
+}
+
 static inline int32_t count_windows(const insitu_over_t *over) {
   return over->first < over->end ? (over->end - 1 - over->first) / over->apart + 1 : 0;
 }

@@ -214,7 +214,7 @@ int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparam
       multiplier[j] = insitu_round_clamp(factor / row_scale[o], 0, INT32_MAX);
       saturated += multiplier[j] == INT32_MAX;
       states[j] = state;
-      state = skip_draws(state, (row + 3) / 4);
+      state = insitu_draw_ahead(state, (row + 3) / 4);
       bias[o] = insitu_update_bias(bias[o], errors[j], rate[0], dy_q->scale);
     }
     rows.multiplier = load(multiplier);

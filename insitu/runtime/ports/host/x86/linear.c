@@ -178,7 +178,7 @@ static uint32_t step_row(int32_t size, int32_t kappa, int32_t zero, uint32_t sta
     memcpy(last_w, w + i, tail);
     step_block(factor, zeros, next_draws(state), last_x, last_w);
     memcpy(w + i, last_w, tail);
-    state = skip_draws(state, (size - i + 3) / 4);
+    state = insitu_draw_ahead(state, (size - i + 3) / 4);
   }
   return state;
 }

@@ -175,15 +175,4 @@ static inline __m256i next_draws(uint32_t state) {
   return _mm256_xor_si256(kept, _mm256_xor_si256(outer, inner));
 }
 
-/* The generator after so many draws; see next_draws. */
-static inline uint32_t skip_draws(uint32_t state, int32_t draws) {
-  while (draws > 0) {
-    const int32_t k = insitu_min(draws, 24);
-    const uint32_t left = state << (32 - k);
-    state = (state >> k) ^ left ^ (left >> 2) ^ (left >> 6) ^ (left >> 7);
-    draws -= k;
-  }
-  return state;
-}
-
 #endif

@@ -8,6 +8,10 @@
 #if defined(__ARM_FEATURE_MVE)
 #include <arm_mve.h>
 
+#include "insitu_naked.h"
+
+INSITU_NAKED_BEGIN
+
 enum { GROUP = 4, UNROLLED = 4, GROUP_BYTES = 56 }; /* pairs in a vector, groups in the loop */
 
 insitu_conv_block_t insitu_block(int32_t pairs, int32_t lines, int32_t skip_a, int32_t skip_b,
@@ -27,11 +31,8 @@ insitu_conv_block_t insitu_block(int32_t pairs, int32_t lines, int32_t skip_a, i
  * 4 bytes; the loop is entered so far in that it ends with the line's whole groups, which end at
  * r7. On the stack: where it is entered, bytes of a's whole groups, pairs left over, lines left,
  * skip_a, skip_b, the saved vectors, acc, the saved registers. */
-__attribute__((naked)) void insitu_multiply_block(__attribute__((unused))
-                                                  const insitu_conv_block_t *block,
-                                                  __attribute__((unused)) const int16_t *a,
-                                                  __attribute__((unused)) const int16_t *b,
-                                                  __attribute__((unused)) int32_t *acc) {
+INSITU_NAKED void insitu_multiply_block(const insitu_conv_block_t *block, const int16_t *a,
+                                        const int16_t *b, int32_t *acc) {
   __asm__ volatile("push {r3-r11, lr}\n"
                    "vpush {d8-d11}\n"
                    "ldm r0, {r4-r9}\n" /* jump, bytes, lines, skip_a, skip_b, start */
@@ -114,17 +115,6 @@ __attribute__((naked)) void insitu_multiply_block(__attribute__((unused))
                    "pop {r4-r11, pc}\n");
 }
 
-insitu_conv_output_t insitu_output(int32_t shift, int32_t zero, int32_t low, int32_t high) {
-  const insitu_conv_output_t output = {{0}, zero, low, high, 0, 0, shift};
-  return output;
-}
-
-int32_t insitu_observe(const insitu_conv_output_t *output, int32_t *observed) {
-  observed[0] = output->lowest;
-  observed[1] = output->highest;
-  return 1;
-}
-
 static inline int32x4_t clamp_lanes(int32x4_t v, int32_t low, int32_t high) {
   return vminq_s32(vmaxq_s32(v, vdupq_n_s32(low)), vdupq_n_s32(high));
 }
@@ -201,11 +191,6 @@ int32_t insitu_count_errors(int32_t size, const int8_t *dy) {
     count = vaddvaq_p_u8(count, vdupq_n_u8(1), vcmpneq_n_s8(e, 0));
   }
   return (int32_t)count;
-}
-
-int32_t insitu_error_factor(uint16_t rel, int32_t drop) {
-  (void)drop;
-  return rel;
 }
 
 void insitu_expand_errors(int32_t size, int32_t drop, const int8_t *e, const int32_t *factor,
@@ -314,5 +299,7 @@ uint32_t insitu_step_groups(int32_t groups, int32_t multiplier, const int32_t *g
   }
   return state;
 }
+
+INSITU_NAKED_END
 
 #endif

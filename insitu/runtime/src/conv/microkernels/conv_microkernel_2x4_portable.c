@@ -1,6 +1,26 @@
 /* insitu_conv_microkernels.h in plain C: the definition. */
 #include "insitu_conv_microkernels.h"
 
+#if !defined(__ARM_FEATURE_DSP) || defined(__ARM_FEATURE_MVE)
+
+insitu_conv_output_t insitu_output(int32_t shift, int32_t zero, int32_t low, int32_t high) {
+  const insitu_conv_output_t output = {{0}, zero, low, high, 0, 0, shift};
+  return output;
+}
+
+int32_t insitu_observe(const insitu_conv_output_t *output, int32_t *observed) {
+  observed[0] = output->lowest;
+  observed[1] = output->highest;
+  return 1;
+}
+
+int32_t insitu_error_factor(uint16_t rel, int32_t drop) {
+  (void)drop;
+  return rel;
+}
+
+#endif
+
 #if !defined(__ARM_FEATURE_DSP)
 
 insitu_conv_block_t insitu_block(int32_t pairs, int32_t lines, int32_t skip_a, int32_t skip_b,
@@ -29,17 +49,6 @@ void insitu_multiply_block(const insitu_conv_block_t *block, const int16_t *a, c
   }
   for (int32_t j = 0; j < INSITU_POSITIONS * INSITU_CHANNELS; j++)
     acc[j] = sum[j];
-}
-
-insitu_conv_output_t insitu_output(int32_t shift, int32_t zero, int32_t low, int32_t high) {
-  const insitu_conv_output_t output = {{0}, zero, low, high, 0, 0, shift};
-  return output;
-}
-
-int32_t insitu_observe(const insitu_conv_output_t *output, int32_t *observed) {
-  observed[0] = output->lowest;
-  observed[1] = output->highest;
-  return 1;
 }
 
 void insitu_epilogue_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step) {
@@ -80,11 +89,6 @@ int32_t insitu_count_errors(int32_t size, const int8_t *dy) {
   for (int32_t k = 0; k < size; k++)
     count += dy[k] != 0;
   return count;
-}
-
-int32_t insitu_error_factor(uint16_t rel, int32_t drop) {
-  (void)drop;
-  return rel;
 }
 
 void insitu_expand_errors(int32_t size, int32_t drop, const int8_t *e, const int32_t *factor,
