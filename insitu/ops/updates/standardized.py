@@ -50,7 +50,7 @@ def affine_params(attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor
         "dilation_height": height,
         "dilation_width": width,
         "band": 0,
-        "live_bytes": 0,
+        "compact_bytes": 0,
     }
 
 

@@ -265,10 +265,10 @@ void insitu_conv_groups_grad_input_s8(const insitu_conv_groups_grad_input_params
                                       const int8_t *dy, const int8_t *w, const uint16_t *rel,
                                       void *scratch, int8_t *dx) {
   if (INSITU_PLANES && g->shape.band > 0 && g->shift == 0 && g->drop == 0) {
-    insitu_nonzero_channels_t live = insitu_nonzero_channels(&g->shape, dy, scratch);
-    void *const planes = (int8_t *)scratch + g->shape.live_bytes;
-    if (live.few)
-      insitu_depthwise_grad_input_compact(g, &live, dy, w, rel, planes, dx);
+    insitu_nonzero_channels_t compact = insitu_nonzero_channels(&g->shape, dy, scratch);
+    void *const planes = (int8_t *)scratch + g->shape.compact_bytes;
+    if (compact.few)
+      insitu_depthwise_grad_input_compact(g, &compact, dy, w, rel, planes, dx);
     else
       insitu_depthwise_grad_input(g, dy, w, rel, planes, dx);
   } else if (is_depthwise(&g->shape))

@@ -147,16 +147,17 @@ static uint32_t step_row(int32_t row, int32_t multiplier, const int32_t *gradien
 
 /* insitu_conv_groups_gradient of the channels list[count <= 4]. */
 static uint32_t gradient_nonzero(const insitu_conv_groups_params_t *p, int32_t zero,
-                                 const insitu_nonzero_channels_t *live, int32_t r, const int8_t *dy,
-                                 const int8_t *x, void *planes, int32_t *gradient,
+                                 const insitu_nonzero_channels_t *compact, int32_t r,
+                                 const int8_t *dy, const int8_t *x, void *planes, int32_t *gradient,
                                  int32_t *errors) {
   const insitu_conv_params_t *c = &p->conv;
   const insitu_conv_groups_params_t four = insitu_compact_shape(p);
-  const int32_t count = insitu_min(live->count - r, INSITU_WORD);
-  const int16_t *const list = live->list + r;
-  insitu_gather_channels(c->out_height * c->out_width, c->out_channels, list, count, dy, live->dy);
-  insitu_gather_channels(c->in_height * c->in_width, c->in_channels, list, count, x, live->map);
-  return insitu_depthwise_grad_weight(&four, zero, live->dy, live->map, 0, planes, gradient,
+  const int32_t count = insitu_min(compact->count - r, INSITU_WORD);
+  const int16_t *const list = compact->list + r;
+  insitu_gather_channels(c->out_height * c->out_width, c->out_channels, list, count, dy,
+                         compact->dy);
+  insitu_gather_channels(c->in_height * c->in_width, c->in_channels, list, count, x, compact->map);
+  return insitu_depthwise_grad_weight(&four, zero, compact->dy, compact->map, 0, planes, gradient,
                                       errors);
 }
 
@@ -167,17 +168,17 @@ int32_t insitu_conv_groups_update_s8(const insitu_conv_groups_params_t *p,
                                      int32_t *bias, int8_t *w) {
   const float factor = rate[0] * dy_q->scale * x_q->scale * 4294967296.0f;
   const int32_t row = group_row(p), at_once = insitu_rows_at_once(p);
-  insitu_nonzero_channels_t live = {0};
+  insitu_nonzero_channels_t compact = {0};
   if (INSITU_PLANES)
-    live = insitu_nonzero_channels(p, dy, scratch);
-  int32_t *const gradient = (int32_t *)scratch + p->live_bytes / 4;
+    compact = insitu_nonzero_channels(p, dy, scratch);
+  int32_t *const gradient = (int32_t *)scratch + p->compact_bytes / 4;
   int32_t *const planes = gradient + row * at_once;
   int32_t saturated = 0, errors[INSITU_DEPTHWISE_BLOCK];
   uint32_t state = *generator, nonzero = 0;
-  for (int32_t r = 0; r < (live.few ? live.count : p->conv.out_channels); r++) {
-    const int32_t lane = r % at_once, o = live.few ? live.list[r] : r;
-    if (lane == 0 && live.few)
-      nonzero = gradient_nonzero(p, x_q->zero_point, &live, r, dy, x, planes, gradient, errors);
+  for (int32_t r = 0; r < (compact.few ? compact.count : p->conv.out_channels); r++) {
+    const int32_t lane = r % at_once, o = compact.few ? compact.list[r] : r;
+    if (lane == 0 && compact.few)
+      nonzero = gradient_nonzero(p, x_q->zero_point, &compact, r, dy, x, planes, gradient, errors);
     else if (lane == 0)
       nonzero = insitu_conv_groups_gradient(p, x_q->zero_point, dy, x, o, planes, gradient, errors);
     if (!(nonzero >> lane & 1))

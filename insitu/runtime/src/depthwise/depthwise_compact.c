@@ -8,22 +8,22 @@ insitu_nonzero_channels_t insitu_nonzero_channels(const insitu_conv_groups_param
                                                   const int8_t *dy, void *scratch) {
   const insitu_conv_params_t *c = &p->conv;
   const int32_t channels = c->out_channels, positions = c->out_height * c->out_width;
-  insitu_nonzero_channels_t nonzero = {0};
-  if (p->live_bytes == 0)
-    return nonzero;
-  nonzero.list = scratch;
-  nonzero.dy = (int8_t *)(nonzero.list + round_up_even(channels));
-  nonzero.map = nonzero.dy + INSITU_WORD * positions;
-  nonzero.w = nonzero.map + INSITU_WORD * c->in_height * c->in_width;
+  insitu_nonzero_channels_t compact = {0};
+  if (p->compact_bytes == 0)
+    return compact;
+  compact.list = scratch;
+  compact.dy = (int8_t *)(compact.list + round_up_even(channels));
+  compact.map = compact.dy + INSITU_WORD * positions;
+  compact.w = compact.map + INSITU_WORD * c->in_height * c->in_width;
   for (int32_t o = 0; o + INSITU_WORD <= channels; o += INSITU_WORD) {
     const uint32_t word = nonzero_word(positions, channels, dy + o);
     for (int32_t j = 0; j < INSITU_WORD && word != 0; j++) {
       if (word >> 8 * j & 0xFFu)
-        nonzero.list[nonzero.count++] = (int16_t)(o + j);
+        compact.list[compact.count++] = (int16_t)(o + j);
     }
   }
-  nonzero.few = 2 * nonzero.count <= channels;
-  return nonzero;
+  compact.few = 2 * compact.count <= channels;
+  return compact;
 }
 
 insitu_conv_groups_params_t insitu_compact_shape(const insitu_conv_groups_params_t *p) {
@@ -45,7 +45,7 @@ void insitu_gather_channels(int32_t positions, int32_t channels, const int16_t *
 }
 
 void insitu_depthwise_grad_input_compact(const insitu_conv_groups_grad_input_params_t *g,
-                                         insitu_nonzero_channels_t *nonzero, const int8_t *dy,
+                                         insitu_nonzero_channels_t *compact, const int8_t *dy,
                                          const int8_t *w, const uint16_t *rel, void *planes,
                                          int8_t *dx) {
   const insitu_conv_params_t *c = &g->shape.conv;
@@ -54,20 +54,20 @@ void insitu_depthwise_grad_input_compact(const insitu_conv_groups_grad_input_par
   insitu_conv_groups_grad_input_params_t four = *g;
   four.shape = insitu_compact_shape(&g->shape);
   memset(dx, 0, (size_t)(places * channels));
-  for (int32_t r = 0; r < nonzero->count; r += INSITU_WORD) {
-    const int16_t *const list = nonzero->list + r;
-    const int32_t count = insitu_min(nonzero->count - r, INSITU_WORD);
-    insitu_gather_channels(c->out_height * c->out_width, channels, list, count, dy, nonzero->dy);
+  for (int32_t r = 0; r < compact->count; r += INSITU_WORD) {
+    const int16_t *const list = compact->list + r;
+    const int32_t count = insitu_min(compact->count - r, INSITU_WORD);
+    insitu_gather_channels(c->out_height * c->out_width, channels, list, count, dy, compact->dy);
     for (int32_t j = 0; j < INSITU_WORD; j++) {
       const int32_t i = list[insitu_min(j, count - 1)];
-      memcpy(nonzero->w + j * row, w + i * row, (size_t)row);
-      nonzero->rel[j] = rel[i];
+      memcpy(compact->w + j * row, w + i * row, (size_t)row);
+      compact->rel[j] = rel[i];
     }
-    insitu_depthwise_grad_input(&four, nonzero->dy, nonzero->w, nonzero->rel, planes, nonzero->map);
+    insitu_depthwise_grad_input(&four, compact->dy, compact->w, compact->rel, planes, compact->map);
     for (int32_t j = 0; j < count; j++) {
       int8_t *to = dx + list[j];
       for (int32_t n = 0; n < places; n++, to += channels)
-        *to = nonzero->map[n * INSITU_WORD + j];
+        *to = compact->map[n * INSITU_WORD + j];
     }
   }
 }

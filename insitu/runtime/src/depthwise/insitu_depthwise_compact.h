@@ -7,7 +7,7 @@
 #include "insitu_kernels_groups.h"
 #include "insitu_depthwise_lanes.h"
 
-/* The channels whose errors are not all 0, and room for four; in the first live_bytes of the
+/* The channels whose errors are not all 0, and room for four; in the first compact_bytes of the
  * scratch. */
 typedef struct {
   int32_t count;
@@ -30,7 +30,7 @@ void insitu_gather_channels(int32_t positions, int32_t channels, const int16_t *
 
 /* insitu_conv_groups_grad_input_s8 where few. */
 void insitu_depthwise_grad_input_compact(const insitu_conv_groups_grad_input_params_t *g,
-                                         insitu_nonzero_channels_t *nonzero, const int8_t *dy,
+                                         insitu_nonzero_channels_t *compact, const int8_t *dy,
                                          const int8_t *w, const uint16_t *rel, void *planes,
                                          int8_t *dx);
 
