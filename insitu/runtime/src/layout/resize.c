@@ -4,27 +4,24 @@
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_mixing.h"
 
-/* Elements of `size` bytes. */
-static inline void resize(const insitu_resize_params_t *p, int32_t size, const int8_t *x,
-                          int8_t *y) {
-  const int32_t channels = p->channels;
-  for (int32_t oy = 0; oy < p->height * p->factor_height; oy++) {
-    const int8_t *row = x + oy / p->factor_height * p->width * channels * size;
-    for (int32_t ix = 0; ix < p->width; ix++) {
-      for (int32_t k = 0; k < p->factor_width; k++) {
-        memcpy(y, row + ix * channels * size, (size_t)channels * (size_t)size);
-        y += channels * size;
-      }
-    }
+#define INSITU_REPEAT(element)                                                                     \
+  const int32_t channels = p->channels;                                                            \
+  for (int32_t oy = 0; oy < p->height * p->factor_height; oy++) {                                  \
+    const element *row = x + oy / p->factor_height * p->width * channels;                          \
+    for (int32_t ix = 0; ix < p->width; ix++) {                                                    \
+      for (int32_t k = 0; k < p->factor_width; k++) {                                              \
+        memcpy(y, row + ix * channels, (size_t)channels * sizeof *y);                              \
+        y += channels;                                                                             \
+      }                                                                                            \
+    }                                                                                              \
   }
-}
 
 void insitu_resize_s8(const insitu_resize_params_t *p, const int8_t *x, int8_t *y) {
-  resize(p, sizeof *y, x, y);
+  INSITU_REPEAT(int8_t)
 }
 
 void insitu_resize_f32(const insitu_resize_params_t *p, const float *x, float *y) {
-  resize(p, sizeof *y, (const int8_t *)x, (int8_t *)y);
+  INSITU_REPEAT(float)
 }
 
 /* `put` the sum of each block of dy, whose lines are `line` elements, in row order. */
