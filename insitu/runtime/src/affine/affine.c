@@ -43,13 +43,6 @@ static inline const int8_t *group_of(const insitu_conv_groups_params_t *p, const
   return x + group * (p->conv.in_channels / p->groups);
 }
 
-static int32_t dot(int32_t size, const int16_t *restrict a, const int8_t *restrict b) {
-  int32_t sum = 0;
-  for (int32_t k = 0; k < size; k++)
-    sum += a[k] * b[k];
-  return sum;
-}
-
 void insitu_affine_s8(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
                       const insitu_qparams_t *w_q, const insitu_qparams_t *y_q, const int8_t *x,
                       const int8_t *w, const int32_t *bias, void *scratch, int8_t *y) {
@@ -64,7 +57,7 @@ void insitu_affine_s8(const insitu_conv_groups_params_t *p, const insitu_qparams
       if (starts_group(p, o))
         correction = w_q->zero_point * gather(p, x_q->zero_point, group_of(p, x, o), n, patch);
       const int32_t b = insitu_round_clamp((float)bias[o] * bias_unit, -(1 << 30), 1 << 30);
-      const int32_t acc = dot(row, patch, w + o * row) - correction + b;
+      const int32_t acc = dot_s16(row, patch, w + o * row) - correction + b;
       const int32_t v = insitu_round_clamp((float)acc * ratio, -512, 512);
       *y++ = (int8_t)insitu_clamp(v + y_q->zero_point, y_q->clamp_min, y_q->clamp_max);
     }
@@ -82,7 +75,7 @@ void insitu_affine_logits_s8(const insitu_conv_groups_params_t *p, const insitu_
     for (int32_t o = 0; o < p->conv.out_channels; o++) {
       if (starts_group(p, o))
         correction = w_q->zero_point * gather(p, x_q->zero_point, group_of(p, x, o), n, patch);
-      const int32_t acc = dot(row, patch, w + o * row) - correction;
+      const int32_t acc = dot_s16(row, patch, w + o * row) - correction;
       const float real_bias = (float)bias[o] * INSITU_BIAS_SCALE;
       *y++ = (float)acc * unit + real_bias;
     }
