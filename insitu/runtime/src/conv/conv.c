@@ -32,13 +32,6 @@ static void gather_patch(const insitu_conv_params_t *p, int32_t zero, const int8
   }
 }
 
-static int32_t dot_s16(int32_t size, const int16_t *restrict a, const int8_t *restrict b) {
-  int32_t sum = 0;
-  for (int32_t k = 0; k < size; k++)
-    sum += a[k] * b[k];
-  return sum;
-}
-
 /* The whole layer, position by position. */
 static void conv_positions(const insitu_conv_params_t *p, const insitu_conv_layer_t *layer,
                            int16_t *patch, int8_t *y, int32_t *observed) {

@@ -4,21 +4,7 @@
 
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_f32.h"
-
-/* Weights of one output channel. */
-static int32_t row_weights(const insitu_conv_params_t *p) {
-  return p->kernel_height * p->kernel_width * p->in_channels;
-}
-
-/* The part [first, end) of a window of `kernel` places from `start` on that lies on the map. */
-typedef struct {
-  int32_t first, end;
-} insitu_part_t;
-
-static insitu_part_t part_on_map(int32_t start, int32_t kernel, int32_t size) {
-  const insitu_part_t part = {insitu_max(-start, 0), insitu_min(kernel, size - start)};
-  return part;
-}
+#include "insitu_conv_span.h"
 
 /* The window of an output as one vector: where it lies in x, or copied to `patch`. */
 static const float *window_f32(const insitu_conv_params_t *p, const float *x, int32_t oy,
@@ -26,8 +12,8 @@ static const float *window_f32(const insitu_conv_params_t *p, const float *x, in
   const int32_t channels = p->in_channels, line = p->kernel_width * channels;
   const int32_t start_y = oy * p->stride_height - p->pad_top;
   const int32_t start_x = ox * p->stride_width - p->pad_left;
-  const insitu_part_t lines = part_on_map(start_y, p->kernel_height, p->in_height);
-  const insitu_part_t columns = part_on_map(start_x, p->kernel_width, p->in_width);
+  const insitu_span_t lines = span_on_map(start_y, p->kernel_height, p->in_height);
+  const insitu_span_t columns = span_on_map(start_x, p->kernel_width, p->in_width);
   const int32_t whole = columns.first == 0 && columns.end == p->kernel_width;
   if (p->kernel_height == 1 && lines.first == 0 && lines.end == 1 && whole)
     return x + (start_y * p->in_width + start_x) * channels;
@@ -50,7 +36,7 @@ static const float *window_f32(const insitu_conv_params_t *p, const float *x, in
 void insitu_conv_f32(const insitu_conv_f32_params_t *g, const float *x, const float *w,
                      const float *b, void *scratch, float *y) {
   const insitu_conv_params_t *p = &g->shape;
-  const int32_t row = row_weights(p), rows = p->out_channels;
+  const int32_t row = row_size(p), rows = p->out_channels;
   float *patch = scratch;
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     int32_t ox = 0;
@@ -73,8 +59,8 @@ static void scatter(const insitu_conv_params_t *p, int32_t oy, int32_t ox, int32
   const int32_t channels = p->in_channels;
   const int32_t start_y = oy * p->stride_height - p->pad_top;
   const int32_t start_x = ox * p->stride_width - p->pad_left;
-  const insitu_part_t lines = part_on_map(start_y, p->kernel_height, p->in_height);
-  const insitu_part_t columns = part_on_map(start_x, p->kernel_width, p->in_width);
+  const insitu_span_t lines = span_on_map(start_y, p->kernel_height, p->in_height);
+  const insitu_span_t columns = span_on_map(start_x, p->kernel_width, p->in_width);
   const float *from[INSITU_BLOCK];
   if (columns.first >= columns.end)
     return;
@@ -89,7 +75,7 @@ static void scatter(const insitu_conv_params_t *p, int32_t oy, int32_t ox, int32
 
 void insitu_conv_grad_input_f32(const insitu_conv_params_t *p, const float *dy, const float *w,
                                 float *dx) {
-  const int32_t row = row_weights(p), rows = p->out_channels;
+  const int32_t row = row_size(p), rows = p->out_channels;
   float e[INSITU_BLOCK];
   const float *nonzero[INSITU_BLOCK];
   memset(dx, 0, (size_t)(p->in_height * p->in_width * p->in_channels) * sizeof *dx);
@@ -124,8 +110,8 @@ typedef struct {
 static void add_line(const insitu_conv_params_t *p, const float *x, int32_t oy, insitu_line_t *line,
                      float *gradient) {
   const int32_t channels = p->in_channels, start_y = oy * p->stride_height - p->pad_top;
-  const insitu_part_t lines = part_on_map(start_y, p->kernel_height, p->in_height);
-  const insitu_part_t columns = part_on_map(line->start[0], p->kernel_width, p->in_width);
+  const insitu_span_t lines = span_on_map(start_y, p->kernel_height, p->in_height);
+  const insitu_span_t columns = span_on_map(line->start[0], p->kernel_width, p->in_width);
   const float *from[INSITU_BLOCK];
   const int32_t count = line->count;
   line->count = 0;
@@ -151,7 +137,7 @@ int32_t insitu_conv_row_gradient_f32(const insitu_conv_params_t *p, const float 
       if (*dy == 0.0f)
         continue;
       if (!nonzero)
-        memset(gradient, 0, (size_t)row_weights(p) * sizeof *gradient);
+        memset(gradient, 0, (size_t)row_size(p) * sizeof *gradient);
       nonzero = 1;
       *errors = *errors + *dy;
       const int32_t start = ox * p->stride_width - p->pad_left;
@@ -173,7 +159,7 @@ int32_t insitu_conv_row_gradient_f32(const insitu_conv_params_t *p, const float 
  * gradient: float[weights in a row]. */
 static void update_by_row(const insitu_conv_params_t *p, const float *dy, const float *x,
                           float rate, float *gradient, float *b, float *w) {
-  const int32_t row = row_weights(p);
+  const int32_t row = row_size(p);
   for (int32_t o = 0; o < p->out_channels; o++, w += row) {
     float errors;
     if (!insitu_conv_row_gradient_f32(p, dy + o, x, gradient, &errors))
@@ -205,7 +191,7 @@ static void add_windows(int32_t rows, int32_t row, int32_t count, const float *d
 /* The same, all rows at once. gradient: float[rows + INSITU_BLOCK][weights in a row]. */
 static void update_at_once(const insitu_conv_params_t *p, const float *dy, const float *x,
                            float rate, float *gradient, float *b, float *w) {
-  const int32_t rows = p->out_channels, row = row_weights(p);
+  const int32_t rows = p->out_channels, row = row_size(p);
   const int32_t positions = p->out_height * p->out_width;
   float *patch = gradient + rows * row;
   memset(gradient, 0, (size_t)(rows * row) * sizeof *gradient);
@@ -232,7 +218,7 @@ void insitu_conv_update_f32(const insitu_conv_update_f32_params_t *g, const floa
                             const float *x, const float *rate, void *scratch, float *b, float *w) {
   const insitu_conv_params_t *p = &g->shape;
   if (g->weight_decay > 0.0f) {
-    const int32_t weights = p->out_channels * row_weights(p);
+    const int32_t weights = p->out_channels * row_size(p);
     insitu_scale_f32(weights, 1.0f - rate[0] * g->weight_decay, w);
   }
   if (p->kernel_width * p->in_channels < INSITU_SHORT_LINE)

@@ -123,13 +123,6 @@ static void gather_group(const insitu_conv_groups_params_t *p, int32_t zero, con
   }
 }
 
-static int32_t times(int32_t size, const int16_t *restrict a, const int8_t *restrict b) {
-  int32_t sum = 0;
-  for (int32_t k = 0; k < size; k++)
-    sum += a[k] * b[k];
-  return sum;
-}
-
 static insitu_seen_t grouped(const insitu_conv_groups_params_t *p, int32_t zero,
                              const insitu_requantize_t *r, const int8_t *x, const int8_t *w,
                              int16_t *patch, int8_t *y) {
@@ -142,7 +135,7 @@ static insitu_seen_t grouped(const insitu_conv_groups_params_t *p, int32_t zero,
       for (int32_t o = 0; o < c->out_channels; o++) {
         if (o % rows == 0)
           gather_group(p, zero, x + o / rows * size, oy, ox, patch);
-        const int32_t sum = r->bias[o] + times(row, patch, w + o * row);
+        const int32_t sum = r->bias[o] + dot_s16(row, patch, w + o * row);
         *y++ = requantized(r, sum, o, &seen);
       }
     }

@@ -21,4 +21,12 @@ static inline int32_t row_size(const insitu_conv_params_t *p) {
   return p->kernel_height * p->kernel_width * p->in_channels;
 }
 
+/* A window, its elements less their zero point, times a row of weights. */
+static inline int32_t dot_s16(int32_t size, const int16_t *restrict a, const int8_t *restrict b) {
+  int32_t sum = 0;
+  for (int32_t k = 0; k < size; k++)
+    sum += a[k] * b[k];
+  return sum;
+}
+
 #endif

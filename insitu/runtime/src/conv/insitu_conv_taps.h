@@ -2,7 +2,7 @@
 #ifndef INSITU_CONV_TAPS_H
 #define INSITU_CONV_TAPS_H
 
-#include "insitu_fixed_point.h"
+#include "insitu_conv_span.h"
 #include "insitu_kernels_groups.h"
 
 /* What of several places, apart from each other, lies on the map, [first, end), in one direction:

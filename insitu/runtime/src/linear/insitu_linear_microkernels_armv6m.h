@@ -54,22 +54,6 @@ static inline void add_columns(const void *list, int32_t rows, const int8_t *w, 
   add_four_columns(list, (const insitu_sparse_row_t *)list + rows, w, sum);
 }
 
-#else
-
-static inline void add_columns(const void *list, int32_t rows, const int8_t *w, int32_t *sum) {
-  const insitu_sparse_row_t *row = list, *end = row + rows;
-  int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-  for (; row != end; row++) {
-    const int8_t *v = w + row->begin;
-    const int32_t e = row->error;
-    s0 += e * v[0];
-    s1 += e * v[1];
-    s2 += e * v[2];
-    s3 += e * v[3];
-  }
-  sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
-}
-
 #endif
 
 /* The inputs as step_weights wants them: x - zero + 256. */

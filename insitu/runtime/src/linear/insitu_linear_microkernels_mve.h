@@ -5,6 +5,7 @@
 #include <arm_mve.h>
 
 #include "insitu_fixed_point.h"
+#include "insitu_linear_sparse.h"
 #include "insitu_naked.h"
 
 INSITU_NAKED_BEGIN
@@ -111,18 +112,6 @@ static inline int32_t epilogue_rows(insitu_linear_outputs_t *outputs, int32_t ro
 #define INSITU_LINEAR_LIST 1     /* the rows of a list are filled up to a multiple of this */
 #define INSITU_LINEAR_COLUMNS 16 /* that are summed side by side */
 
-typedef struct {
-  int32_t begin; /* in w */
-  int32_t error;
-} insitu_sparse_row_t;
-
-/* Row k of a list. */
-static inline void append_row(void *list, int32_t k, int32_t begin, int32_t error) {
-  insitu_sparse_row_t *row = (insitu_sparse_row_t *)list + k;
-  row->begin = begin;
-  row->error = error;
-}
-
 /* sum[i] = sum over the list's `rows` rows of e w[begin + i], i < INSITU_LINEAR_COLUMNS.
  * 0.69 instructions a product. */
 INSITU_NAKED static void add_columns(const void *list, int32_t rows, const int8_t *w,
@@ -153,15 +142,6 @@ INSITU_NAKED static void add_columns(const void *list, int32_t rows, const int8_
           "vstrw.32 q3, [r3, #48]\n\t"
           "vpop {d8-d11}\n\t"
           "pop {r4, pc}");
-}
-
-/* One column. */
-static inline int32_t add_column(const void *list, int32_t rows, const int8_t *w) {
-  const insitu_sparse_row_t *row = list, *end = row + rows;
-  int32_t sum = 0;
-  for (; row != end; row++)
-    sum += row->error * w[row->begin];
-  return sum;
 }
 
 /* dx[i] = rescale(sum[i]) clamped to [-127, 127], i < INSITU_LINEAR_COLUMNS. */

@@ -67,21 +67,13 @@ static INSITU_ONE_COPY void dot_rows(int32_t size, const int8_t *restrict w,
 #define INSITU_LINEAR_LIST 1    /* the rows of a list are filled up to a multiple of this */
 #define INSITU_LINEAR_COLUMNS 4 /* that are summed side by side */
 
-typedef struct {
-  int32_t begin; /* in w */
-  int32_t error;
-} insitu_sparse_row_t;
-
-/* Row k of a list. */
-static inline void append_row(void *list, int32_t k, int32_t begin, int32_t error) {
-  insitu_sparse_row_t *row = (insitu_sparse_row_t *)list + k;
-  row->begin = begin;
-  row->error = error;
-}
+#include "insitu_linear_sparse.h"
 
 #if defined(__thumb__)
 #include "insitu_linear_microkernels_armv6m.h"
-#else
+#endif
+
+#if !defined(__thumb__) || defined(__thumb2__)
 
 /* sum[i] = sum over the list's `rows` rows of e w[begin + i], i < 4. */
 static inline void add_columns(const void *list, int32_t rows, const int8_t *w, int32_t *sum) {
@@ -99,15 +91,6 @@ static inline void add_columns(const void *list, int32_t rows, const int8_t *w, 
 }
 
 #endif
-
-/* One column. */
-static inline int32_t add_column(const void *list, int32_t rows, const int8_t *w) {
-  const insitu_sparse_row_t *row = list, *end = row + rows;
-  int32_t sum = 0;
-  for (; row != end; row++)
-    sum += row->error * w[row->begin];
-  return sum;
-}
 
 /* dx[i] = rescale(sum[i]) clamped to [-127, 127], i < 4. */
 static inline void store_errors(const int32_t *sum, int32_t multiplier, int32_t shift, int8_t *dx) {
