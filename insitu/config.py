@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,36 @@ from insitu.errors import ConfigError
 from insitu.graph.scheme import PartialUpdate, Rows, Scheme
 from insitu.ops.losses.table import LOSSES
 
-PRECISIONS = ("uint8", "mixed", "float32")
-PRESETS = ("default", "paper")
 UPDATES = ("full", "bias", "dynamic:MIN:MAX", "sampled:MIN:MAX", "static:LAYER=ROWS,...")
 CALIBRATIONS = ("minmax", "percentile[:P]", "mse")
 USUAL_PERCENTILE = 99.99
 BATCHES = {"default": 1, "paper": 48}
 """Samples an update where the user does not say."""
 
+PRECISIONS = ("uint8", "mixed", "float32")
 SCHEDULES = ("cosine", "step", "constant")
-BUFFERS = ("int32", "int16")
-ERROR_RANGES = ("fixed", "moving")
+
+
+def option(
+    default: Any,
+    text: str,
+    *,
+    flag: str = "",
+    metavar: str = "",
+    choices: tuple[str, ...] = (),
+    shown: str = "",
+) -> Any:
+    """A field that is an option of the command line too, see `app.options`.
+
+    Args:
+        text: what the command line says of it.
+        flag: by default made of the field's name.
+        choices: what it may be; any of its type where there are none.
+        shown: what is said of the default, where its value does not say it.
+    """
+    said = f"{text} [{shown or (format(default, 'g') if isinstance(default, float) else default)}]"
+    told = {"help": said, "flag": flag, "metavar": metavar or "|".join(choices)}
+    return field(default=default, metadata={**told, "choices": choices})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,29 +86,46 @@ class TrainingConfig:
         classes: replace the last linear layer by a fresh one with so many outputs.
     """
 
-    layers: str = "all"
-    loss: str = "cross_entropy"
-    precision: str = "uint8"
-    update: str = "full"
-    batch: int = 0
-    preset: str = "default"
-    lr: float = 0.01
-    schedule: str = "cosine"
-    seed: int = 0
-    buffer: str = "int32"
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    skip: float = 0.0
-    error_range: str = "fixed"
-    classes: int | None = None
+    layers: str = option(
+        "all", "Layers; NAMES may hold *.", flag="--train", metavar="last:N|all|NAMES"
+    )
+    loss: str = option(
+        *("cross_entropy", "Classes; real targets; bits, or targets in [0, 1]."),
+        choices=tuple(LOSSES),
+    )
+    precision: str = option(
+        *("uint8", "8 bits; 8 bits but float for trained linear layers; float throughout."),
+        choices=PRECISIONS,
+    )
+    update: str = option(
+        "full",
+        "What of a trained layer learns from a sample. MIN, MAX: fractions of its rows, "
+        "of sampled: of the samples; ROWS: a fraction, or FIRST-END.",
+        metavar="|".join(UPDATES),
+    )
+    batch: int = option(0, "Samples an update.", shown="1; paper: 48")
+    preset: str = option(
+        "default", "default, or paper: the published method.", choices=tuple(BATCHES)
+    )
+    lr: float = option(0.01, "Learning rate.")
+    schedule: str = option("cosine", "How it falls.", choices=SCHEDULES)
+    seed: int = option(0, "Of stochastic rounding and of the order of the samples.")
+    buffer: str = option("int32", "Gradient buffer, if there is one.", choices=("int32", "int16"))
+    momentum: float = option(0.0, "In [0, 1).")
+    weight_decay: float = option(0.0, "Weights lose LR times this part of themselves.")
+    skip: float = option(0.0, "Errors all smaller than this, in [0, 1), change nothing.")
+    error_range: str = option("fixed", "Of the preset paper.", choices=("fixed", "moving"))
+    classes: int | None = option(
+        None, "A fresh last layer for N classes.", metavar="N", shown="as it is"
+    )
 
     def __post_init__(self) -> None:
-        _known("loss", self.loss, tuple(LOSSES))
-        _known("precision", self.precision, PRECISIONS)
-        _known("preset", self.preset, PRESETS)
-        _known("schedule", self.schedule, SCHEDULES)
-        _known("buffer", self.buffer, BUFFERS)
-        _known("error_range", self.error_range, ERROR_RANGES)
+        for known in fields(self):
+            choices, value = known.metadata["choices"], getattr(self, known.name)
+            if choices and value not in choices:
+                raise ConfigError(
+                    f'{known.name} "{value}" is not available; choose from: {", ".join(choices)}'
+                )
         if self.batch == 0:
             object.__setattr__(self, "batch", BATCHES[self.preset])
         _within("batch", self.batch, 1 <= self.batch <= 4096, "[1, 4096]; 1 updates in place")
@@ -108,18 +144,9 @@ class TrainingConfig:
     @property
     def scheme(self) -> Scheme:
         """What the ops' gradient rules ask about."""
-        return Scheme(
-            preset=self.preset,
-            precision=self.precision,
-            partial=parse_update(self.update),
-            batch=self.batch,
-            buffer=self.buffer,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            skip=self.skip,
-            error_range=self.error_range,
-            loss=self.loss,
-        )
+        same = {f.name for f in fields(self)} & {f.name for f in fields(Scheme)}
+        chosen = {name: getattr(self, name) for name in same}
+        return Scheme(partial=parse_update(self.update), **chosen)
 
 
 def _check_together(config: TrainingConfig) -> None:
@@ -220,7 +247,9 @@ class QuantizationConfig:
             the float network to find the range of every activation.
     """
 
-    calibration: str = "minmax"
+    calibration: str = option(
+        "minmax", "Which values make a layer's range.", metavar="minmax|percentile[:P]|mse"
+    )
     calibration_samples: int = 1024
 
     def __post_init__(self) -> None:
@@ -261,11 +290,6 @@ def parse_calibration(text: str) -> Calibration:
             f'calibration "{text}": "{rest}" should be a number in (0, 100]; 99.99 is usual'
         )
     return Calibration(kind, percentile)
-
-
-def _known(option: str, value: str, values: tuple[str, ...]) -> None:
-    if value not in values:
-        raise ConfigError(f'{option} "{value}" is not available; choose from: {", ".join(values)}')
 
 
 def _within(option: str, value: float, holds: bool, interval: str) -> None:

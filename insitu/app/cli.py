@@ -20,7 +20,17 @@ from rich.console import Console
 from insitu import config, pipeline
 from insitu.app.bench import bench
 from insitu.app.console import print_json, progress, stop
-from insitu.app.options import Calibration, Data, Folder, Json, Output, Scratch, Seed, Test
+from insitu.app.options import (
+    Calibration,
+    Data,
+    Folder,
+    Json,
+    Output,
+    Scratch,
+    Seed,
+    Test,
+    with_config,
+)
 from insitu.data.samples import Samples, checked, read_samples
 from insitu.errors import ConfigError, FitError, InsituError, ToolError
 from insitu.network.folder import check_replaceable
@@ -135,7 +145,9 @@ def inspect(
 
 
 @app.command(name="compile")
+@with_config
 def compile_(
+    given: Mapping[str, Any],
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.")],
     data: Annotated[Path, typer.Option("--data", metavar="DATA.npz", help="Array x.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the result goes.")],
@@ -144,57 +156,6 @@ def compile_(
     config_file: Annotated[
         Path | None, typer.Option("--config", metavar="FILE.toml", help="Options as a file.")
     ] = None,
-    train: Annotated[
-        str | None, typer.Option(metavar="last:N|all|NAMES", help="Layers; NAMES may hold *. [all]")
-    ] = None,
-    loss: Annotated[
-        str | None,
-        typer.Option(
-            metavar="cross_entropy|mse|bce",
-            help="Classes; real targets; bits, or targets in [0, 1]. [cross_entropy]",
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="uint8|mixed|float32",
-            help="8 bits; 8 bits but float for trained linear layers; float throughout. [uint8]",
-        ),
-    ] = None,
-    update: Annotated[
-        str | None,
-        typer.Option(
-            metavar="full|bias|dynamic:MIN:MAX|sampled:MIN:MAX|static:LAYER=ROWS,...",
-            help="What of a trained layer learns from a sample. MIN, MAX: fractions of its rows, "
-            "of sampled: of the samples; ROWS: a fraction, or FIRST-END. [full]",
-        ),
-    ] = None,
-    calibration: Calibration = None,
-    classes: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="A fresh last layer for N classes. [as it is]"),
-    ] = None,
-    skip: Annotated[
-        float | None,
-        typer.Option(help="Errors all smaller than this, in [0, 1), change nothing. [0]"),
-    ] = None,
-    batch: Annotated[int | None, typer.Option(help="Samples an update. [1; paper: 48]")] = None,
-    buffer: Annotated[
-        str | None, typer.Option(help="Gradient buffer, if there is one: int32 or int16. [int32]")
-    ] = None,
-    momentum: Annotated[float | None, typer.Option(help="In [0, 1). [0]")] = None,
-    weight_decay: Annotated[
-        float | None, typer.Option(help="Weights lose LR times this part of themselves. [0]")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="default, or paper: the published method. [default]")
-    ] = None,
-    error_range: Annotated[
-        str | None, typer.Option(help="Of the preset paper: fixed or moving. [fixed]")
-    ] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate. [0.01]")] = None,
-    schedule: Annotated[str | None, typer.Option(help="cosine, step or constant. [cosine]")] = None,
-    seed: Annotated[int | None, typer.Option(help="[0]")] = None,
     name: Annotated[str, typer.Option(help="Of the C symbols, insitu_NAME.")] = "model",
     scratch: Scratch = None,
     as_json: Json = False,
@@ -202,24 +163,6 @@ def compile_(
     """Quantize, differentiate, plan memory, generate C, measure on the emulated board."""
     from insitu.report import text
 
-    given = {
-        "layers": train,
-        "loss": loss,
-        "precision": precision,
-        "update": update,
-        "calibration": calibration,
-        "classes": classes,
-        "skip": skip,
-        "batch": batch,
-        "buffer": buffer,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "error_range": error_range,
-        "preset": preset,
-        "lr": lr,
-        "schedule": schedule,
-        "seed": seed,
-    }
     training, quantization = _configs(config_file, given)
     plain: dict[str, Any] = {"board": board, "name": name, "scratch": scratch}
     check_replaceable(out)

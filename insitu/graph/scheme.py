@@ -64,18 +64,10 @@ class Scheme:
     """How gradients become steps.
 
     Attributes:
-        preset: "default" or "paper", see docs/arithmetic.md.
-        precision: "uint8", "mixed" or "float32".
-        partial: which rows learn.
-        batch: samples an update; with 1, no momentum and the default preset weights are updated
-            in place.
-        buffer: type of the gradient buffer where there is one: "int32" or "int16".
-        momentum: of the step before, in [0, 1).
-        weight_decay: part of a weight that is lost at rate 1.
-        skip: errors that are all smaller than this (in [0, 1)) change nothing.
-        error_range: "fixed" or "moving".
-        loss: "cross_entropy", "mse" or "bce".
+        partial: which rows, or which samples, change weights.
         error_unit: of mse: the difference of score and target that is 127 in int8.
+
+    The others are those of `config.TrainingConfig`, which holds what each may be.
     """
 
     preset: str = "default"
