@@ -38,14 +38,8 @@ from insitu.ops.layers.calls import (
     layer_tensors,
     update_call,
 )
-from insitu.ops.layers.gradient import (
-    LayerGradient,
-    expand_error,
-    grad_input_bounds,
-    layer_vjp,
-    rescaled_error,
-    window,
-)
+from insitu.ops.layers.error import expand_error, rescaled_error
+from insitu.ops.layers.gradient import LayerGradient, grad_input_bounds, layer_vjp, window
 from insitu.ops.layers.linear import forward_c, grad_input_c, input_bytes, list_bytes
 from insitu.ops.layers.rows import accumulator_bound, quantize_layer, requantize
 from insitu.ops.numerics.by_type import bit_exact, by_type, is_float, no_scratch

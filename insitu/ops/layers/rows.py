@@ -158,12 +158,12 @@ def requantize(accumulator: Array, parameters: Values, outputs: Quantizations) -
     return [y, reached(v)][: len(outputs)]
 
 
-def _infer_row_parameters(_: Attributes, inputs: Tensors) -> list[TensorType]:
+def _infer(_: Attributes, inputs: Tensors) -> list[TensorType]:
     _x, scale, _bias = inputs
     return [TensorType(shape, "int32") for shape in (scale.shape, scale.shape, (1,))]
 
 
-def _row_parameters(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
+def _integer(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     x, scale, bias = inputs
     y_q, *_ = outputs
     assert y_q is not None
@@ -172,7 +172,7 @@ def _row_parameters(node: Node, inputs: Values, outputs: Quantizations) -> list[
     return [multiplier.astype(np.int32), acc.astype(np.int32), np.asarray([shift], np.int32)]
 
 
-def _row_parameters_c(node: Node, graph: Graph) -> CCall:
+def _c_call(node: Node, graph: Graph) -> CCall:
     x, scale, bias = node.inputs
     multiplier, acc, shift = node.outputs
     return CCall(
@@ -187,11 +187,7 @@ def _row_parameters_c(node: Node, graph: Graph) -> CCall:
 
 
 row_parameters = OpDef(
-    name="row_parameters",
-    operands=("x", "row_scale", "bias"),
-    infer=_infer_row_parameters,
-    integer_reference=_row_parameters,
-    c_call=_row_parameters_c,
+    "row_parameters", _infer, ("x", "row_scale", "bias"), integer_reference=_integer, c_call=_c_call
 )
 """Scales in force -> multiplier[out], bias in accumulator units[out], shift[1].
 

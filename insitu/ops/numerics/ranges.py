@@ -99,14 +99,14 @@ def reached(v: Array) -> Array:
     return np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
 
 
-def _follow_range(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
+def _integer(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     old, observed = inputs
     assert observed.qparams is not None
     smallest = F32(node.attributes["smallest"])
     return [np.asarray(follow(old.array, observed.array, observed.qparams, smallest), F32)]
 
 
-def _follow_range_c(node: Node, graph: Graph) -> CCall:
+def _c_call(node: Node, graph: Graph) -> CCall:
     followed, observed = node.inputs
     q = graph.tensors[observed].qparams
     assert q is not None
@@ -123,10 +123,6 @@ def _follow_range_c(node: Node, graph: Graph) -> CCall:
 
 
 follow_range = OpDef(
-    name="follow_range",
-    operands=("range", "observed"),
-    infer=no_outputs,
-    integer_reference=_follow_range,
-    c_call=_follow_range_c,
+    "follow_range", no_outputs, ("range", "observed"), integer_reference=_integer, c_call=_c_call
 )
 """Range of a trained layer's output, from the next step on. Inputs: range[2], observed[2]."""

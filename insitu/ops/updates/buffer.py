@@ -28,7 +28,7 @@ from insitu.graph.model import (
 from insitu.graph.names import BATCH_COUNT, GENERATOR, LEARNING_RATE
 from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
 from insitu.ops.kernels.bands import gradient_band
-from insitu.ops.kernels.choice import gradient_scratch, is_plain, kernel_of, shape_params
+from insitu.ops.kernels.choice import BandOf, gradient_scratch, is_plain, kernel_of, shape_params
 from insitu.ops.numerics.geometry import linear_params
 from insitu.ops.numerics.grouped import weight_gradient
 from insitu.ops.numerics.quantization import centred, scale_of
@@ -59,78 +59,70 @@ def emit_batch_count(builder: Builder) -> None:
     )
 
 
+Step = tuple[OpDef, Attributes]
+Names = tuple[str, ...]
+
+
 def emit_batch_update(
-    builder: Builder,
-    node: Node,
-    dy: str,
-    accumulate: tuple[OpDef, Attributes],
-    apply: tuple[OpDef, Attributes],
-    *,
-    buffers: tuple[str, str],
-    moved: tuple[str, ...],
-    scales: tuple[str, ...] = (),
-    drawn: tuple[str, ...] = (),
+    builder: Builder, node: Node, steps: tuple[Step, Step], reads: Names, kept: Names, moved: Names
 ) -> None:
     """Emit accumulation of a layer's gradient and, for complete batches, the move to its weights.
 
     Args:
-        accumulate, apply: the two ops with their attributes.
-        buffers: of the biases, of the weights.
-        moved: what apply changes beside them.
-        scales: what accumulate reads beside dy and x.
-        drawn: the generator, where values are rounded stochastically.
+        steps: the two ops with their attributes.
+        reads: what accumulation reads alone: the error, the layer's input.
+        kept: what both change: buffers, and the generator where values are rounded stochastically.
+        moved: what the move changes beside them.
     """
+    (accumulate, of_sample), (apply, of_batch) = steps
     builder.node(
-        accumulate[0],
-        (dy, node["x"], *scales, *drawn, *buffers),
+        accumulate,
+        (*reads, *kept),
         name=f"{node.name}.accumulate",
-        attributes=accumulate[1],
-        updates=(*drawn, *buffers),
+        attributes=of_sample,
+        updates=kept,
         layer=node.layer,
         phase=Phase.UPDATE,
     )
-    changed = (*drawn, *buffers, *moved)
     builder.node(
-        apply[0],
-        (LEARNING_RATE, *changed),
+        apply,
+        (LEARNING_RATE, *kept, *moved),
         name=f"{node.name}.apply",
-        attributes=apply[1],
-        updates=changed,
+        attributes=of_batch,
+        updates=(*kept, *moved),
         layer=node.layer,
         phase=Phase.APPLY,
     )
 
 
+def weights_of(node: Node) -> tuple[str, str]:
+    """Biases and weights that the update of a layer changes."""
+    return node["trained_bias" if "trained_bias" in node else "bias"], node["w"]
+
+
 def emit_buffered_update(
-    builder: Builder,
-    node: Node,
-    dy: str,
-    moved: tuple[str, str],
-    accumulate: OpDef,
-    window: Attributes,
+    builder: Builder, node: Node, dy: str, accumulate: OpDef, window: Attributes
 ) -> None:
     """Emit the update of a quantized layer.
 
     Args:
-        moved: biases and weights.
         accumulate: that of the layer's kind.
         window: attributes of a convolution, see `layers.gradient.window`.
     """
-    scheme, shape = builder.scheme, builder.tensors[moved[1]].shape
+    scheme, shape = builder.scheme, builder.tensors[node["w"]].shape
     buffer = builder.constant(
         f"{node.name}.w_buffer", np.zeros(shape, scheme.buffer), kind=Kind.STATE
     )
     bias_buffer = builder.constant(
         f"{node.name}.bias_buffer", np.zeros(shape[0], np.int32), kind=Kind.STATE
     )
+    settings = {"momentum": scheme.momentum, "weight_decay": scheme.weight_decay}
     emit_batch_update(
-        *(builder, node, dy),
-        (accumulate, {**window, "batch": scheme.batch}),
-        (apply, {"momentum": scheme.momentum, "weight_decay": scheme.weight_decay}),
-        buffers=(bias_buffer, buffer),
-        moved=moved,
-        scales=(node["row_scale"], step_rate(builder)),
-        drawn=(GENERATOR,),
+        *(builder, node),
+        ((accumulate, {**window, "batch": scheme.batch}), (apply, settings)),
+        reads=(dy, node["x"], node["row_scale"], step_rate(builder)),
+        kept=(GENERATOR, bias_buffer, buffer),
+        moved=weights_of(node),
     )
 
 
@@ -230,18 +222,37 @@ def _accumulate_bounds(node: Node, graph: Graph) -> list[Bound]:
     return [Bound(f"{node.name}: gradient over {positions} positions", 127 * 255 * positions)]
 
 
-def _accumulate_call(
-    node: Node, graph: Graph, kernel: str, shape: Attributes, *scratch: str
-) -> CCall:
+KernelCall = Callable[[Node, Graph, str, Attributes, Names], CCall]
+"""(node, graph, what the kernel's name begins with, its shape, its scratch) -> the call."""
+
+
+def call_of_features(call: KernelCall) -> Callable[[Node, Graph], CCall]:
+    """Of a linear layer."""
+
+    def c_call(node: Node, graph: Graph) -> CCall:
+        return call(node, graph, "linear", linear_params(graph.operand(node, "buffer")), ())
+
+    return c_call
+
+
+def call_of_map(call: KernelCall, band_of: BandOf | None = None) -> Callable[[Node, Graph], CCall]:
+    """Of a convolution."""
+
+    def c_call(node: Node, graph: Graph) -> CCall:
+        dy, x, buffer = (graph.operand(node, name) for name in ("dy", "x", "buffer"))
+        shape = shape_params(node.attributes, x, buffer, dy, band_of)
+        return call(node, graph, kernel_of(node.attributes), shape, ("!",))
+
+    return c_call
+
+
+def _call(node: Node, graph: Graph, kernel: str, shape: Attributes, scratch: Names) -> CCall:
     dy, x, scale, rate, generator, bias_buffer, buffer = node.inputs
+    wide = int(graph.tensors[buffer].dtype == "int32")
     return CCall(
         function=f"insitu_{kernel}_accumulate_s8",
         params_type=f"insitu_{kernel}_accumulate_params_t",
-        params={
-            "shape": shape,
-            "gain": float(gain(node.attributes["batch"])),
-            "wide": int(graph.tensors[buffer].dtype == "int32"),
-        },
+        params={"shape": shape, "gain": float(gain(node.attributes["batch"])), "wide": wide},
         arguments=(
             *(f"?{dy}", f"?{x}", f"${dy}", f"${x}", f"${scale}", f"${rate}"),
             *scratch,
@@ -249,17 +260,6 @@ def _accumulate_call(
         ),
         returns="saturated_rows",
     )
-
-
-def _linear_accumulate_c(node: Node, graph: Graph) -> CCall:
-    shape = linear_params(graph.operand(node, "buffer"))
-    return _accumulate_call(node, graph, "linear", shape)
-
-
-def _conv_accumulate_c(node: Node, graph: Graph) -> CCall:
-    dy, x, buffer = (graph.operand(node, name) for name in ("dy", "x", "buffer"))
-    shape = shape_params(node.attributes, x, buffer, dy, gradient_band)
-    return _accumulate_call(node, graph, kernel_of(node.attributes), shape, "!")
 
 
 def _conv_accumulate_scratch(node: Node, graph: Graph) -> int:
@@ -281,7 +281,7 @@ linear_accumulate = OpDef(
     operands=("dy", "x", "row_scale", "rate", "generator", "bias_buffer", "buffer"),
     infer=no_outputs,
     integer_reference=_accumulate(_gradient_of_features),
-    c_call=_linear_accumulate_c,
+    c_call=call_of_features(_call),
     macs=accumulate_macs,
     bounds=_accumulate_bounds,
 )
@@ -292,7 +292,7 @@ conv_accumulate = replace(
     linear_accumulate,
     name="conv_accumulate",
     integer_reference=_accumulate(_gradient_of_map),
-    c_call=_conv_accumulate_c,
+    c_call=call_of_map(_call, gradient_band),
     scratch_bytes=_conv_accumulate_scratch,
 )
 """The same, summed over positions."""
