@@ -7,7 +7,7 @@ o's group. Twin: conv.c; with groups or dilation conv_grouped.c.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -123,7 +123,7 @@ def _scratch(node: Node, graph: Graph) -> int:
     return max(2 * rows * (w.size // w.shape[0]), planes.bytes, _forward_tile(node, graph).bytes)
 
 
-def _wider(attributes: Attributes, border: Padding) -> dict[str, Any]:
+def _wider(attributes: Attributes, border: Padding) -> Attributes:
     """The attributes with a border of zeros added to the padding."""
     padding = tuple(a + b for a, b in zip(attributes["padding"], border, strict=True))
     return {**attributes, "padding": padding}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from insitu.graph.builder import Builder
 from insitu.graph.model import Bound, Graph, Node, OpDef, Phase
@@ -104,7 +103,7 @@ def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) ->
         emit_float_update(builder, node, dy, layer.accumulate_f32, attributes)
         return
     if not integer:
-        attributes["weight_decay"] = scheme.weight_decay
+        attributes = {**attributes, "weight_decay": scheme.weight_decay}
     of_integers = [node["row_scale"], GENERATOR] if integer else []
     builder.node(
         layer.update,
@@ -119,7 +118,7 @@ def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) ->
         emit_decay(builder, node, w)
 
 
-def window(attributes: Attributes) -> dict[str, Any]:
+def window(attributes: Attributes) -> Attributes:
     """The attributes that say where a layer's window goes; none for linear layers."""
     names = ("stride", "padding", "groups", "dilation", "kernel", "size")
     return {name: attributes[name] for name in names if name in attributes}

@@ -176,6 +176,11 @@ logits = OpDef(
 """Scores in float32 straight from the accumulators. Inputs: x, w, bias at 2^-20, row scale."""
 
 
+def _infer_grad_input(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
+    dy, *_ = inputs
+    return [TensorType(attributes["shape"], dy.dtype)]
+
+
 def _integer_grad_input(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     dy, w, rel = (value.array for value in inputs)
     total = expand_error(dy, rel, node.attributes["drop"]) @ w.astype(np.int64)
@@ -190,7 +195,7 @@ def _float_grad_input(attributes: Attributes, inputs: Arrays) -> list[Array]:
 linear_grad_input = OpDef(
     name="linear_grad_input",
     operands=("dy", "w", "rel"),
-    infer=lambda attributes, inputs: [TensorType(attributes["shape"], inputs[0].dtype)],
+    infer=_infer_grad_input,
     float_reference=_float_grad_input,
     integer_reference=bit_exact(_integer_grad_input, linear_f32.grad_input),
     c_call=by_type(grad_input_c, linear_f32.grad_input_c),

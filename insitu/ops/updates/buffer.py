@@ -26,7 +26,7 @@ from insitu.graph.model import (
     Phase,
 )
 from insitu.graph.names import BATCH_COUNT, GENERATOR, LEARNING_RATE
-from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Values, no_outputs
 from insitu.ops.kernels.bands import gradient_band
 from insitu.ops.kernels.choice import BandOf, gradient_scratch, is_plain, kernel_of, shape_params
 from insitu.ops.numerics.geometry import linear_params
@@ -126,6 +126,11 @@ def emit_buffered_update(
     )
 
 
+def _float_count(attributes: Attributes, inputs: Arrays) -> list[Array]:
+    (count,) = inputs
+    return [(count + 1) % attributes["batch"]]
+
+
 def _count(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     (count,) = inputs
     return [(count.array + 1) % np.int32(node.attributes["batch"])]
@@ -135,7 +140,7 @@ count_sample = OpDef(
     name="count_sample",
     operands=("count",),
     infer=no_outputs,
-    float_reference=lambda attributes, inputs: [(inputs[0] + 1) % attributes["batch"]],
+    float_reference=_float_count,
     integer_reference=_count,
     c_call=lambda node, graph: CCall(
         function="insitu_count_sample",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -47,7 +46,7 @@ def output_places(attributes: Attributes) -> Pair:
     return output_size(size, kernel, stride, padding, dilation_of(attributes))
 
 
-def affine_params(attributes: Attributes, x: Tensor, w: Tensor, y: Tensor) -> dict[str, Any]:
+def affine_params(attributes: Attributes, x: Tensor, w: Tensor, y: Tensor) -> Attributes:
     """Fields of insitu_conv_groups_params_t, without planes."""
     height, width = dilation_of(attributes)
     maps = (
