@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/cases"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/harness"))
 from executions import RUNS, table
 
 from insitu.errors import DataError

@@ -24,13 +24,14 @@ from collections import Counter
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
+MODULES = [str(TESTS / folder) for folder in ("cases", "harness", "onnx")]
 STARTING = 120.0
 """Seconds that a worker may take until its first case."""
 
 
 def work(seed: int, numbers: range, folder: Path) -> None:
     """In the worker: print `NUMBER`, then `NUMBER OUTCOME SECONDS` or `NUMBER ! WHY` of each."""
-    sys.path.insert(0, str(TESTS))
+    sys.path[:0] = MODULES
     from fuzzing import Watch, limit_memory, outcome
     from mutations import corpus, mutated
 
@@ -123,7 +124,7 @@ def _pass_on(stream: object, lines: queue.Queue[str]) -> None:
 
 def keep(campaign: Campaign, folder: Path) -> None:
     """Write the files of all findings."""
-    sys.path.insert(0, str(TESTS))
+    sys.path[:0] = MODULES
     from mutations import corpus, mutated
 
     models = corpus()

@@ -15,7 +15,7 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.fixed_point import BIAS_SCALE, F32, range_qparams, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, Bound, CCall, Graph, Kind, Node, OpDef, Phase, TensorType
+from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Phase, Role, TensorType
 from insitu.graph.rules import Attributes, Quantizations, Tensors, Values
 from insitu.ops.activations.clip import clip_error
 from insitu.ops.layers.calls import layer_macs, layer_tensors
@@ -54,21 +54,19 @@ MISS = 512
 """Requantized values are held to +-512 before the zero point is added: all 8-bit results."""
 
 
-def quantize_affine(quantizer: Quantizer, node: Node, place: Attributes) -> None:
+def quantize_affine(quantizer: Quantizer, node: Node) -> None:
     """Put a convolution or a linear layer in integers: ranges of activations stay as calibrated.
 
     A value that is held at an end of such a range no longer depends on the weights, so the ends
     are bounds of the activation function too: no error passes there. Else a layer that is trained
     beyond its range would be told to grow further, and never hear that it has grown.
 
-    Args:
-        place: kernel (of the weights) and size (of the map x), and what else of a window the node
-            does not say.
-
     Raises:
         ModelError: a bias beyond what can be held.
     """
     builder, float_y = quantizer.builder, node.outputs[0]
+    assert node.op.window is not None, node.op.name
+    place = node.op.window(node, quantizer.graph)
     clip = node.attributes.get("clip", UNCLIPPED)
     scores = quantizer.is_scores(float_y) and clip == UNCLIPPED
     low, high = (float(F32(end)) for end in quantizer.calibrated(float_y))
@@ -93,9 +91,6 @@ def _weights(quantizer: Quantizer, node: Node) -> tuple[str, str]:
     Raises:
         ModelError: a bias is larger than what these units hold.
     """
-    builder = quantizer.builder
-    trained = quantizer.is_trained(node)
-    kind = Kind.STATE if trained else Kind.CONSTANT
     real = quantizer.data(node["w"]).astype(F32)
     low, high = min(real.min(), F32(0.0)), max(real.max(), F32(0.0))
     if not high - low > F32(1e-20):
@@ -104,9 +99,10 @@ def _weights(quantizer: Quantizer, node: Node) -> tuple[str, str]:
     q = range_qparams(float(low), float(high), *UNCLIPPED)
     zero = q.zero_point
     data = zero + round_clamp(real / F32(q.scale), -128 - zero, 127 - zero)
-    if trained:
-        data_range = np.asarray([low, high], F32)
-        q = replace(q, range=builder.constant(f"{node.name}.w_range", data_range, kind=kind))
+    if quantizer.is_trained(node):
+        ends = np.asarray([low, high], F32)
+        name = quantizer.builder.state("w_range", ends, Role.RANGE, layer=node.name)
+        q = replace(q, range=name)
     bias = quantizer.data(node["bias"]).astype(F32) / BIAS_SCALE
     if np.abs(bias).max() > 2**30:
         raise ModelError(
@@ -115,8 +111,8 @@ def _weights(quantizer: Quantizer, node: Node) -> tuple[str, str]:
         )
     biases = round_clamp(bias, -(2**30), 2**30).astype(np.int32)
     return (
-        builder.constant(f"{node.name}.w", data.astype(np.int8), qparams=q, kind=kind),
-        builder.constant(f"{node.name}.bias", biases, kind=kind),
+        quantizer.parameter(node, "w", data.astype(np.int8), q),
+        quantizer.parameter(node, "bias", biases),
     )
 
 
@@ -160,7 +156,7 @@ def _emit_grad_input(builder: Builder, node: Node, dy: str) -> str:
     if moving:
         largest = F32(F32(error.scale) * F32(127.0))
         data = np.asarray([-largest * ERROR_GRID, largest], F32)
-        name = builder.constant(f"{node.name}.error_range", data, kind=Kind.STATE)
+        name = builder.state("error_range", data, Role.RANGE, layer=node.layer)
         moving_q = range_qparams(float(data[0]), float(data[1]), *UNCLIPPED)
         error = replace(moving_q, range=name)
     dx, *observed = builder.node(

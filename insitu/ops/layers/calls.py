@@ -70,7 +70,7 @@ def update_call(node: Node, kernel: str, shape: Attributes) -> CCall:
             *(f"?{dy}", f"?{x}", f"${dy}", f"${x}", f"${scale}", f"${rate}"),
             *("!", f"${generator}", f"${bias}", f"${w}"),
         ),
-        returns="saturated_rows",
+        counts_saturated=True,
     )
 
 

@@ -30,7 +30,6 @@ from insitu.ops.kernels.choice import (
     shape_params,
 )
 from insitu.ops.layers import conv_f32
-from insitu.ops.layers.affine import quantize_affine
 from insitu.ops.layers.calls import (
     forward_call,
     grad_input_call,
@@ -52,7 +51,7 @@ from insitu.ops.updates.buffer import conv_accumulate
 from insitu.ops.updates.buffer_f32 import conv_accumulate_f32
 
 if TYPE_CHECKING:
-    from insitu.quantize.assign import Quantizer
+    pass
 
 
 def _infer(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
@@ -88,9 +87,9 @@ def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[
     return layer_vjp(GRADIENT, builder, node, dy, wanted)
 
 
-def _quantize_affine(quantizer: Quantizer, node: Node) -> None:
-    x, w = (quantizer.graph.operand(node, name) for name in ("x", "w"))
-    quantize_affine(quantizer, node, {"kernel": w.shape[1:3], "size": x.shape[:2]})
+def _window(node: Node, graph: Graph) -> Attributes:
+    x, w = (graph.operand(node, name) for name in ("x", "w"))
+    return {"kernel": w.shape[1:3], "size": x.shape[:2]}
 
 
 def _bounds(node: Node, graph: Graph) -> list[Bound]:
@@ -137,7 +136,7 @@ conv: OpDef = OpDef(
     integer_reference=bit_exact(_integer, conv_f32.forward),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_layer(quantizer, node, conv, window(node.attributes)),
-    quantize_in={"paper": _quantize_affine},
+    window=_window,
     absorb={
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1, 1, 1), b * scale + shift),

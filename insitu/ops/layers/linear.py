@@ -16,7 +16,7 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Tensor, TensorType
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Values, no_outputs
 from insitu.ops.layers import linear_f32
-from insitu.ops.layers.affine import ONE_PLACE, quantize_affine
+from insitu.ops.layers.affine import ONE_PLACE
 from insitu.ops.layers.calls import (
     forward_call,
     grad_input_call,
@@ -122,7 +122,7 @@ linear = OpDef(
     integer_reference=bit_exact(_integer, linear_f32.forward),
     vjp=_vjp,
     quantize=_quantize,
-    quantize_in={"paper": lambda quantizer, node: quantize_affine(quantizer, node, ONE_PLACE)},
+    window=lambda node, graph: ONE_PLACE,
     absorb={
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1), b * scale + shift),

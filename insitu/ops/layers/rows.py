@@ -12,7 +12,7 @@ import numpy as np
 
 from insitu.errors import ModelError
 from insitu.fixed_point import BIAS_SCALE, F32, accumulator_bias, rescale, round_clamp, split_ratios
-from insitu.graph.model import Array, Bound, CCall, Graph, Kind, Node, OpDef, QParams, TensorType
+from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, QParams, TensorType
 from insitu.graph.rules import Attributes, Quantizations, Tensors, Values
 from insitu.ops.numerics.quantization import scale_of
 from insitu.ops.numerics.ranges import UNCLIPPED, activation_qparams, emit_requantized, reached
@@ -62,8 +62,6 @@ def quantize_rows(quantizer: Quantizer, node: Node) -> QuantizedRows:
     Raises:
         ModelError: a bias is larger than what these units hold.
     """
-    builder = quantizer.builder
-    kind = Kind.STATE if quantizer.is_trained(node) else Kind.CONSTANT
     w = node["w"]
     q, scale = quantize_weights(quantizer.data(w), quantizer.known(w))
     real = quantizer.data(node["bias"]).astype(F32)
@@ -76,9 +74,9 @@ def quantize_rows(quantizer: Quantizer, node: Node) -> QuantizedRows:
         )
     bias = round_clamp(real / BIAS_SCALE, -(2**30), 2**30)
     return QuantizedRows(
-        w=builder.constant(f"{node.name}.w", q, qparams=QParams(scale=scale), kind=kind),
-        bias=builder.constant(f"{node.name}.bias", bias.astype(np.int32), kind=kind),
-        scale=builder.constant(f"{node.name}.row_scale", scale),
+        w=quantizer.parameter(node, "w", q, QParams(scale=scale)),
+        bias=quantizer.parameter(node, "bias", bias.astype(np.int32)),
+        scale=quantizer.builder.constant(f"{node.name}.row_scale", scale),
         scale_data=scale,
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 from insitu.fixed_point import F32, affine_qparams, range_qparams
 from insitu.fixed_point import follow_range as follow
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, CCall, Graph, Kind, Node, OpDef, Phase, QParams, TensorType
+from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Phase, QParams, Role, TensorType
 from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def activation_qparams(
     if not followed:
         return q
     data = np.asarray([min(low, 0.0), max(high, 0.0)], F32)
-    return replace(q, range=quantizer.builder.constant(f"{node.name}.range", data, kind=Kind.STATE))
+    name = quantizer.builder.state("range", data, Role.RANGE, layer=node.name)
+    return replace(q, range=name)
 
 
 def quantize_rescaled(quantizer: Quantizer, node: Node, attributes: Attributes) -> None:

@@ -9,22 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from insitu.fixed_point import BIAS_STEP_LIMIT, F32, draw_bytes, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    Bound,
-    CCall,
-    Graph,
-    IntegerReference,
-    Kind,
-    Node,
-    OpDef,
-    Phase,
-)
+from insitu.graph.model import Array, Bound, CCall, Ends, Graph, Node, OpDef, Phase, Role
 from insitu.graph.names import BATCH_COUNT, GENERATOR, LEARNING_RATE
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Values, no_outputs
 from insitu.ops.kernels.bands import gradient_band
@@ -47,7 +38,7 @@ def emit_batch_count(builder: Builder) -> None:
     """Count samples, where a batch has several; the first node of what follows a sample."""
     if builder.scheme.batch == 1:
         return
-    count = builder.constant(BATCH_COUNT, np.zeros(1, np.int32), kind=Kind.STATE)
+    count = builder.state(BATCH_COUNT, np.zeros(1, np.int32), Role.SETTING)
     builder.node(
         count_sample,
         (count,),
@@ -110,11 +101,12 @@ def emit_buffered_update(
         window: attributes of a convolution, see `layers.gradient.window`.
     """
     scheme, shape = builder.scheme, builder.tensors[node["w"]].shape
-    buffer = builder.constant(
-        f"{node.name}.w_buffer", np.zeros(shape, scheme.buffer), kind=Kind.STATE
-    )
-    bias_buffer = builder.constant(
-        f"{node.name}.bias_buffer", np.zeros(shape[0], np.int32), kind=Kind.STATE
+    buffer, bias_buffer = (
+        builder.state(name, zeros, Role.BUFFER, layer=node.layer)
+        for name, zeros in (
+            ("w_buffer", np.zeros(shape, scheme.buffer)),
+            ("bias_buffer", np.zeros(shape[0], np.int32)),
+        )
     )
     settings = {"momentum": scheme.momentum, "weight_decay": scheme.weight_decay}
     emit_batch_update(
@@ -147,8 +139,8 @@ count_sample = OpDef(
         params_type="insitu_batch_params_t",
         params={"batch": node.attributes["batch"]},
         arguments=(f"${node['count']}",),
-        returns="batch_complete",
     ),
+    ends=Ends.BATCH_OPEN,
 )
 """One sample more; the batch is complete where the count is 0 again. Input: count[1]."""
 
@@ -177,29 +169,26 @@ def _gradient_of_features(
     return np.broadcast_to(x.reshape(1, -1), shape), dy.astype(F32)
 
 
-def _accumulate(row_gradient: RowGradient) -> IntegerReference:
-    def reference(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
-        error, x, *_ = inputs
-        dy, _, scale, rate, generator, bias_buffer, buffer = (value.array for value in inputs)
-        share = F32(F32(rate[0]) * scale_of(error))
-        factor = share * scale_of(x) * gain(node.attributes["batch"])
-        wide = dy.astype(np.int64)
-        gradient, factors = row_gradient(node, wide, centred(x), buffer.shape)
-        sums = wide.reshape(-1, len(buffer))
-        rows, state = buffer.reshape(len(buffer), -1).astype(np.int64), int(generator[0])
-        for row in np.flatnonzero(sums.any(axis=0)):
-            ratio = factors[row] * factor / scale[row]
-            multiplier = int(round_clamp(ratio, -(2**31 - 1), 2**31 - 1))
-            rows[row], state = _add_row(
-                rows[row], gradient[row], multiplier, state, buffer.dtype.name
-            )
-        return [
-            np.asarray([state], np.uint32),
-            _add_biases(bias_buffer, sums.sum(axis=0), share, node.attributes["batch"]),
-            rows.astype(buffer.dtype).reshape(buffer.shape),
-        ]
-
-    return reference
+def _accumulate(
+    row_gradient: RowGradient, node: Node, inputs: Values, outputs: Quantizations
+) -> list[Array]:
+    error, x, *_ = inputs
+    dy, _, scale, rate, generator, bias_buffer, buffer = (value.array for value in inputs)
+    share = F32(F32(rate[0]) * scale_of(error))
+    factor = share * scale_of(x) * gain(node.attributes["batch"])
+    wide = dy.astype(np.int64)
+    gradient, factors = row_gradient(node, wide, centred(x), buffer.shape)
+    sums = wide.reshape(-1, len(buffer))
+    rows, state = buffer.reshape(len(buffer), -1).astype(np.int64), int(generator[0])
+    for row in np.flatnonzero(sums.any(axis=0)):
+        ratio = factors[row] * factor / scale[row]
+        multiplier = int(round_clamp(ratio, -(2**31 - 1), 2**31 - 1))
+        rows[row], state = _add_row(rows[row], gradient[row], multiplier, state, buffer.dtype.name)
+    return [
+        np.asarray([state], np.uint32),
+        _add_biases(bias_buffer, sums.sum(axis=0), share, node.attributes["batch"]),
+        rows.astype(buffer.dtype).reshape(buffer.shape),
+    ]
 
 
 def _add_biases(buffer: Array, errors: Array, share: np.float32, batch: int) -> Array:
@@ -263,7 +252,7 @@ def _call(node: Node, graph: Graph, kernel: str, shape: Attributes, scratch: Nam
             *scratch,
             *(f"${generator}", f"${bias_buffer}", f"${buffer}"),
         ),
-        returns="saturated_rows",
+        counts_saturated=True,
     )
 
 
@@ -285,7 +274,7 @@ linear_accumulate = OpDef(
     name="linear_accumulate",
     operands=("dy", "x", "row_scale", "rate", "generator", "bias_buffer", "buffer"),
     infer=no_outputs,
-    integer_reference=_accumulate(_gradient_of_features),
+    integer_reference=partial(_accumulate, _gradient_of_features),
     c_call=call_of_features(_call),
     macs=accumulate_macs,
     bounds=_accumulate_bounds,
@@ -296,7 +285,7 @@ linear_accumulate = OpDef(
 conv_accumulate = replace(
     linear_accumulate,
     name="conv_accumulate",
-    integer_reference=_accumulate(_gradient_of_map),
+    integer_reference=partial(_accumulate, _gradient_of_map),
     c_call=call_of_map(_call, gradient_band),
     scratch_bytes=_conv_accumulate_scratch,
 )

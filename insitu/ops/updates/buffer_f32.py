@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, CCall, Graph, IntegerReference, Kind, Node, OpDef
+from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Role
 from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
 from insitu.ops.numerics.grouped import terms
 from insitu.ops.numerics.sums import outer_sum, sum_of
@@ -32,8 +33,8 @@ def gradient_buffers(
 ) -> tuple[str, str]:
     """State of one type that gradients are added to: of the biases, of the weights."""
     return (
-        builder.constant(f"{node.name}.bias_buffer", np.zeros(shape[:1], dtype), kind=Kind.STATE),
-        builder.constant(f"{node.name}.w_buffer", np.zeros(shape, dtype), kind=Kind.STATE),
+        builder.state("bias_buffer", np.zeros(shape[:1], dtype), Role.BUFFER, layer=node.layer),
+        builder.state("w_buffer", np.zeros(shape, dtype), Role.BUFFER, layer=node.layer),
     )
 
 
@@ -70,20 +71,19 @@ def _share_of_features(
     return errors, errors[:, None] * x.reshape(-1)
 
 
-def _accumulate(batch_share: BatchShare) -> IntegerReference:
-    def reference(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
-        dy, x, bias_buffer, buffer = (value.array for value in inputs)
-        errors = dy.reshape(-1, len(buffer))
-        nonzero = np.asarray(errors.any(axis=0))
-        with np.errstate(all="ignore"):
-            biases, weights = batch_share(node, errors, x, buffer.shape)
-            learns = nonzero.reshape(-1, *[1] * (buffer.ndim - 1))
-            return [
-                np.where(nonzero, bias_buffer + biases, bias_buffer),
-                np.where(learns, buffer + weights, buffer),
-            ]
-
-    return reference
+def _accumulate(
+    batch_share: BatchShare, node: Node, inputs: Values, outputs: Quantizations
+) -> list[Array]:
+    dy, x, bias_buffer, buffer = (value.array for value in inputs)
+    errors = dy.reshape(-1, len(buffer))
+    nonzero = np.asarray(errors.any(axis=0))
+    with np.errstate(all="ignore"):
+        biases, weights = batch_share(node, errors, x, buffer.shape)
+        learns = nonzero.reshape(-1, *[1] * (buffer.ndim - 1))
+        return [
+            np.where(nonzero, bias_buffer + biases, bias_buffer),
+            np.where(learns, buffer + weights, buffer),
+        ]
 
 
 def _call(node: Node, graph: Graph, kernel: str, shape: Attributes, scratch: Names) -> CCall:
@@ -106,7 +106,7 @@ linear_accumulate_f32 = OpDef(
     name="linear_accumulate_f32",
     operands=("dy", "x", "bias_buffer", "buffer"),
     infer=no_outputs,
-    integer_reference=_accumulate(_share_of_features),
+    integer_reference=partial(_accumulate, _share_of_features),
     c_call=call_of_features(_call),
     macs=accumulate_macs,
 )
@@ -116,7 +116,7 @@ linear_accumulate_f32 = OpDef(
 conv_accumulate_f32 = replace(
     linear_accumulate_f32,
     name="conv_accumulate_f32",
-    integer_reference=_accumulate(_share_of_map),
+    integer_reference=partial(_accumulate, _share_of_map),
     c_call=call_of_map(_call),
     scratch_bytes=_conv_accumulate_scratch,
 )

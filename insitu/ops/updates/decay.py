@@ -10,7 +10,7 @@ import numpy as np
 
 from insitu.fixed_point import F32, LFSR_POLYNOMIAL, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, CCall, Graph, Kind, Node, OpDef, Phase
+from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Phase, Role
 from insitu.graph.names import GENERATOR
 from insitu.graph.rules import Quantizations, Values, no_outputs
 from insitu.ops.updates.drawn_samples import step_rate
@@ -18,7 +18,7 @@ from insitu.ops.updates.drawn_samples import step_rate
 
 def emit_decay(builder: Builder, node: Node, w: str) -> None:
     """Emit the weight decay of a layer that is updated in place: one row a step, in turn."""
-    row = builder.constant(f"{node.name}.decay_row", np.zeros(1, np.int32), kind=Kind.STATE)
+    row = builder.state("decay_row", np.zeros(1, np.int32), Role.STATISTIC, layer=node.layer)
     builder.node(
         decay,
         (step_rate(builder), GENERATOR, row, w),

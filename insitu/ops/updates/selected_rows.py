@@ -15,7 +15,7 @@ import numpy as np
 from insitu.errors import ConfigError
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, Bound, CCall, FloatReference, Graph, Kind, Node, OpDef, Phase
+from insitu.graph.model import Array, Bound, CCall, FloatReference, Graph, Node, OpDef, Phase, Role
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Values, same_type
 from insitu.graph.scheme import fixed_fraction
 from insitu.ops.numerics.by_type import suffix
@@ -28,7 +28,7 @@ def select_error(builder: Builder, node: Node, dy: str) -> str:
         return dy
     error = builder.tensors[dy]
     dtype = np.float32 if error.qparams is None else np.int32
-    largest = builder.constant(f"{node.name}.largest_error", np.zeros(1, dtype), kind=Kind.STATE)
+    largest = builder.state("largest_error", np.zeros(1, dtype), Role.STATISTIC, layer=node.layer)
     (selected,) = builder.node(
         select_rows,
         (dy, largest),

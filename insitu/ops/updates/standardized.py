@@ -14,7 +14,7 @@ import numpy as np
 
 from insitu.fixed_point import BIAS_STEP_LIMIT, F32, range_qparams, round_clamp, square_root
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, Bound, CCall, Graph, Kind, Node, OpDef, Phase, Tensor
+from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Phase, Role, Tensor
 from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
 from insitu.ops.numerics.geometry import (
     Pair,
@@ -100,7 +100,7 @@ def follow_error(builder: Builder, node: Node, error_range: str, observed: str) 
     """
     high = builder.tensors[error_range].data
     assert high is not None
-    ahead = builder.constant(f"{node.name}.error_ahead", high[1:].copy(), kind=Kind.STATE)
+    ahead = builder.state("error_ahead", high[1:].copy(), Role.RANGE, layer=node.layer)
     for op, source, changed, phase in (
         (average_error, observed, ahead, Phase.UPDATE),
         (adopt_error, ahead, error_range, Phase.APPLY),

@@ -1,0 +1,100 @@
+"""Does every file keep to the sizes and the walls of the house?"""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+PYTHON = sorted(p for d in ("insitu", "tests", "bench") for p in (ROOT / d).rglob("*.py"))
+C = sorted(p for d in ("insitu", "tests") for p in (ROOT / d).rglob("*.[ch]"))
+KERNELS = [p for p in C if "ports" not in p.parts and "runtime" in p.parts]
+STAGES = [
+    p
+    for p in PYTHON
+    if p.is_relative_to(ROOT / "insitu")
+    and p.relative_to(ROOT / "insitu").parts[0].removesuffix(".py")
+    in {"simplify", "quantize", "differentiate", "plan", "generate", "build", "run", "measure"}
+]
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", PYTHON + C, ids=_name)
+def test_a_file_is_under_400_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 400
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=_name)
+def test_a_function_has_under_40_lines(path: Path) -> None:
+    """Signature and docstring apart."""
+    long = {}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+            if lines >= 40:
+                long[node.name] = lines
+    assert not long
+
+
+@pytest.mark.parametrize("path", STAGES, ids=_name)
+def test_a_stage_names_no_op(path: Path) -> None:
+    """`op.name` may be printed, never compared."""
+    named = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare | ast.Match) and re.search(r"\bop\.name\b", _subject(node))
+    ]
+    assert not named
+
+
+def _subject(node: ast.Compare | ast.Match) -> str:
+    return ast.unparse(node.subject if isinstance(node, ast.Match) else node)
+
+
+FORBIDDEN = {
+    "heap": r"\b(malloc|calloc|realloc|free|alloca)\s*\(",
+    "double": r"\b(long\s+)?double\b",
+    "libc": r"#\s*include\s*<(?!stdint\.h|stddef\.h|string\.h|arm_acle\.h|arm_mve\.h)",
+}
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=_name)
+@pytest.mark.parametrize("pattern", FORBIDDEN.values(), ids=FORBIDDEN)
+def test_the_runtime_is_free_of(path: Path, pattern: str) -> None:
+    code = re.sub(r"/\*.*?\*/|//[^\n]*", "", path.read_text(), flags=re.DOTALL)
+    assert not re.search(pattern, code)
+
+
+def test_the_lock_pins_what_pyproject_asks_for() -> None:
+    locked = dict(
+        line.lower().replace("_", "-").split("==")
+        for line in (ROOT / "requirements.lock").read_text().splitlines()
+        if not line.startswith("#")
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {k: v for k, v in project["optional-dependencies"].items() if k != "torch"}
+    wanted = [*project["dependencies"], *(row for rows in extras.values() for row in rows)]
+    pinned = [r for r in map(Requirement, wanted) if r.name != "insitu"]
+    assert all(r.specifier.contains(locked.get(r.name.lower(), "0")) for r in pinned), [
+        f"{r} but {locked.get(r.name.lower())}" for r in pinned
+    ]
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("path", PAGES, ids=_name)
+def test_a_page_links_to_what_is_there(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", path.read_text())
+    local = [a or b for a, b in targets if not re.match(r"[a-z]+:|#", a or b)]
+    missing = [t for t in local if not (path.parent / t.split("#")[0]).exists()]
+    assert not missing
