@@ -16,6 +16,9 @@ Attributes = Mapping[str, Any]
 Tensors = Sequence[Tensor]
 """A node's inputs where shapes are made."""
 
+Types = list[TensorType]
+"""A node's outputs where shapes are made."""
+
 Arrays = Sequence[Array]
 """A node's inputs in real numbers."""
 
@@ -26,12 +29,18 @@ Quantizations = Sequence[QParams | None]
 """Of a node's outputs, in force during this step."""
 
 
-def no_outputs(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
+def no_outputs(attributes: Attributes, inputs: Tensors) -> Types:
     """The shape rule of an op that only changes state."""
     return []
 
 
-def same_type(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
+def same_type(attributes: Attributes, inputs: Tensors) -> Types:
     """The shape rule of an op whose output is like its first input."""
     first, *_ = inputs
     return [TensorType(first.shape, first.dtype)]
+
+
+def of_shape(attributes: Attributes, inputs: Tensors) -> Types:
+    """The shape rule of an op whose attribute shape is that of its output."""
+    first, *_ = inputs
+    return [TensorType(tuple(attributes["shape"]), first.dtype)]

@@ -19,15 +19,11 @@ from insitu.ops.layers.batch_norm import batch_norm
 from insitu.ops.layers.conv import conv, conv_grad_input, conv_update
 from insitu.ops.layers.linear import linear, linear_grad_input, linear_update, logits
 from insitu.ops.layers.rows import row_parameters
-from insitu.ops.losses.cross_entropy import (
-    dequantize,
-    quantize_error,
-    softmax,
-    softmax_cross_entropy,
-)
+from insitu.ops.losses.border import dequantize, quantize_error
+from insitu.ops.losses.cross_entropy import softmax, softmax_cross_entropy
 from insitu.ops.losses.table import emit_label, emit_loss
 from insitu.ops.losses.targets import binary_cross_entropy, mean_squared_error
-from insitu.ops.maps.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
+from insitu.ops.maps.layout import flatten, identity, unflatten
 from insitu.ops.maps.pad import pad, slice_op
 from insitu.ops.maps.pool import average_pool, average_pool_grad, max_pool, max_pool_grad
 from insitu.ops.maps.resize import resize, resize_grad
@@ -118,9 +114,7 @@ OPS: dict[str, OpDef] = {
         average_pool,
         average_pool_grad,
         flatten,
-        flatten_grad,
         unflatten,
-        unflatten_grad,
         softmax,
         dequantize,
         quantize_error,

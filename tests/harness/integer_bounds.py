@@ -359,8 +359,6 @@ RULES: dict[str, Rule] = {
     "max_pool": exact,
     "flatten": exact,
     "unflatten": exact,
-    "flatten_grad": exact,
-    "unflatten_grad": exact,
     "average_pool": average,
     "add": add,
     "add_errors": add_errors,

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.toolchain
 SOURCES = (
     *("conv_grouped", "conv_grouped_grad_weight", "depthwise_compact"),
     *("depthwise", "depthwise_grad_weight", "depthwise_pack"),
-    *("depthwise_correlate", "depthwise_epilogue", "depthwise_microkernel_portable"),
+    *("depthwise_correlate", "depthwise_epilogue", "depthwise_microkernel"),
 )
 TRIALS = 400
 Shape = dict[str, int]

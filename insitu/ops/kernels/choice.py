@@ -84,7 +84,7 @@ def shape_params(
         "dilation_height": height,
         "dilation_width": width,
         "band": band(attributes, x, w, y, band_of).lines,
-        "live_bytes": nonzero,
+        "compact_bytes": nonzero,
     }
 
 

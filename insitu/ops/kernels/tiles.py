@@ -158,7 +158,7 @@ def _most_bytes(attributes: Attributes, x: Shape, w: Shape, y: Shape) -> int:
 
 
 def _flat(x: Shape, w: Shape, y: Shape, stride: Pair, size: Shape) -> Pair:
-    """Rows and columns to be divided; a 1x1 kernel takes a map as one row, as insitu_flat."""
+    """Rows and columns to be divided; a 1x1 kernel takes a map as one row, as flatten_1x1."""
     if w[1:3] == (1, 1) == tuple(stride) and x[:2] == y[:2]:
         return 1, size[0] * size[1]
     return size[0], size[1]
@@ -169,7 +169,7 @@ def _even(n: int) -> int:
 
 
 def _line(columns: int, width: int, step: int) -> int:
-    """Elements of one of the two streams of a line, as insitu_line."""
+    """Elements of one of the two streams of a line, as layout_line."""
     return (columns - 1) // 2 * min(_even(width), 2 * step) + _even(width)
 
 

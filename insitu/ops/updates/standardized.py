@@ -60,7 +60,7 @@ def affine_params(attributes: Attributes, x: Tensor, w: Tensor, y: Tensor) -> At
         "dilation_height": height,
         "dilation_width": width,
         "band": 0,
-        "live_bytes": 0,
+        "compact_bytes": 0,
     }
 
 
