@@ -88,8 +88,8 @@ def first_float(graph: Graph, trained: Set[str], precision: str) -> int:
     return border
 
 
-PARAMETERS = (("w", Role.WEIGHT), ("bias", Role.BIAS))
-"""Of a float layer, in the order of its operands: names in the graph, roles."""
+PARAMETERS = {"w": Role.WEIGHT, "bias": Role.BIAS}
+"""Operands of a layer, in their order, and their roles."""
 
 
 class Quantizer:
@@ -125,13 +125,20 @@ class Quantizer:
         """Say what stands for a float tensor in the integer graph."""
         self._names[tensor] = name
 
+    def parameter(
+        self, node: Node, operand: str, data: Array, qparams: QParams | None = None
+    ) -> str:
+        """Add weights or biases of a layer: state where it is trained, else constants."""
+        kind = Kind.STATE if self.is_trained(node) else Kind.CONSTANT
+        role = PARAMETERS[operand]
+        return self.builder.state(operand, data, role, layer=node.name, kind=kind, qparams=qparams)
+
     def keep(self, node: Node) -> None:
         """Emit a node as it is, in float32."""
-        kind = Kind.STATE if self.is_trained(node) else Kind.CONSTANT
         parameters = [name for name in node.inputs if name not in self._names]
         constants = [
-            self.builder.state(key, _positive_zero(self.data(t)), role, layer=node.name, kind=kind)
-            for (key, role), t in zip(PARAMETERS, parameters, strict=False)
+            self.parameter(node, operand, _positive_zero(self.data(t)))
+            for operand, t in zip(PARAMETERS, parameters, strict=False)
         ]
         inputs = [self._floating(node, name) for name in node.inputs if name in self._names]
         (y,) = self.builder.node(

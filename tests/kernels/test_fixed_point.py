@@ -26,7 +26,7 @@ from insitu.fixed_point import (
     split_ratios,
 )
 from insitu.graph.model import Array, QParams
-from insitu.ops.layers.gradient import expand_error
+from insitu.ops.layers.error import expand_error
 from insitu.ops.updates.bias import update_bias
 
 HALF_ULP = 2.0**-24

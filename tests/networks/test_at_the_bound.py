@@ -28,7 +28,7 @@ from insitu.graph.model import Array, Graph, Node, QParams, Value
 from insitu.graph.scheme import PartialUpdate, Scheme
 from insitu.graph.verify import verify
 from insitu.network.folder import write_sources
-from insitu.ops.layers.gradient import expand_error
+from insitu.ops.layers.error import expand_error
 from insitu.plan import plan_memory
 from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph

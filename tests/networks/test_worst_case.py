@@ -146,8 +146,8 @@ class Watch:
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     found = Watch()
-    for module in ("rows", "linear", "conv"):
-        users = importlib.import_module(f"insitu.ops.{module}")
+    for module in ("rows", "error"):
+        users = importlib.import_module(f"insitu.ops.layers.{module}")
         monkeypatch.setattr(users, "rescale", found.rescale)
     return found
 

@@ -132,14 +132,14 @@ def layer_update(
         dy, x = rng.integers(-9, 10, (3, 4, 5)), rng.integers(-128, 128, (6, 5, 2))
         centred = (x - zero)[None].astype(np.float64)
         gradient = weight_gradient(attributes, dy[None].astype(np.float64), centred, shape)
-    node = Node("update", op, ("dy", "x", "w", "b", "s", "r", "g"), (), attributes)
+    node = Node("update", op, ("dy", "x", "w", "b", "r", "s", "g"), (), attributes)
     inputs = [
         value(dy, SCALES["dy"]),
         value(x, SCALES["x"], zero),
         value(rng.integers(-20, 21, shape), row_scale),
         value(np.zeros(5), 1.0, dtype="int32"),
-        value(row_scale, 1.0, dtype="float32"),
         value([rate], 1.0, dtype="float32"),
+        value(row_scale, 1.0, dtype="float32"),
         value([1], 1.0, dtype="uint32"),
     ]
     factor = np.float64(np.float32(rate)) * np.float64(np.float32(SCALES["dy"]))
@@ -167,7 +167,7 @@ def test_the_mean_over_all_random_bytes_is_the_real_step(
     """
     rng = np.random.default_rng(3)
     node, inputs, step = layer_update(kind, rng, rate)
-    module = sys.modules[f"insitu.ops.{kind}"]
+    module = sys.modules[f"insitu.ops.layers.{kind}"]
     total = np.zeros(step.shape)
     for byte in range(256):
         monkeypatch.setattr(

@@ -17,7 +17,7 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import Node, QParams, Value
 from insitu.graph.scheme import Scheme
 from insitu.ops import OPS
-from insitu.ops.layers.gradient import error_rescale, expand_error
+from insitu.ops.layers.error import error_rescale, expand_error
 from insitu.ops.losses.cross_entropy import softmax_cross_entropy
 from insitu.ops.losses.table import emit_loss
 from insitu.ops.maps.pool import average_pool, average_pool_grad

@@ -15,7 +15,7 @@ from insitu.errors import ModelError
 from insitu.fixed_point import split_ratio
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind
-from insitu.ops.layers.gradient import error_rescale, largest_error
+from insitu.ops.layers.error import error_rescale, largest_error
 from insitu.ops.layers.rows import SMALLEST_ROW, quantize_weights
 from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph

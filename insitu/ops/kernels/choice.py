@@ -6,7 +6,6 @@ Those without groups and dilation have kernels of their own. Twin: conv_grouped.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from insitu.graph.model import SCRATCH_LIMIT, Tensor
 from insitu.graph.rules import Attributes
@@ -73,11 +72,11 @@ def shape_params(
     y: Tensor,
     band_of: BandOf | None = None,
     nonzero: int = 0,
-) -> dict[str, Any]:
+) -> Attributes:
     """Fields of insitu_conv_params_t, or of insitu_conv_groups_params_t, see `band`."""
     conv = conv_params(attributes, x, w, y)
     if is_plain(attributes):
-        return dict(conv)
+        return conv
     height, width = dilation_of(attributes)
     return {
         "conv": conv,

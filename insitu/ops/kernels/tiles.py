@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from insitu.graph.model import SCRATCH_LIMIT
 from insitu.graph.rules import Attributes
@@ -61,10 +60,10 @@ class Tile:
 ONE_BY_ONE = Tile(0, 0, 0)
 
 
-def tiled(params: Mapping[str, Any], tile: Tile) -> dict[str, Any]:
+def tiled(params: Attributes, tile: Tile) -> Attributes:
     """Fields of insitu_conv_params_t with a tile."""
     if tile is ONE_BY_ONE:
-        return dict(params)
+        return params
     names = {"tile_height": tile.height, "tile_width": tile.width}
     block = {"tile_out": tile.out, "tile_in": tile.elements}
     return {**params, **names, **block, "tile_bytes": tile.bytes}

@@ -15,18 +15,7 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.fixed_point import BIAS_SCALE, F32, range_qparams, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    Bound,
-    CCall,
-    Graph,
-    Kind,
-    Node,
-    OpDef,
-    Phase,
-    Role,
-    TensorType,
-)
+from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Phase, Role, TensorType
 from insitu.graph.rules import Attributes, Quantizations, Tensors, Values
 from insitu.ops.activations.clip import clip_error
 from insitu.ops.layers.calls import layer_macs, layer_tensors
@@ -102,9 +91,6 @@ def _weights(quantizer: Quantizer, node: Node) -> tuple[str, str]:
     Raises:
         ModelError: a bias is larger than what these units hold.
     """
-    builder = quantizer.builder
-    trained = quantizer.is_trained(node)
-    kind = Kind.STATE if trained else Kind.CONSTANT
     real = quantizer.data(node["w"]).astype(F32)
     low, high = min(real.min(), F32(0.0)), max(real.max(), F32(0.0))
     if not high - low > F32(1e-20):
@@ -113,8 +99,9 @@ def _weights(quantizer: Quantizer, node: Node) -> tuple[str, str]:
     q = range_qparams(float(low), float(high), *UNCLIPPED)
     zero = q.zero_point
     data = zero + round_clamp(real / F32(q.scale), -128 - zero, 127 - zero)
-    if trained:
-        name = builder.state("w_range", np.asarray([low, high], F32), Role.RANGE, layer=node.name)
+    if quantizer.is_trained(node):
+        ends = np.asarray([low, high], F32)
+        name = quantizer.builder.state("w_range", ends, Role.RANGE, layer=node.name)
         q = replace(q, range=name)
     bias = quantizer.data(node["bias"]).astype(F32) / BIAS_SCALE
     if np.abs(bias).max() > 2**30:
@@ -123,10 +110,9 @@ def _weights(quantizer: Quantizer, node: Node) -> tuple[str, str]:
             "beyond the 1024 that the preset paper can hold; scale the samples down"
         )
     biases = round_clamp(bias, -(2**30), 2**30).astype(np.int32)
-    layer: Attributes = {"layer": node.name, "kind": kind}
     return (
-        builder.state("w", data.astype(np.int8), Role.WEIGHT, qparams=q, **layer),
-        builder.state("bias", biases, Role.BIAS, **layer),
+        quantizer.parameter(node, "w", data.astype(np.int8), q),
+        quantizer.parameter(node, "bias", biases),
     )
 
 

@@ -6,8 +6,11 @@ that say how large the layer is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from insitu.graph.model import CCall, Graph, Node, Tensor
 from insitu.graph.rules import Attributes
+from insitu.ops.numerics.geometry import linear_params
 from insitu.ops.numerics.ranges import UNCLIPPED
 
 
@@ -22,6 +25,11 @@ def layer_macs(node: Node, graph: Graph) -> int:
     """Of a layer, its input gradient or its update: all weights at every position."""
     _, w, y = layer_tensors(node, graph)
     return w.size * y.size // w.shape[0]
+
+
+def of_linear(call: Callable[[Node, str, Attributes], CCall]) -> Callable[[Node, Graph], CCall]:
+    """The rule of a layer whose rows of weights are as long as its input."""
+    return lambda node, graph: call(node, "linear", linear_params(graph.operand(node, "w")))
 
 
 def forward_call(node: Node, kernel: str, shape: Attributes) -> CCall:

@@ -7,7 +7,7 @@ o's group. Twin: conv.c; with groups or dilation conv_grouped.c.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,14 +37,8 @@ from insitu.ops.layers.calls import (
     layer_tensors,
     update_call,
 )
-from insitu.ops.layers.gradient import (
-    LayerGradient,
-    expand_error,
-    grad_input_bounds,
-    layer_vjp,
-    rescaled_error,
-    window,
-)
+from insitu.ops.layers.error import expand_error, rescaled_error
+from insitu.ops.layers.gradient import LayerGradient, grad_input_bounds, layer_vjp, window
 from insitu.ops.layers.linear import forward_c, grad_input_c, input_bytes, list_bytes
 from insitu.ops.layers.rows import accumulator_bound, quantize_layer, requantize
 from insitu.ops.numerics.by_type import bit_exact, by_type, is_float, no_scratch
@@ -128,7 +122,7 @@ def _scratch(node: Node, graph: Graph) -> int:
     return max(2 * rows * (w.size // w.shape[0]), planes.bytes, _forward_tile(node, graph).bytes)
 
 
-def _wider(attributes: Attributes, border: Padding) -> dict[str, Any]:
+def _wider(attributes: Attributes, border: Padding) -> Attributes:
     """The attributes with a border of zeros added to the padding."""
     padding = tuple(a + b for a, b in zip(attributes["padding"], border, strict=True))
     return {**attributes, "padding": padding}

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from insitu.fixed_point import F32, rescale, round_clamp, split_ratio
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, Bound, Graph, Node, OpDef, Phase
+from insitu.graph.model import Bound, Graph, Node, OpDef, Phase
 from insitu.graph.names import GENERATOR
 from insitu.graph.rules import Attributes
 from insitu.ops.activations.clip import clip_error
+from insitu.ops.layers.error import error_rescale, largest_error
 from insitu.ops.updates.bias import check_bias_only, emit_bias_update
-from insitu.ops.updates.buffer import emit_buffered_update
+from insitu.ops.updates.buffer import emit_buffered_update, weights_of
 from insitu.ops.updates.buffer_f32 import emit_float_update
 from insitu.ops.updates.decay import emit_decay
 from insitu.ops.updates.drawn_samples import emit_draw, step_rate
@@ -94,21 +91,19 @@ def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) ->
     """Emit the weight gradient with its update, in place or by way of a buffer."""
     scheme, attributes = builder.scheme, window(node.attributes)
     integer = builder.tensors[dy].qparams is not None
-    w, bias = node["w"], node["trained_bias" if "trained_bias" in node else "bias"]
+    bias, w = weights_of(node)
     if scheme.partial.kind == "bias":
         check_bias_only(builder)
         emit_bias_update(builder, node, dy, bias)
         return
+    if not scheme.in_place and integer:
+        emit_buffered_update(builder, node, dy, layer.accumulate, attributes)
+        return
     if not scheme.in_place:
-        emit, accumulate = (
-            (emit_buffered_update, layer.accumulate)
-            if integer
-            else (emit_float_update, layer.accumulate_f32)
-        )
-        emit(builder, node, dy, (bias, w), accumulate, attributes)
+        emit_float_update(builder, node, dy, layer.accumulate_f32, attributes)
         return
     if not integer:
-        attributes["weight_decay"] = scheme.weight_decay
+        attributes = {**attributes, "weight_decay": scheme.weight_decay}
     of_integers = [node["row_scale"], GENERATOR] if integer else []
     builder.node(
         layer.update,
@@ -123,58 +118,10 @@ def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) ->
         emit_decay(builder, node, w)
 
 
-def window(attributes: Attributes) -> dict[str, Any]:
+def window(attributes: Attributes) -> Attributes:
     """The attributes that say where a layer's window goes; none for linear layers."""
     names = ("stride", "padding", "groups", "dilation", "kernel", "size")
     return {name: attributes[name] for name in names if name in attributes}
-
-
-@dataclass(frozen=True)
-class ErrorRescale:
-    """How a layer's error becomes the error of its input.
-
-    Attributes:
-        rel: uint16[out], round(2^15 scale[o] / largest scale).
-        drop: e' = round(e rel / 2^(8 + drop)).
-        multiplier, shift: of the sum, see `fixed_point.rescale`.
-    """
-
-    rel: Array
-    drop: int
-    multiplier: int
-    shift: int
-
-
-def error_rescale(scale: Array, terms: int) -> ErrorRescale:
-    """Row scales -> constants of the input gradient, for sums of `terms` products |w e'|.
-
-    The error keeps its scale on the way through a layer. Bits of e' are dropped until the sum is
-    sure to fit int32.
-    """
-    largest = scale.max()
-    rel = round_clamp(scale / largest * F32(32768.0), 0, 32768).astype(np.uint16)
-    drop = 0
-    while 127 * largest_error(drop) * terms > 2**31 - 1 and drop < 7:
-        drop += 1
-    multiplier, shift = split_ratio(float(largest) / 2.0 ** (7 - drop))
-    return ErrorRescale(rel, drop, multiplier, shift)
-
-
-def largest_error(drop: int) -> int:
-    """The largest |e'|."""
-    return (127 * 32768 + (1 << (7 + drop))) >> (8 + drop)
-
-
-def expand_error(dy: Array, rel: Array, drop: int) -> Array:
-    """e'[..., out] = round(e rel / 2^(8 + drop)), int64, halves up."""
-    wide = dy.astype(np.int64) * rel.astype(np.int64)
-    return (wide + (1 << (7 + drop))) >> (8 + drop)
-
-
-def rescaled_error(total: Array, attributes: Attributes) -> Array:
-    """int8 on the scale of dy from the sums of w e'."""
-    v = rescale(total, attributes["multiplier"], attributes["shift"])
-    return np.clip(v, -127, 127).astype(np.int8)
 
 
 def grad_input_bounds(node: Node, graph: Graph) -> list[Bound]:

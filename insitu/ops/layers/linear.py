@@ -17,14 +17,15 @@ from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Tensor, 
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Values, no_outputs
 from insitu.ops.layers import linear_f32
 from insitu.ops.layers.affine import ONE_PLACE
-from insitu.ops.layers.calls import forward_call, grad_input_call, layer_macs, update_call
-from insitu.ops.layers.gradient import (
-    LayerGradient,
-    expand_error,
-    grad_input_bounds,
-    layer_vjp,
-    rescaled_error,
+from insitu.ops.layers.calls import (
+    forward_call,
+    grad_input_call,
+    layer_macs,
+    of_linear,
+    update_call,
 )
+from insitu.ops.layers.error import expand_error, rescaled_error
+from insitu.ops.layers.gradient import LayerGradient, grad_input_bounds, layer_vjp
 from insitu.ops.layers.rows import accumulator_bound, quantize_layer, quantize_rows, requantize
 from insitu.ops.numerics.by_type import bit_exact, by_type, is_float, no_scratch
 from insitu.ops.numerics.geometry import linear_params
@@ -108,9 +109,9 @@ def _input_bytes(node: Node, graph: Graph) -> int:
     return input_bytes(graph.operand(node, "w"))
 
 
-def forward_c(node: Node, graph: Graph) -> CCall:
-    """The call of a layer whose rows of weights are as long as its input."""
-    return forward_call(node, "linear", linear_params(graph.operand(node, "w")))
+forward_c = of_linear(forward_call)
+grad_input_c = of_linear(grad_input_call)
+"""The calls of a layer whose rows of weights are as long as its input."""
 
 
 linear = OpDef(
@@ -175,6 +176,11 @@ logits = OpDef(
 """Scores in float32 straight from the accumulators. Inputs: x, w, bias at 2^-20, row scale."""
 
 
+def _infer_grad_input(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
+    dy, *_ = inputs
+    return [TensorType(attributes["shape"], dy.dtype)]
+
+
 def _integer_grad_input(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     dy, w, rel = (value.array for value in inputs)
     total = expand_error(dy, rel, node.attributes["drop"]) @ w.astype(np.int64)
@@ -186,15 +192,10 @@ def _float_grad_input(attributes: Attributes, inputs: Arrays) -> list[Array]:
     return [(dy @ w).reshape(-1, *attributes["shape"])]
 
 
-def grad_input_c(node: Node, graph: Graph) -> CCall:
-    """The call of such a layer's input gradient."""
-    return grad_input_call(node, "linear", linear_params(graph.operand(node, "w")))
-
-
 linear_grad_input = OpDef(
     name="linear_grad_input",
     operands=("dy", "w", "rel"),
-    infer=lambda attributes, inputs: [TensorType(attributes["shape"], inputs[0].dtype)],
+    infer=_infer_grad_input,
     float_reference=_float_grad_input,
     integer_reference=bit_exact(_integer_grad_input, linear_f32.grad_input),
     c_call=by_type(grad_input_c, linear_f32.grad_input_c),
@@ -227,17 +228,13 @@ def _integer_update(node: Node, inputs: Values, outputs: Quantizations) -> list[
     return [rows.astype(np.int8), new_bias, np.asarray([state], np.uint32)]
 
 
-def _update_c(node: Node, graph: Graph) -> CCall:
-    return update_call(node, "linear", linear_params(graph.operand(node, "w")))
-
-
 linear_update = OpDef(
     name="linear_update",
     operands=("dy", "x", "w", "bias", "rate", "row_scale", "generator"),
     infer=no_outputs,
     float_reference=_float_update,
     integer_reference=bit_exact(_integer_update, linear_f32.update),
-    c_call=by_type(_update_c, linear_f32.update_c),
+    c_call=by_type(of_linear(update_call), linear_f32.update_c),
     scratch_bytes=by_type(_input_bytes, no_scratch),
     macs=layer_macs,
 )

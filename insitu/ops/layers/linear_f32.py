@@ -8,11 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from insitu.fixed_point import F32
-from insitu.graph.model import Array, CCall, Graph, Node
+from insitu.graph.model import Array, Node
 from insitu.graph.rules import Quantizations, Values
-from insitu.ops.layers.calls import forward_call_f32, grad_input_call_f32, update_call_f32
+from insitu.ops.layers.calls import (
+    forward_call_f32,
+    grad_input_call_f32,
+    of_linear,
+    update_call_f32,
+)
 from insitu.ops.numerics.by_type import clamped
-from insitu.ops.numerics.geometry import linear_params
 from insitu.ops.numerics.ranges import UNCLIPPED
 from insitu.ops.numerics.sums import decayed, rows_times, sum_of
 
@@ -40,16 +44,6 @@ def update(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     return [np.where(nonzero[:, None], moved, w), np.where(nonzero, b - step, b)]
 
 
-def forward_c(node: Node, graph: Graph) -> CCall:
-    """insitu_linear_f32."""
-    return forward_call_f32(node, "linear", linear_params(graph.operand(node, "w")))
-
-
-def grad_input_c(node: Node, graph: Graph) -> CCall:
-    """insitu_linear_grad_input_f32."""
-    return grad_input_call_f32(node, "linear", linear_params(graph.operand(node, "w")))
-
-
-def update_c(node: Node, graph: Graph) -> CCall:
-    """insitu_linear_update_f32."""
-    return update_call_f32(node, "linear", linear_params(graph.operand(node, "w")))
+forward_c = of_linear(forward_call_f32)
+grad_input_c = of_linear(grad_input_call_f32)
+update_c = of_linear(update_call_f32)

@@ -12,18 +12,7 @@ import numpy as np
 
 from insitu.errors import ModelError
 from insitu.fixed_point import BIAS_SCALE, F32, accumulator_bias, rescale, round_clamp, split_ratios
-from insitu.graph.model import (
-    Array,
-    Bound,
-    CCall,
-    Graph,
-    Kind,
-    Node,
-    OpDef,
-    QParams,
-    Role,
-    TensorType,
-)
+from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, QParams, TensorType
 from insitu.graph.rules import Attributes, Quantizations, Tensors, Values
 from insitu.ops.numerics.quantization import scale_of
 from insitu.ops.numerics.ranges import UNCLIPPED, activation_qparams, emit_requantized, reached
@@ -73,8 +62,6 @@ def quantize_rows(quantizer: Quantizer, node: Node) -> QuantizedRows:
     Raises:
         ModelError: a bias is larger than what these units hold.
     """
-    builder = quantizer.builder
-    kind = Kind.STATE if quantizer.is_trained(node) else Kind.CONSTANT
     w = node["w"]
     q, scale = quantize_weights(quantizer.data(w), quantizer.known(w))
     real = quantizer.data(node["bias"]).astype(F32)
@@ -86,11 +73,10 @@ def quantize_rows(quantizer: Quantizer, node: Node) -> QuantizedRows:
             "layer's weights up"
         )
     bias = round_clamp(real / BIAS_SCALE, -(2**30), 2**30)
-    layer: Attributes = {"layer": node.name, "kind": kind}
     return QuantizedRows(
-        w=builder.state("w", q, Role.WEIGHT, qparams=QParams(scale=scale), **layer),
-        bias=builder.state("bias", bias.astype(np.int32), Role.BIAS, **layer),
-        scale=builder.constant(f"{node.name}.row_scale", scale),
+        w=quantizer.parameter(node, "w", q, QParams(scale=scale)),
+        bias=quantizer.parameter(node, "bias", bias.astype(np.int32)),
+        scale=quantizer.builder.constant(f"{node.name}.row_scale", scale),
         scale_data=scale,
     )
 
@@ -170,12 +156,12 @@ def requantize(accumulator: Array, parameters: Values, outputs: Quantizations) -
     return [y, reached(v)][: len(outputs)]
 
 
-def _infer_row_parameters(_: Attributes, inputs: Tensors) -> list[TensorType]:
+def _infer(_: Attributes, inputs: Tensors) -> list[TensorType]:
     _x, scale, _bias = inputs
     return [TensorType(shape, "int32") for shape in (scale.shape, scale.shape, (1,))]
 
 
-def _row_parameters(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
+def _integer(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     x, scale, bias = inputs
     y_q, *_ = outputs
     assert y_q is not None
@@ -184,7 +170,7 @@ def _row_parameters(node: Node, inputs: Values, outputs: Quantizations) -> list[
     return [multiplier.astype(np.int32), acc.astype(np.int32), np.asarray([shift], np.int32)]
 
 
-def _row_parameters_c(node: Node, graph: Graph) -> CCall:
+def _c_call(node: Node, graph: Graph) -> CCall:
     x, scale, bias = node.inputs
     multiplier, acc, shift = node.outputs
     return CCall(
@@ -199,11 +185,7 @@ def _row_parameters_c(node: Node, graph: Graph) -> CCall:
 
 
 row_parameters = OpDef(
-    name="row_parameters",
-    operands=("x", "row_scale", "bias"),
-    infer=_infer_row_parameters,
-    integer_reference=_row_parameters,
-    c_call=_row_parameters_c,
+    "row_parameters", _infer, ("x", "row_scale", "bias"), integer_reference=_integer, c_call=_c_call
 )
 """Scales in force -> multiplier[out], bias in accumulator units[out], shift[1].
 

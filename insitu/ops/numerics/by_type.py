@@ -6,7 +6,7 @@ Invariant: what decides is the type of the node's first input, in the graph as a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -69,6 +69,6 @@ def clamped(v: Array, bounds: tuple[float, float]) -> Array:
     return np.where(v < low, low, np.where(v > high, high, v))
 
 
-def finite(bound: float) -> Any:
+def finite(bound: float) -> np.float32:
     """A bound as float32; that of infinity is `NO_BOUND`, so that sums stay finite."""
-    return np.clip(bound, -NO_BOUND, NO_BOUND).astype(F32)
+    return F32(np.clip(bound, -NO_BOUND, NO_BOUND))

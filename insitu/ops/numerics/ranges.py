@@ -14,17 +14,7 @@ import numpy as np
 from insitu.fixed_point import F32, affine_qparams, range_qparams
 from insitu.fixed_point import follow_range as follow
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    CCall,
-    Graph,
-    Node,
-    OpDef,
-    Phase,
-    QParams,
-    Role,
-    TensorType,
-)
+from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Phase, QParams, Role, TensorType
 from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
 
 if TYPE_CHECKING:
@@ -110,14 +100,14 @@ def reached(v: Array) -> Array:
     return np.asarray([min(int(v.min()), 0), max(int(v.max()), 0)], np.int32)
 
 
-def _follow_range(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
+def _integer(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     old, observed = inputs
     assert observed.qparams is not None
     smallest = F32(node.attributes["smallest"])
     return [np.asarray(follow(old.array, observed.array, observed.qparams, smallest), F32)]
 
 
-def _follow_range_c(node: Node, graph: Graph) -> CCall:
+def _c_call(node: Node, graph: Graph) -> CCall:
     followed, observed = node.inputs
     q = graph.tensors[observed].qparams
     assert q is not None
@@ -134,10 +124,6 @@ def _follow_range_c(node: Node, graph: Graph) -> CCall:
 
 
 follow_range = OpDef(
-    name="follow_range",
-    operands=("range", "observed"),
-    infer=no_outputs,
-    integer_reference=_follow_range,
-    c_call=_follow_range_c,
+    "follow_range", no_outputs, ("range", "observed"), integer_reference=_integer, c_call=_c_call
 )
 """Range of a trained layer's output, from the next step on. Inputs: range[2], observed[2]."""

@@ -9,27 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from insitu.fixed_point import BIAS_STEP_LIMIT, F32, draw_bytes, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    Bound,
-    CCall,
-    Ends,
-    Graph,
-    IntegerReference,
-    Node,
-    OpDef,
-    Phase,
-    Role,
-)
+from insitu.graph.model import Array, Bound, CCall, Ends, Graph, Node, OpDef, Phase, Role
 from insitu.graph.names import BATCH_COUNT, GENERATOR, LEARNING_RATE
-from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Values, no_outputs
 from insitu.ops.kernels.bands import gradient_band
-from insitu.ops.kernels.choice import gradient_scratch, is_plain, kernel_of, shape_params
+from insitu.ops.kernels.choice import BandOf, gradient_scratch, is_plain, kernel_of, shape_params
 from insitu.ops.numerics.geometry import linear_params
 from insitu.ops.numerics.grouped import weight_gradient
 from insitu.ops.numerics.quantization import centred, scale_of
@@ -60,64 +50,57 @@ def emit_batch_count(builder: Builder) -> None:
     )
 
 
+Step = tuple[OpDef, Attributes]
+Names = tuple[str, ...]
+
+
 def emit_batch_update(
-    builder: Builder,
-    node: Node,
-    dy: str,
-    accumulate: tuple[OpDef, Attributes],
-    apply: tuple[OpDef, Attributes],
-    *,
-    buffers: tuple[str, str],
-    moved: tuple[str, ...],
-    scales: tuple[str, ...] = (),
-    drawn: tuple[str, ...] = (),
+    builder: Builder, node: Node, steps: tuple[Step, Step], reads: Names, kept: Names, moved: Names
 ) -> None:
     """Emit accumulation of a layer's gradient and, for complete batches, the move to its weights.
 
     Args:
-        accumulate, apply: the two ops with their attributes.
-        buffers: of the biases, of the weights.
-        moved: what apply changes beside them.
-        scales: what accumulate reads beside dy and x.
-        drawn: the generator, where values are rounded stochastically.
+        steps: the two ops with their attributes.
+        reads: what accumulation reads alone: the error, the layer's input.
+        kept: what both change: buffers, and the generator where values are rounded stochastically.
+        moved: what the move changes beside them.
     """
+    (accumulate, of_sample), (apply, of_batch) = steps
     builder.node(
-        accumulate[0],
-        (dy, node["x"], *scales, *drawn, *buffers),
+        accumulate,
+        (*reads, *kept),
         name=f"{node.name}.accumulate",
-        attributes=accumulate[1],
-        updates=(*drawn, *buffers),
+        attributes=of_sample,
+        updates=kept,
         layer=node.layer,
         phase=Phase.UPDATE,
     )
-    changed = (*drawn, *buffers, *moved)
     builder.node(
-        apply[0],
-        (LEARNING_RATE, *changed),
+        apply,
+        (LEARNING_RATE, *kept, *moved),
         name=f"{node.name}.apply",
-        attributes=apply[1],
-        updates=changed,
+        attributes=of_batch,
+        updates=(*kept, *moved),
         layer=node.layer,
         phase=Phase.APPLY,
     )
 
 
+def weights_of(node: Node) -> tuple[str, str]:
+    """Biases and weights that the update of a layer changes."""
+    return node["trained_bias" if "trained_bias" in node else "bias"], node["w"]
+
+
 def emit_buffered_update(
-    builder: Builder,
-    node: Node,
-    dy: str,
-    moved: tuple[str, str],
-    accumulate: OpDef,
-    window: Attributes,
+    builder: Builder, node: Node, dy: str, accumulate: OpDef, window: Attributes
 ) -> None:
     """Emit the update of a quantized layer.
 
     Args:
-        moved: biases and weights.
         accumulate: that of the layer's kind.
         window: attributes of a convolution, see `layers.gradient.window`.
     """
-    scheme, shape = builder.scheme, builder.tensors[moved[1]].shape
+    scheme, shape = builder.scheme, builder.tensors[node["w"]].shape
     buffer, bias_buffer = (
         builder.state(name, zeros, Role.BUFFER, layer=node.layer)
         for name, zeros in (
@@ -125,15 +108,19 @@ def emit_buffered_update(
             ("bias_buffer", np.zeros(shape[0], np.int32)),
         )
     )
+    settings = {"momentum": scheme.momentum, "weight_decay": scheme.weight_decay}
     emit_batch_update(
-        *(builder, node, dy),
-        (accumulate, {**window, "batch": scheme.batch}),
-        (apply, {"momentum": scheme.momentum, "weight_decay": scheme.weight_decay}),
-        buffers=(bias_buffer, buffer),
-        moved=moved,
-        scales=(node["row_scale"], step_rate(builder)),
-        drawn=(GENERATOR,),
+        *(builder, node),
+        ((accumulate, {**window, "batch": scheme.batch}), (apply, settings)),
+        reads=(dy, node["x"], node["row_scale"], step_rate(builder)),
+        kept=(GENERATOR, bias_buffer, buffer),
+        moved=weights_of(node),
     )
+
+
+def _float_count(attributes: Attributes, inputs: Arrays) -> list[Array]:
+    (count,) = inputs
+    return [(count + 1) % attributes["batch"]]
 
 
 def _count(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
@@ -145,7 +132,7 @@ count_sample = OpDef(
     name="count_sample",
     operands=("count",),
     infer=no_outputs,
-    float_reference=lambda attributes, inputs: [(inputs[0] + 1) % attributes["batch"]],
+    float_reference=_float_count,
     integer_reference=_count,
     c_call=lambda node, graph: CCall(
         function="insitu_count_sample",
@@ -182,29 +169,26 @@ def _gradient_of_features(
     return np.broadcast_to(x.reshape(1, -1), shape), dy.astype(F32)
 
 
-def _accumulate(row_gradient: RowGradient) -> IntegerReference:
-    def reference(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
-        error, x, *_ = inputs
-        dy, _, scale, rate, generator, bias_buffer, buffer = (value.array for value in inputs)
-        share = F32(F32(rate[0]) * scale_of(error))
-        factor = share * scale_of(x) * gain(node.attributes["batch"])
-        wide = dy.astype(np.int64)
-        gradient, factors = row_gradient(node, wide, centred(x), buffer.shape)
-        sums = wide.reshape(-1, len(buffer))
-        rows, state = buffer.reshape(len(buffer), -1).astype(np.int64), int(generator[0])
-        for row in np.flatnonzero(sums.any(axis=0)):
-            ratio = factors[row] * factor / scale[row]
-            multiplier = int(round_clamp(ratio, -(2**31 - 1), 2**31 - 1))
-            rows[row], state = _add_row(
-                rows[row], gradient[row], multiplier, state, buffer.dtype.name
-            )
-        return [
-            np.asarray([state], np.uint32),
-            _add_biases(bias_buffer, sums.sum(axis=0), share, node.attributes["batch"]),
-            rows.astype(buffer.dtype).reshape(buffer.shape),
-        ]
-
-    return reference
+def _accumulate(
+    row_gradient: RowGradient, node: Node, inputs: Values, outputs: Quantizations
+) -> list[Array]:
+    error, x, *_ = inputs
+    dy, _, scale, rate, generator, bias_buffer, buffer = (value.array for value in inputs)
+    share = F32(F32(rate[0]) * scale_of(error))
+    factor = share * scale_of(x) * gain(node.attributes["batch"])
+    wide = dy.astype(np.int64)
+    gradient, factors = row_gradient(node, wide, centred(x), buffer.shape)
+    sums = wide.reshape(-1, len(buffer))
+    rows, state = buffer.reshape(len(buffer), -1).astype(np.int64), int(generator[0])
+    for row in np.flatnonzero(sums.any(axis=0)):
+        ratio = factors[row] * factor / scale[row]
+        multiplier = int(round_clamp(ratio, -(2**31 - 1), 2**31 - 1))
+        rows[row], state = _add_row(rows[row], gradient[row], multiplier, state, buffer.dtype.name)
+    return [
+        np.asarray([state], np.uint32),
+        _add_biases(bias_buffer, sums.sum(axis=0), share, node.attributes["batch"]),
+        rows.astype(buffer.dtype).reshape(buffer.shape),
+    ]
 
 
 def _add_biases(buffer: Array, errors: Array, share: np.float32, batch: int) -> Array:
@@ -232,18 +216,37 @@ def _accumulate_bounds(node: Node, graph: Graph) -> list[Bound]:
     return [Bound(f"{node.name}: gradient over {positions} positions", 127 * 255 * positions)]
 
 
-def _accumulate_call(
-    node: Node, graph: Graph, kernel: str, shape: Attributes, *scratch: str
-) -> CCall:
+KernelCall = Callable[[Node, Graph, str, Attributes, Names], CCall]
+"""(node, graph, what the kernel's name begins with, its shape, its scratch) -> the call."""
+
+
+def call_of_features(call: KernelCall) -> Callable[[Node, Graph], CCall]:
+    """Of a linear layer."""
+
+    def c_call(node: Node, graph: Graph) -> CCall:
+        return call(node, graph, "linear", linear_params(graph.operand(node, "buffer")), ())
+
+    return c_call
+
+
+def call_of_map(call: KernelCall, band_of: BandOf | None = None) -> Callable[[Node, Graph], CCall]:
+    """Of a convolution."""
+
+    def c_call(node: Node, graph: Graph) -> CCall:
+        dy, x, buffer = (graph.operand(node, name) for name in ("dy", "x", "buffer"))
+        shape = shape_params(node.attributes, x, buffer, dy, band_of)
+        return call(node, graph, kernel_of(node.attributes), shape, ("!",))
+
+    return c_call
+
+
+def _call(node: Node, graph: Graph, kernel: str, shape: Attributes, scratch: Names) -> CCall:
     dy, x, scale, rate, generator, bias_buffer, buffer = node.inputs
+    wide = int(graph.tensors[buffer].dtype == "int32")
     return CCall(
         function=f"insitu_{kernel}_accumulate_s8",
         params_type=f"insitu_{kernel}_accumulate_params_t",
-        params={
-            "shape": shape,
-            "gain": float(gain(node.attributes["batch"])),
-            "wide": int(graph.tensors[buffer].dtype == "int32"),
-        },
+        params={"shape": shape, "gain": float(gain(node.attributes["batch"])), "wide": wide},
         arguments=(
             *(f"?{dy}", f"?{x}", f"${dy}", f"${x}", f"${scale}", f"${rate}"),
             *scratch,
@@ -251,17 +254,6 @@ def _accumulate_call(
         ),
         counts_saturated=True,
     )
-
-
-def _linear_accumulate_c(node: Node, graph: Graph) -> CCall:
-    shape = linear_params(graph.operand(node, "buffer"))
-    return _accumulate_call(node, graph, "linear", shape)
-
-
-def _conv_accumulate_c(node: Node, graph: Graph) -> CCall:
-    dy, x, buffer = (graph.operand(node, name) for name in ("dy", "x", "buffer"))
-    shape = shape_params(node.attributes, x, buffer, dy, gradient_band)
-    return _accumulate_call(node, graph, kernel_of(node.attributes), shape, "!")
 
 
 def _conv_accumulate_scratch(node: Node, graph: Graph) -> int:
@@ -282,8 +274,8 @@ linear_accumulate = OpDef(
     name="linear_accumulate",
     operands=("dy", "x", "row_scale", "rate", "generator", "bias_buffer", "buffer"),
     infer=no_outputs,
-    integer_reference=_accumulate(_gradient_of_features),
-    c_call=_linear_accumulate_c,
+    integer_reference=partial(_accumulate, _gradient_of_features),
+    c_call=call_of_features(_call),
     macs=accumulate_macs,
     bounds=_accumulate_bounds,
 )
@@ -293,8 +285,8 @@ linear_accumulate = OpDef(
 conv_accumulate = replace(
     linear_accumulate,
     name="conv_accumulate",
-    integer_reference=_accumulate(_gradient_of_map),
-    c_call=_conv_accumulate_c,
+    integer_reference=partial(_accumulate, _gradient_of_map),
+    c_call=call_of_map(_call, gradient_band),
     scratch_bytes=_conv_accumulate_scratch,
 )
 """The same, summed over positions."""

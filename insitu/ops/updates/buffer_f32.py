@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, CCall, Graph, IntegerReference, Node, OpDef, Role
+from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Role
 from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
-from insitu.ops.kernels.choice import kernel_of, shape_params
-from insitu.ops.numerics.geometry import linear_params
 from insitu.ops.numerics.grouped import terms
 from insitu.ops.numerics.sums import outer_sum, sum_of
-from insitu.ops.updates.buffer import accumulate_macs, emit_batch_update
+from insitu.ops.updates.buffer import (
+    Names,
+    accumulate_macs,
+    call_of_features,
+    call_of_map,
+    emit_batch_update,
+    weights_of,
+)
 
 
 def gradient_buffers(
@@ -33,21 +39,18 @@ def gradient_buffers(
 
 
 def emit_float_update(
-    builder: Builder,
-    node: Node,
-    dy: str,
-    moved: tuple[str, str],
-    accumulate: OpDef,
-    window: Attributes,
+    builder: Builder, node: Node, dy: str, accumulate: OpDef, window: Attributes
 ) -> None:
     """Emit the update of a float layer; arguments as those of `buffer.emit_buffered_update`."""
-    scheme, (_, w) = builder.scheme, moved
+    scheme, shape = builder.scheme, builder.tensors[node["w"]].shape
+    settings = {"momentum": scheme.momentum, "weight_decay": scheme.weight_decay}
+    share = float(F32(1.0) / F32(scheme.batch))
     emit_batch_update(
-        *(builder, node, dy),
-        (accumulate, {**window, "share": float(F32(1.0) / F32(scheme.batch))}),
-        (apply_f32, {"momentum": scheme.momentum, "weight_decay": scheme.weight_decay}),
-        buffers=gradient_buffers(builder, node, builder.tensors[w].shape, "float32"),
-        moved=moved,
+        *(builder, node),
+        ((accumulate, {**window, "share": share}), (apply_f32, settings)),
+        reads=(dy, node["x"]),
+        kept=gradient_buffers(builder, node, shape, "float32"),
+        moved=weights_of(node),
     )
 
 
@@ -68,23 +71,22 @@ def _share_of_features(
     return errors, errors[:, None] * x.reshape(-1)
 
 
-def _accumulate(batch_share: BatchShare) -> IntegerReference:
-    def reference(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
-        dy, x, bias_buffer, buffer = (value.array for value in inputs)
-        errors = dy.reshape(-1, len(buffer))
-        nonzero = np.asarray(errors.any(axis=0))
-        with np.errstate(all="ignore"):
-            biases, weights = batch_share(node, errors, x, buffer.shape)
-            learns = nonzero.reshape(-1, *[1] * (buffer.ndim - 1))
-            return [
-                np.where(nonzero, bias_buffer + biases, bias_buffer),
-                np.where(learns, buffer + weights, buffer),
-            ]
+def _accumulate(
+    batch_share: BatchShare, node: Node, inputs: Values, outputs: Quantizations
+) -> list[Array]:
+    dy, x, bias_buffer, buffer = (value.array for value in inputs)
+    errors = dy.reshape(-1, len(buffer))
+    nonzero = np.asarray(errors.any(axis=0))
+    with np.errstate(all="ignore"):
+        biases, weights = batch_share(node, errors, x, buffer.shape)
+        learns = nonzero.reshape(-1, *[1] * (buffer.ndim - 1))
+        return [
+            np.where(nonzero, bias_buffer + biases, bias_buffer),
+            np.where(learns, buffer + weights, buffer),
+        ]
 
-    return reference
 
-
-def _accumulate_call(node: Node, kernel: str, shape: Attributes, *scratch: str) -> CCall:
+def _call(node: Node, graph: Graph, kernel: str, shape: Attributes, scratch: Names) -> CCall:
     dy, x, bias_buffer, buffer = node.inputs
     return CCall(
         function=f"insitu_{kernel}_accumulate_f32",
@@ -92,16 +94,6 @@ def _accumulate_call(node: Node, kernel: str, shape: Attributes, *scratch: str) 
         params={"shape": shape, "share": node.attributes["share"]},
         arguments=(f"${dy}", f"${x}", *scratch, f"${bias_buffer}", f"${buffer}"),
     )
-
-
-def _linear_accumulate_c(node: Node, graph: Graph) -> CCall:
-    return _accumulate_call(node, "linear", linear_params(graph.operand(node, "buffer")))
-
-
-def _conv_accumulate_c(node: Node, graph: Graph) -> CCall:
-    dy, x, buffer = (graph.operand(node, name) for name in ("dy", "x", "buffer"))
-    shape = shape_params(node.attributes, x, buffer, dy)
-    return _accumulate_call(node, kernel_of(node.attributes), shape, "!")
 
 
 def _conv_accumulate_scratch(node: Node, graph: Graph) -> int:
@@ -114,8 +106,8 @@ linear_accumulate_f32 = OpDef(
     name="linear_accumulate_f32",
     operands=("dy", "x", "bias_buffer", "buffer"),
     infer=no_outputs,
-    integer_reference=_accumulate(_share_of_features),
-    c_call=_linear_accumulate_c,
+    integer_reference=partial(_accumulate, _share_of_features),
+    c_call=call_of_features(_call),
     macs=accumulate_macs,
 )
 """v += share dy x. Inputs: dy, x, bias buffer, buffer."""
@@ -124,8 +116,8 @@ linear_accumulate_f32 = OpDef(
 conv_accumulate_f32 = replace(
     linear_accumulate_f32,
     name="conv_accumulate_f32",
-    integer_reference=_accumulate(_share_of_map),
-    c_call=_conv_accumulate_c,
+    integer_reference=partial(_accumulate, _share_of_map),
+    c_call=call_of_map(_call),
     scratch_bytes=_conv_accumulate_scratch,
 )
 """The same, summed over positions."""
@@ -142,15 +134,11 @@ def _apply(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
 
 def _apply_c(node: Node, graph: Graph) -> CCall:
     w = graph.operand(node, "w")
+    settings = {name: float(node.attributes[name]) for name in ("momentum", "weight_decay")}
     return CCall(
         function="insitu_apply_f32",
         params_type="insitu_apply_f32_params_t",
-        params={
-            "rows": w.shape[0],
-            "weights": w.size,
-            "momentum": float(node.attributes["momentum"]),
-            "weight_decay": float(node.attributes["weight_decay"]),
-        },
+        params={"rows": w.shape[0], "weights": w.size, **settings},
         arguments=tuple(f"${name}" for name in node.inputs),
     )
 

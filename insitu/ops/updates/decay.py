@@ -60,7 +60,7 @@ def row_decay(node: Node, rows: int) -> np.float32:
     return F32(F32(node.attributes["weight_decay"]) * F32(rows))
 
 
-def _decay_c(node: Node, graph: Graph) -> CCall:
+def _c_call(node: Node, graph: Graph) -> CCall:
     w = graph.operand(node, "w")
     return CCall(
         function="insitu_decay_s8",
@@ -75,11 +75,7 @@ def _decay_c(node: Node, graph: Graph) -> CCall:
 
 
 decay = OpDef(
-    name="decay",
-    operands=("rate", "generator", "row", "w"),
-    infer=no_outputs,
-    integer_reference=_decay,
-    c_call=_decay_c,
+    "decay", no_outputs, ("rate", "generator", "row", "w"), integer_reference=_decay, c_call=_c_call
 )
 """One row loses rate weight_decay rows of itself, the next step the next row; rounded
 stochastically with 32 bits. Inputs: rate, generator, row[1], w."""

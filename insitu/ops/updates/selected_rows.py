@@ -15,17 +15,7 @@ import numpy as np
 from insitu.errors import ConfigError
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    Bound,
-    CCall,
-    FloatReference,
-    Graph,
-    Node,
-    OpDef,
-    Phase,
-    Role,
-)
+from insitu.graph.model import Array, Bound, CCall, FloatReference, Graph, Node, OpDef, Phase, Role
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Values, same_type
 from insitu.graph.scheme import fixed_fraction
 from insitu.ops.numerics.by_type import suffix

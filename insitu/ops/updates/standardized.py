@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -47,7 +46,7 @@ def output_places(attributes: Attributes) -> Pair:
     return output_size(size, kernel, stride, padding, dilation_of(attributes))
 
 
-def affine_params(attributes: Attributes, x: Tensor, w: Tensor, y: Tensor) -> dict[str, Any]:
+def affine_params(attributes: Attributes, x: Tensor, w: Tensor, y: Tensor) -> Attributes:
     """Fields of insitu_conv_groups_params_t, without planes."""
     height, width = dilation_of(attributes)
     maps = (
@@ -85,10 +84,10 @@ def emit_update(builder: Builder, node: Node, dy: str, window: Attributes) -> No
     w = builder.tensors[node["w"]]
     assert w.qparams is not None and w.qparams.range is not None
     emit_batch_update(
-        *(builder, node, dy),
-        (affine_accumulate, {**window, "batch": builder.scheme.batch}),
-        (affine_apply, {}),
-        buffers=gradient_buffers(builder, node, w.shape, "int32"),
+        *(builder, node),
+        ((affine_accumulate, {**window, "batch": builder.scheme.batch}), (affine_apply, {})),
+        reads=(dy, node["x"]),
+        kept=gradient_buffers(builder, node, w.shape, "int32"),
         moved=(node["bias"], w.qparams.range, w.name),
     )
 
@@ -102,22 +101,13 @@ def follow_error(builder: Builder, node: Node, error_range: str, observed: str) 
     high = builder.tensors[error_range].data
     assert high is not None
     ahead = builder.state("error_ahead", high[1:].copy(), Role.RANGE, layer=node.layer)
-    builder.node(
-        average_error,
-        (observed, ahead),
-        name=f"{node.name}.average_error",
-        updates=(ahead,),
-        layer=node.layer,
-        phase=Phase.UPDATE,
-    )
-    builder.node(
-        adopt_error,
-        (ahead, error_range),
-        name=f"{node.name}.adopt_error",
-        updates=(error_range,),
-        layer=node.layer,
-        phase=Phase.APPLY,
-    )
+    for op, source, changed, phase in (
+        (average_error, observed, ahead, Phase.UPDATE),
+        (adopt_error, ahead, error_range, Phase.APPLY),
+    ):
+        name = f"{node.name}.{op.name}"
+        inputs, updates = (source, changed), (changed,)
+        builder.node(op, inputs, name=name, updates=updates, layer=node.layer, phase=phase)
 
 
 def _accumulate(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
@@ -226,7 +216,7 @@ affine_apply = OpDef(
 """The step of a batch. Inputs: rate, bias buffer, buffer, bias, range[2], w."""
 
 
-def _range_call(node: Node, graph: Graph) -> CCall:
+def _call(node: Node, graph: Graph) -> CCall:
     """Its arguments are all that it reads."""
     arguments = tuple(f"${name}" for name in node.inputs)
     return CCall(f"insitu_{node.op.name}", params_type="", params={}, arguments=arguments)
@@ -238,11 +228,7 @@ def _average(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
 
 
 average_error = OpDef(
-    name="average_error",
-    operands=("largest", "average"),
-    infer=no_outputs,
-    integer_reference=_average,
-    c_call=_range_call,
+    "average_error", no_outputs, ("largest", "average"), integer_reference=_average, c_call=_call
 )
 """A moving average of the largest error of a sample. Inputs: largest[1], average[1]."""
 
@@ -254,10 +240,6 @@ def _adopt(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
 
 
 adopt_error = OpDef(
-    name="adopt_error",
-    operands=("average", "range"),
-    infer=no_outputs,
-    integer_reference=_adopt,
-    c_call=_range_call,
+    "adopt_error", no_outputs, ("average", "range"), integer_reference=_adopt, c_call=_call
 )
 """The average becomes the range of the next batch's errors. Inputs: average[1], range[2]."""
