@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from insitu.target.board import CORES
+
 ROOT = Path(__file__).parent.parent
 PYTHON = sorted(p for d in ("insitu", "tests", "bench") for p in (ROOT / d).rglob("*.py"))
 C = sorted(p for d in ("insitu", "tests") for p in (ROOT / d).rglob("*.[ch]"))
@@ -95,6 +97,17 @@ def test_no_static_function_has_the_name_of_an_exported_one() -> None:
     exported = {name for static, name in functions if not static}
     assert len(exported) > 100
     assert not {name for static, name in functions if static} & exported
+
+
+def test_flags_are_of_kernels_that_are_there() -> None:
+    flags = tomllib.loads((RUNTIME / "flags.toml").read_text())
+    named = [
+        *flags["written_out"],
+        *flags["files"],
+        *(f for c in flags["cores"].values() for f in c),
+    ]
+    assert set(flags["cores"]) <= set(CORES)
+    assert set(named) <= {path.name for path in (RUNTIME / "src").rglob("*.c")}
 
 
 @pytest.mark.parametrize("path", sorted((RUNTIME / "src").rglob("*.[ch]")), ids=_name)
