@@ -52,15 +52,15 @@ def differentiate(
         error = next((errors.pop(y) for y in node.outputs if y in errors), None)
         if error is None:
             continue
-        wanted = frozenset(i for i, name in enumerate(node.inputs) if name in needed)
+        wanted = frozenset(operand for operand, x in node.operands.items() if x in needed)
         if node.op.vjp is None:
             raise ModelError(
                 f'{graph.name}: {node.op.name} "{node.name}" has no gradient, so nothing before '
                 "it can be trained; train only layers behind it"
             )
-        for index, dx in node.op.vjp(builder, node, error, wanted).items():
-            x = node.inputs[index]
-            if index not in wanted:
+        for operand, dx in node.op.vjp(builder, node, error, wanted).items():
+            x = node[operand]
+            if operand not in wanted:
                 continue
             errors[x] = emit_sum_of_errors(builder, x, errors[x], dx) if x in errors else dx
     graph = builder.finish((scores, loss), keep=(LEARNING_RATE, GENERATOR))
@@ -77,8 +77,8 @@ def _with_gradient(graph: Graph) -> set[str]:
     """Tensors whose gradient is needed: trained weights, and activations that depend on them."""
     needed = set()
     for node in graph.nodes:
-        if any(graph.tensors[node.inputs[i]].kind is Kind.STATE for i in node.op.weights):
-            needed.add(node.inputs[node.op.weights[0]])
+        if any(graph.operand(node, w).kind is Kind.STATE for w in node.op.weights):
+            needed.add(node[node.op.weights[0]])
             needed.add(node.outputs[0])
         elif any(name in needed for name in node.inputs):
             needed.add(node.outputs[0])

@@ -131,7 +131,7 @@ def _emit(builder: Builder, layer: Layer, name: str) -> Iterator[tuple[str, str,
         )
         first = len(builder.nodes)
         assert forward.op.vjp is not None
-        forward.op.vjp(builder, forward, dy, frozenset({0, 1}))
+        forward.op.vjp(builder, forward, dy, frozenset({"x", "w"}))
         for node in builder.nodes[first:]:
             yield f"{layer.op}.{PHASES[node.phase]}", errors, node
 

@@ -15,12 +15,15 @@ import enum
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
 if TYPE_CHECKING:
     from insitu.graph.builder import Builder
+    from insitu.graph.rewriter import Rewriter
+    from insitu.quantize.assign import Quantizer
 
 Array = npt.NDArray[Any]
 
@@ -131,6 +134,22 @@ class Node:
     layer: str = ""
     phase: Phase = Phase.FORWARD
 
+    @cached_property
+    def operands(self) -> dict[str, str]:
+        """Operand -> the name of its tensor, in the order of the inputs."""
+        return dict(zip(self.op.names_of(len(self.inputs)), self.inputs, strict=True))
+
+    def __getitem__(self, operand: str) -> str:
+        """The name of an operand's tensor.
+
+        Raises:
+            KeyError: the op has no such operand, or the node leaves it out.
+        """
+        return self.operands[operand]
+
+    def __contains__(self, operand: str) -> bool:
+        return operand in self.operands
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
@@ -153,6 +172,20 @@ class Graph:
     def of_kind(self, kind: Kind) -> tuple[Tensor, ...]:
         """All tensors of a kind, in order of appearance."""
         return tuple(tensor for tensor in self.tensors.values() if tensor.kind is kind)
+
+    @property
+    def sample(self) -> Tensor:
+        """The input that a prediction takes; a training step takes a label as well."""
+        return self.tensors[self.inputs[0]]
+
+    @property
+    def scores(self) -> Tensor:
+        """The output that a prediction gives."""
+        return self.tensors[self.outputs[0]]
+
+    def operand(self, node: Node, name: str) -> Tensor:
+        """The tensor that a node reads as its operand of that name."""
+        return self.tensors[node[name]]
 
     def inputs_of(self, node: Node) -> tuple[Tensor, ...]:
         """The tensors a node reads, optional ones left out."""
@@ -204,7 +237,6 @@ class CCall:
         arguments: C expressions after the parameter struct, see `generate.c_text`: a tensor is
             named "$tensor", its quantization "?tensor" (pointer), the node's scratch "!scratch";
             a tuple is an array of them, or of int32_t.
-        source: the runtime file that defines the kernel.
         returns: what the kernel's int32_t result means: "" it has none; "nonzero_errors": where
             it is 0 the sample's backward pass ends here; "saturated_rows": to be added to the
             step's info; "batch_complete": where it is 0 the training step ends here.
@@ -214,7 +246,6 @@ class CCall:
     params_type: str
     params: Mapping[str, Any]
     arguments: tuple[str | tuple[str, ...], ...]
-    source: str
     returns: str = ""
 
     @property
@@ -247,14 +278,16 @@ class OpDef:
     """An operation as a record of facts; the stages hold the algorithms.
 
     Attributes:
+        operands: names of the inputs in their order; nodes may leave out the last ones. A last
+            name "x..." stands for any number of them, x0, x1 and so on.
         infer: shape rule: (attributes, input tensors) -> a TensorType for each output; raises
             ModelError without the node's name, which the builder puts in front.
         float_reference: the definition in real numbers.
         integer_reference: the definition in integers, bit for bit what the C does; None for ops
             that the quantize stage replaces by others.
-        vjp: gradient rule: (builder, node, dy, wanted) -> {input index: name of dx}; emits nodes.
-            `wanted` are the indices of inputs whose gradient is needed; a trained weight among
-            them gets its update node emitted and is left out of the answer. None: no gradient.
+        vjp: gradient rule: (builder, node, dy, wanted) -> {operand: name of dx}; emits nodes.
+            `wanted` are the operands whose gradient is needed; a trained weight among them gets
+            its update node emitted and is left out of the answer. None: no gradient.
         quantize: float node -> integer nodes: (quantizer, node) -> None; see `quantize.assign`.
         quantize_in: name of a preset -> its rule instead of `quantize`.
         simplify: (rewriter, node) -> True where it changed the graph; see `simplify`.
@@ -264,8 +297,8 @@ class OpDef:
         in_place: pairs (output index, input index) that may share memory.
         macs: (node, graph) -> nominal multiply-accumulates.
         bounds: (node, graph) -> claims to check at compile time.
-        weights: input indices of trainable tensors; an op with any is a layer.
-        fresh: float node as the last layer -> (node, graph, classes) -> {input index: its value}
+        weights: operands that are trainable; an op with any is a layer.
+        fresh: float node as the last layer -> (node, graph, classes) -> {operand: its value}
             for a start without knowledge of so many classes; None: it cannot be replaced.
         ends: what `skipped` of the step's info becomes where the first output is 0 everywhere: the
             backward pass then ends behind this op. 0: it never does.
@@ -274,22 +307,31 @@ class OpDef:
 
     name: str
     infer: Callable[[Mapping[str, Any], Sequence[Tensor]], Sequence[TensorType]]
+    operands: tuple[str, ...] = ("x",)
     float_reference: FloatReference | None = None
     integer_reference: IntegerReference | None = None
-    vjp: Callable[[Builder, Node, str, frozenset[int]], dict[int, str]] | None = None
-    quantize: Callable[[Any, Node], None] | None = None
-    quantize_in: Mapping[str, Callable[[Any, Node], None]] = field(default_factory=dict)
-    simplify: Callable[[Any, Node], bool] | None = None
+    vjp: Callable[[Builder, Node, str, frozenset[str]], dict[str, str]] | None = None
+    quantize: Callable[[Quantizer, Node], None] | None = None
+    quantize_in: Mapping[str, Callable[[Quantizer, Node], None]] = field(default_factory=dict)
+    simplify: Callable[[Rewriter, Node], bool] | None = None
     absorb: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     c_call: Callable[[Node, Graph], CCall] | None = None
     scratch_bytes: Callable[[Node, Graph], int] = _nothing
     in_place: tuple[tuple[int, int], ...] = ()
     macs: Callable[[Node, Graph], int] = _nothing
     bounds: Callable[[Node, Graph], Sequence[Bound]] = _no_bounds
-    weights: tuple[int, ...] = ()
-    fresh: Callable[[Node, Graph, int], dict[int, Array]] | None = None
+    weights: tuple[str, ...] = ()
+    fresh: Callable[[Node, Graph, int], dict[str, Array]] | None = None
     ends: int = 0
     of_loss: str = ""
+
+    def names_of(self, count: int) -> tuple[str, ...]:
+        """The operands that so many inputs are."""
+        *first, last = self.operands
+        if not last.endswith("..."):
+            return self.operands[:count]
+        stem = last.removesuffix("...")
+        return (*first, *(f"{stem}{index}" for index in range(count - len(first))))
 
     def __repr__(self) -> str:
         return f"OpDef({self.name})"

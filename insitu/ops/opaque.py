@@ -6,6 +6,7 @@ from insitu.graph.model import OpDef, TensorType
 
 opaque = OpDef(
     name="opaque",
+    operands=("x...",),
     infer=lambda attributes, inputs: [TensorType(tuple(s)) for s in attributes["shapes"]],
 )
 """Attributes: op (the foreign name), reason, shapes of the outputs."""

@@ -22,12 +22,12 @@ def replace_head(graph: Graph, classes: int) -> Graph:
     assert head.op.fresh is not None
     data = head.op.fresh(head, graph, classes)
     tensors = dict(graph.tensors)
-    names = {index: _unused(graph, f"{head.inputs[index]}.fresh") for index in data}
-    for index, value in data.items():
-        tensors[names[index]] = Tensor(
-            names[index], value.shape, str(value.dtype), tensors[head.inputs[index]].kind, value
+    names = {operand: _unused(graph, f"{head[operand]}.fresh") for operand in data}
+    for operand, value in data.items():
+        tensors[names[operand]] = Tensor(
+            names[operand], value.shape, str(value.dtype), tensors[head[operand]].kind, value
         )
-    inputs = tuple(names.get(index, name) for index, name in enumerate(head.inputs))
+    inputs = tuple({**head.operands, **names}.values())
     fresh = replace(head, inputs=inputs)
     (kind,) = head.op.infer(head.attributes, [tensors[name] for name in inputs])
     scores = head.outputs[0]

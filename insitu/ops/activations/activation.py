@@ -136,7 +136,7 @@ def _quantize(quantizer: Any, node: Node) -> None:
         emit_follow_range(builder, node, y_q, name)
 
 
-def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
     x = node.inputs[0]
     slopes = _slopes(builder, node, x)
     (dx,) = builder.node(
@@ -149,7 +149,7 @@ def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[
         layer=node.layer,
         phase=Phase.BACKWARD,
     )
-    return {0: dx}
+    return {"x": dx}
 
 
 def _slopes(builder: Builder, node: Node, x: str) -> tuple[str, ...]:
@@ -203,6 +203,7 @@ activation = OpDef(
 
 activation_grad = OpDef(
     name="activation_grad",
+    operands=("dy", "x"),
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
     float_reference=_float_grad,
     integer_reference=exact(_integer_grad, _exact_float_grad),
@@ -220,6 +221,7 @@ activation_grad = OpDef(
 
 lookup = OpDef(
     name="lookup",
+    operands=("x", "table"),
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
     integer_reference=_lookup,
     vjp=_vjp,

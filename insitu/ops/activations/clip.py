@@ -80,7 +80,7 @@ def clamp_bounds(clip_min: float, clip_max: float, q: QParams) -> tuple[int, int
     return bounds[0], bounds[1]
 
 
-def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
     (dx,) = builder.node(
         clip_grad,
         (dy, node.inputs[0]),
@@ -91,7 +91,7 @@ def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[
         layer=node.layer,
         phase=Phase.BACKWARD,
     )
-    return {0: dx}
+    return {"x": dx}
 
 
 def _simplify(rewriter: Any, node: Node) -> bool:
@@ -112,7 +112,6 @@ def _c_call(node: Node, graph: Graph) -> CCall:
         params_type="insitu_clip_params_t",
         params=_bounds_params(node, graph),
         arguments=(f"?{x}", f"${x}", f"${y}"),
-        source="clip.c",
     )
 
 
@@ -131,7 +130,6 @@ def _float_c(function: str) -> Callable[[Node, Graph], CCall]:
             params_type="insitu_clip_params_t",
             params=_bounds_params(node, graph),
             arguments=tuple(f"${name}" for name in (*node.inputs, node.outputs[0])),
-            source="elements_f32.c",
         )
 
     return c_call
@@ -202,12 +200,12 @@ def _grad_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_size_params_t" if own else "insitu_clip_params_t",
         params=params,
         arguments=(f"?{y}", f"${dy}", f"${y}", f"${dx}"),
-        source="clip.c",
     )
 
 
 clip_grad = OpDef(
     name="clip_grad",
+    operands=("dy", "y"),
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
     float_reference=_float_grad,
     integer_reference=exact(_integer_grad, _exact_float_grad),

@@ -91,7 +91,7 @@ def _exact_float_grad(
     return _float_grad(node.attributes, [value.array for value in inputs])
 
 
-def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
     (dx,) = builder.node(
         prelu_grad,
         (dy, *node.inputs),
@@ -101,7 +101,7 @@ def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[
         layer=node.layer,
         phase=Phase.BACKWARD,
     )
-    return {0: dx}
+    return {"x": dx}
 
 
 def _quantize(quantizer: Any, node: Node) -> None:
@@ -138,7 +138,6 @@ def _c_call(node: Node, graph: Graph) -> CCall:
         params_type="insitu_prelu_params_t",
         params=_params(node, graph),
         arguments=tensors if floating else (f"?{x}", f"?{y}", *tensors, observed(node)),
-        source="activation_f32.c" if floating else "prelu.c",
     )
 
 
@@ -151,12 +150,12 @@ def _grad_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_prelu_params_t",
         params=_params(node, graph),
         arguments=tensors if floating else (f"?{x}", *tensors),
-        source="activation_f32.c" if floating else "prelu.c",
     )
 
 
 prelu = OpDef(
     name="prelu",
+    operands=("x", "slope"),
     infer=_infer,
     float_reference=_float,
     integer_reference=exact(_integer, _exact_float),
@@ -169,6 +168,7 @@ prelu = OpDef(
 
 prelu_grad = OpDef(
     name="prelu_grad",
+    operands=("dy", "x", "slope"),
     infer=_infer,
     float_reference=_float_grad,
     integer_reference=exact(_integer_grad, _exact_float_grad),

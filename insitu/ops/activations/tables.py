@@ -113,7 +113,6 @@ def function_call(
                 "lowest": function_of(node).lowest,
             },
             arguments=(chosen, *arguments(node)),
-            source="activation_f32.c" if kernel.endswith("_f32") else "activation.c",
         )
 
     return c_call
@@ -138,7 +137,6 @@ def lookup_call(function: str) -> Callable[[Node, Graph], CCall]:
             params_type="insitu_size_params_t",
             params={"size": graph.tensors[node.outputs[0]].size},
             arguments=pointers(node),
-            source="activation.c",
         )
 
     return c_call
@@ -200,6 +198,7 @@ def _lookup_grad(
 
 lookup_grad = OpDef(
     name="lookup_grad",
+    operands=("dy", "x", "slopes"),
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
     integer_reference=_lookup_grad,
     c_call=lookup_call("insitu_lookup_grad_s8"),

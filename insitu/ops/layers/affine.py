@@ -158,12 +158,12 @@ def _of_shape(array: Array) -> Tensor:
     return Tensor("", array.shape)
 
 
-def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
     dy = select_error(builder, node, clip_error(builder, node, dy))
     gradients = {}
-    if 0 in wanted:
-        gradients[0] = _emit_grad_input(builder, node, dy)
-    kept = keep_error(builder, node, dy) if 1 in wanted else None
+    if "x" in wanted:
+        gradients["x"] = _emit_grad_input(builder, node, dy)
+    kept = keep_error(builder, node, dy) if "w" in wanted else None
     if kept is not None:
         emit_update(builder, node, kept, window(node.attributes))
     return gradients
@@ -216,12 +216,12 @@ def _c_call(node: Node, graph: Graph) -> CCall:
         params_type=PARAMS,
         params=affine_params(node.attributes, tensors[x], tensors[w], tensors[y]),
         arguments=(*quantization, f"${x}", f"${w}", f"${bias}", "!", f"${y}"),
-        source="affine.c",
     )
 
 
 affine = OpDef(
     name="affine",
+    operands=("x", "w", "bias"),
     infer=_infer,
     integer_reference=_integer,
     vjp=_vjp,
@@ -238,7 +238,7 @@ affine = OpDef(
             255 * 255 * _terms(graph.tensors[node.inputs[1]]) + 2**30,
         )
     ],
-    weights=(1,),
+    weights=("w",),
 )
 """Inputs: x, w, bias at 2^-20. Attributes: scores (float32 output), window of a convolution."""
 
@@ -278,7 +278,6 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
             *(f"?{dy}", f"?{w}", f"?{dx}", f"${dy}", f"${w}", f"${dx}"),
             f"${observed[0]}" if observed else "0",
         ),
-        source="affine.c",
     )
 
 
@@ -290,6 +289,7 @@ def _grad_input_bounds(node: Node, graph: Graph) -> list[Bound]:
 
 affine_grad_input = OpDef(
     name="affine_grad_input",
+    operands=("dy", "w"),
     infer=_infer_grad_input,
     integer_reference=_grad_input,
     c_call=_grad_input_c,

@@ -52,8 +52,8 @@ def _simplify(rewriter: Any, node: Node) -> bool:
     known = rewriter.tensor(producer.inputs[1]).qparams
     w, b = (rewriter.data(name).astype(np.float64) for name in producer.inputs[1:3])
     w, b = producer.op.absorb["affine"](w, b, scale, shift)
-    rewriter.replace_data(producer, 1, w.astype(np.float32), _scaled(known, scale))
-    rewriter.replace_data(producer, 2, b.astype(np.float32))
+    rewriter.replace_data(producer, "w", w.astype(np.float32), _scaled(known, scale))
+    rewriter.replace_data(producer, "bias", b.astype(np.float32))
     rewriter.bypass(node, same_values=False)
     return True
 
@@ -77,6 +77,7 @@ def _scaled(known: QParams | None, scale: Array) -> QParams | None:
 
 batch_norm = OpDef(
     name="batch_norm",
+    operands=("x", "gamma", "beta", "mean", "variance"),
     infer=_infer,
     float_reference=_float,
     simplify=_simplify,

@@ -98,7 +98,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
     return [y, observed][: len(node.outputs)]
 
 
-def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
     return layer_vjp(GRADIENT, builder, node, dy, wanted)
 
 
@@ -140,7 +140,6 @@ def _c_call(node: Node, graph: Graph) -> CCall:
             f"${y}",
             observed,
         ),
-        source=f"{kernel}.c",
     )
 
 
@@ -167,6 +166,7 @@ def _wider(attributes: Mapping[str, Any], border: Padding) -> dict[str, Any]:
 
 conv: OpDef = OpDef(
     name="conv",
+    operands=("x", "w", "bias", "multiplier", "shift", "trained_bias", "row_scale"),
     infer=_infer,
     float_reference=_float,
     integer_reference=exact(_integer, conv_f32.forward),
@@ -182,7 +182,7 @@ conv: OpDef = OpDef(
     scratch_bytes=by_type(_scratch, conv_f32.forward_scratch),
     macs=_macs,
     bounds=_bounds,
-    weights=(1,),
+    weights=("w",),
 )
 """Inputs float: x, w, b. Integer: x, w, bias, multiplier, shift [, trained bias, row scale]."""
 
@@ -223,7 +223,6 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
             **({} if kernel == GROUPED else {"entries": _listed(node, graph)}),
         },
         arguments=(f"${dy}", f"${w}", f"${rel}", "!", f"${dx}"),
-        source=f"{kernel}.c",
     )
 
 
@@ -262,6 +261,7 @@ def _grad_input_scratch(node: Node, graph: Graph) -> int:
 
 conv_grad_input = OpDef(
     name="conv_grad_input",
+    operands=("dy", "w", "rel"),
     infer=_infer_grad_input,
     float_reference=lambda attributes, inputs: [transposed(attributes, *inputs)],
     integer_reference=exact(_integer_grad_input, conv_f32.grad_input),
@@ -287,7 +287,7 @@ def _float_update(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> lis
 def _integer_update(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
-    dy, x, w, bias, scale, rate, generator = (value.array for value in inputs)
+    dy, x, w, bias, rate, scale, generator = (value.array for value in inputs)
     dy_q, x_q = inputs[0].qparams, inputs[1].qparams
     assert dy_q is not None and x_q is not None
     errors, centred = dy.astype(np.int64), x.astype(np.int64)[None] - x_q.zero_point
@@ -319,7 +319,7 @@ def _update_bounds(node: Node, graph: Graph) -> list[Bound]:
 
 
 def _update_c(node: Node, graph: Graph) -> CCall:
-    dy, x, w, bias, scale, rate, generator = node.inputs
+    dy, x, w, bias, rate, scale, generator = node.inputs
     tensors, kernel = graph.tensors, kernel_of(node.attributes)
     return CCall(
         function=f"insitu_{kernel}_update_s8",
@@ -343,7 +343,6 @@ def _update_c(node: Node, graph: Graph) -> CCall:
             f"${bias}",
             f"${w}",
         ),
-        source=f"{kernel}_gradient.c" if kernel == GROUPED else f"{kernel}.c",
         returns="saturated_rows",
     )
 
@@ -369,6 +368,7 @@ def _update_live(node: Node, graph: Graph) -> int:
 
 conv_update = OpDef(
     name="conv_update",
+    operands=("dy", "x", "w", "bias", "rate", "row_scale", "generator"),
     infer=lambda attributes, inputs: [],
     float_reference=_float_update,
     integer_reference=exact(_integer_update, conv_f32.update),
@@ -381,7 +381,7 @@ conv_update = OpDef(
     ),
     bounds=_update_bounds,
 )
-"""w -= rate dy x, in place. Inputs: dy, x, w, bias [, row scale], rate [, generator].
+"""w -= rate dy x, in place. Inputs: dy, x, w, bias, rate [, row scale, generator].
 
 Attribute weight_decay, in float: w (1 - rate weight_decay) before."""
 

@@ -92,7 +92,6 @@ def forward_c(node: Node, graph: Graph) -> CCall:
         params_type=f"insitu_{kernel}_f32_params_t",
         params={"shape": shape, "min": float(low), "max": float(high)},
         arguments=(f"${x}", f"${w}", f"${b}", *scratch, f"${y}"),
-        source=f"{kernel}_f32.c",
     )
 
 
@@ -111,7 +110,6 @@ def grad_input_c(node: Node, graph: Graph) -> CCall:
         params_type=f"insitu_{kernel}_params_t",
         params=shape_params(node.attributes, tensors[dx], tensors[w], tensors[dy]),
         arguments=(f"${dy}", f"${w}", f"${dx}"),
-        source=f"{kernel}_f32.c",
     )
 
 
@@ -136,5 +134,4 @@ def update_c(node: Node, graph: Graph) -> CCall:
             "weight_decay": float(node.attributes.get("weight_decay", 0.0)),
         },
         arguments=(f"${dy}", f"${x}", f"${rate}", "!", f"${b}", f"${w}"),
-        source=f"{kernel}_f32.c",
     )

@@ -38,17 +38,17 @@ class LayerGradient:
 
 
 def layer_vjp(
-    layer: LayerGradient, builder: Builder, node: Node, dy: str, wanted: frozenset[int]
-) -> dict[int, str]:
-    """The gradient rule of a layer: emits its nodes, returns {0: dx} where dx is wanted."""
+    layer: LayerGradient, builder: Builder, node: Node, dy: str, wanted: frozenset[str]
+) -> dict[str, str]:
+    """The gradient rule of a layer: emits its nodes, returns {"x": dx} where dx is wanted."""
     dy = select_error(builder, node, clip_error(builder, node, dy))
     gradients = {}
-    if 0 in wanted:
-        gradients[0] = _emit_grad_input(layer, builder, node, dy)
-    kept = keep_error(builder, node, dy) if 1 in wanted else None
+    if "x" in wanted:
+        gradients["x"] = _emit_grad_input(layer, builder, node, dy)
+    kept = keep_error(builder, node, dy) if "w" in wanted else None
     if kept is not None:
         _emit_update(layer, builder, node, kept)
-    if kept is not None and 0 in wanted:
+    if kept is not None and "x" in wanted:
         emit_draw(builder, node, kept)
     return gradients
 
@@ -86,27 +86,27 @@ def _emit_update(layer: LayerGradient, builder: Builder, node: Node, dy: str) ->
     """Emit the weight gradient with its update, in place or by way of a buffer."""
     x, w = node.inputs[:2]
     integer = builder.tensors[dy].qparams is not None
-    bias, *scale = node.inputs[-2:] if integer else node.inputs[2:3]
+    bias = node["trained_bias" if "trained_bias" in node else "bias"]
     if builder.scheme.partial.kind == "bias":
         check_bias_only(builder)
         emit_bias_update(builder, node, dy, bias)
         return
     attributes = window(node.attributes)
     if integer and not builder.scheme.in_place:
-        emit_buffered_update(builder, node, dy, (w, bias, scale[0]), attributes)
+        emit_buffered_update(builder, node, dy, (w, bias, node["row_scale"]), attributes)
         return
     if not integer and not builder.scheme.in_place:
         emit_float_update(builder, node, dy, (w, bias), attributes)
         return
     if not integer:
         attributes["weight_decay"] = builder.scheme.weight_decay
-    generator = [GENERATOR] if integer else []
+    of_integers = [node["row_scale"], GENERATOR] if integer else []
     builder.node(
         layer.update,
-        (dy, x, w, bias, *scale, step_rate(builder), *generator),
+        (dy, x, w, bias, step_rate(builder), *of_integers),
         name=f"{node.name}.update",
         attributes=attributes,
-        updates=(w, bias, *generator),
+        updates=(w, bias, *of_integers[1:]),
         layer=node.layer,
         phase=Phase.UPDATE,
     )

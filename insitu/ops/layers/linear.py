@@ -77,7 +77,7 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
     return [y, observed][: len(node.outputs)]
 
 
-def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
     return layer_vjp(GRADIENT, builder, node, dy, wanted)
 
 
@@ -99,10 +99,10 @@ def _permute(w: Array, order: Array) -> Array:
     return np.ascontiguousarray(w[:, order])
 
 
-def _fresh(node: Node, graph: Graph, classes: int) -> dict[int, Array]:
+def _fresh(node: Node, graph: Graph, classes: int) -> dict[str, Array]:
     """Zeros; `quantize_weights` gives them their range."""
     features = graph.tensors[node.inputs[1]].shape[1]
-    return {1: np.zeros((classes, features), F32), 2: np.zeros(classes, F32)}
+    return {"w": np.zeros((classes, features), F32), "bias": np.zeros(classes, F32)}
 
 
 def _macs(node: Node, graph: Graph) -> int:
@@ -145,12 +145,12 @@ def forward_c(node: Node, graph: Graph) -> CCall:
             f"${y}",
             observed,
         ),
-        source="linear.c",
     )
 
 
 linear = OpDef(
     name="linear",
+    operands=("x", "w", "bias", "multiplier", "shift", "trained_bias", "row_scale"),
     infer=_infer,
     float_reference=_float,
     integer_reference=exact(_integer, linear_f32.forward),
@@ -166,7 +166,7 @@ linear = OpDef(
     scratch_bytes=_scratch_bytes,
     macs=_macs,
     bounds=_bounds,
-    weights=(1,),
+    weights=("w",),
     fresh=_fresh,
 )
 """Inputs float: x, w, b. Integer: x, w, bias, multiplier, shift [, trained bias, row scale]."""
@@ -200,12 +200,12 @@ def _logits_c(node: Node, graph: Graph) -> CCall:
             "!",
             f"${node.outputs[0]}",
         ),
-        source="linear.c",
     )
 
 
 logits = OpDef(
     name="logits",
+    operands=("x", "w", "bias", "row_scale"),
     infer=_infer_logits,
     integer_reference=_logits,
     vjp=_vjp,
@@ -215,7 +215,7 @@ logits = OpDef(
     bounds=lambda node, graph: [
         Bound(f"{node.name}: accumulator", 127 * 255 * graph.tensors[node.inputs[1]].shape[1])
     ],
-    weights=(1,),
+    weights=("w",),
 )
 """Scores in float32 straight from the accumulators. Inputs: x, w, bias at 2^-20, row scale."""
 
@@ -241,12 +241,12 @@ def grad_input_c(node: Node, graph: Graph) -> CCall:
             **{name: node.attributes[name] for name in ("drop", "multiplier", "shift")},
         },
         arguments=(f"${dy}", f"${w}", f"${rel}", "!", f"${node.outputs[0]}"),
-        source="linear.c",
     )
 
 
 linear_grad_input = OpDef(
     name="linear_grad_input",
+    operands=("dy", "w", "rel"),
     infer=lambda attributes, inputs: [TensorType(attributes["shape"], inputs[0].dtype)],
     float_reference=lambda attributes, inputs: [
         (inputs[0] @ inputs[1]).reshape(-1, *attributes["shape"])
@@ -273,7 +273,7 @@ def _float_update(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> lis
 def _integer_update(
     node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
 ) -> list[Array]:
-    dy, x, w, bias, scale, rate, generator = (value.array for value in inputs)
+    dy, x, w, bias, rate, scale, generator = (value.array for value in inputs)
     dy_q, x_q = inputs[0].qparams, inputs[1].qparams
     assert dy_q is not None and x_q is not None
     centred = x.reshape(-1).astype(np.int64) - x_q.zero_point
@@ -289,7 +289,7 @@ def _integer_update(
 
 
 def _update_c(node: Node, graph: Graph) -> CCall:
-    dy, x, w, bias, scale, rate, generator = node.inputs
+    dy, x, w, bias, rate, scale, generator = node.inputs
     return CCall(
         function="insitu_linear_update_s8",
         params_type="insitu_linear_params_t",
@@ -306,13 +306,13 @@ def _update_c(node: Node, graph: Graph) -> CCall:
             f"${bias}",
             f"${w}",
         ),
-        source="linear.c",
         returns="saturated_rows",
     )
 
 
 linear_update = OpDef(
     name="linear_update",
+    operands=("dy", "x", "w", "bias", "rate", "row_scale", "generator"),
     infer=lambda attributes, inputs: [],
     float_reference=_float_update,
     integer_reference=exact(_integer_update, linear_f32.update),
@@ -322,7 +322,7 @@ linear_update = OpDef(
     ),
     macs=lambda node, graph: graph.tensors[node.inputs[2]].size,
 )
-"""w -= rate dy x, in place. Inputs: dy, x, w, bias [, row scale], rate [, generator].
+"""w -= rate dy x, in place. Inputs: dy, x, w, bias, rate [, row scale, generator].
 
 Attribute weight_decay, in float: w (1 - rate weight_decay) before."""
 

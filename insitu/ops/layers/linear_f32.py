@@ -15,8 +15,6 @@ from insitu.ops.layers.rows import UNCLIPPED
 from insitu.ops.numerics.by_type import held
 from insitu.ops.numerics.sums import decayed, rows_times, sum_of
 
-SOURCE = "linear_f32.c"
-
 
 def forward(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
     """y[o] = b[o] + sum over i of w[o, i] x[i]."""
@@ -56,7 +54,6 @@ def forward_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_linear_f32_params_t",
         params={"shape": _shape(graph.tensors[w]), "min": float(low), "max": float(high)},
         arguments=(f"${x}", f"${w}", f"${b}", f"${node.outputs[0]}"),
-        source=SOURCE,
     )
 
 
@@ -68,7 +65,6 @@ def grad_input_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_linear_params_t",
         params=_shape(graph.tensors[w]),
         arguments=(f"${dy}", f"${w}", f"${node.outputs[0]}"),
-        source=SOURCE,
     )
 
 
@@ -83,5 +79,4 @@ def update_c(node: Node, graph: Graph) -> CCall:
             "weight_decay": float(node.attributes.get("weight_decay", 0.0)),
         },
         arguments=(f"${dy}", f"${x}", f"${rate}", f"${b}", f"${w}"),
-        source=SOURCE,
     )

@@ -337,12 +337,12 @@ def _row_parameters_c(node: Node, graph: Graph) -> CCall:
             f"${acc}",
             f"${shift}",
         ),
-        source="rows.c",
     )
 
 
 row_parameters = OpDef(
     name="row_parameters",
+    operands=("x", "row_scale", "bias"),
     infer=_infer_row_parameters,
     integer_reference=_row_parameters,
     c_call=_row_parameters_c,
@@ -375,12 +375,12 @@ def _follow_range_c(node: Node, graph: Graph) -> CCall:
             "smallest": node.attributes["smallest"],
         },
         arguments=(f"?{node.inputs[1]}", f"${node.inputs[1]}", f"${node.inputs[0]}"),
-        source="rows.c",
     )
 
 
 follow_range = OpDef(
     name="follow_range",
+    operands=("range", "observed"),
     infer=lambda attributes, inputs: [],
     integer_reference=_follow_range,
     c_call=_follow_range_c,

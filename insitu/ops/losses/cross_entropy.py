@@ -54,16 +54,15 @@ def _dequantize_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_size_params_t",
         params={"size": graph.tensors[x].size},
         arguments=(f"?{x}", f"${x}", f"${y}"),
-        source="loss.c",
     )
 
 
 def _dequantize_vjp(
-    builder: Builder, node: Node, dy: str, wanted: frozenset[int]
-) -> dict[int, str]:
+    builder: Builder, node: Node, dy: str, wanted: frozenset[str]
+) -> dict[str, str]:
     """An error that is int8 already belongs to the scores and stays as it is."""
     if builder.tensors[dy].dtype != "float32":
-        return {0: dy}
+        return {"x": dy}
     loss = next(n for n in builder.nodes if n.phase is Phase.LOSS)
     (dx,) = builder.node(
         quantize_error,
@@ -75,7 +74,7 @@ def _dequantize_vjp(
         layer=node.layer,
         phase=Phase.BACKWARD,
     )
-    return {0: dx}
+    return {"x": dx}
 
 
 dequantize = OpDef(
@@ -106,12 +105,12 @@ def _quantize_error_c(node: Node, graph: Graph) -> CCall:
             "factor": node.attributes["factor"],
         },
         arguments=(f"${node.inputs[0]}", f"${node.outputs[0]}"),
-        source="elements_f32.c",
     )
 
 
 quantize_error = OpDef(
     name="quantize_error",
+    operands=("dy",),
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, "int8")],
     integer_reference=_quantize_error,
     c_call=_quantize_error_c,
@@ -235,13 +234,13 @@ def _c_call(node: Node, graph: Graph) -> CCall:
             f"${dy}",
             f"${loss}",
         ),
-        source="loss.c",
         returns="nonzero_errors",
     )
 
 
 softmax_cross_entropy = OpDef(
     name="softmax_cross_entropy",
+    operands=("scores", "label"),
     infer=_infer,
     float_reference=_float,
     integer_reference=_integer,

@@ -155,7 +155,6 @@ def _call(node: Node, graph: Graph, stem: str, on_grid: tuple[str, dict[str, Any
         params_type=kind,
         params={"size": graph.tensors[node.inputs[0]].size, **fields},
         arguments=tuple(f"${name}" for name in (*node.inputs, *node.outputs)),
-        source="loss.c",
         returns="nonzero_errors",
     )
 
@@ -173,6 +172,7 @@ def _binary_c(node: Node, graph: Graph) -> CCall:
 
 mean_squared_error = OpDef(
     name="mean_squared_error",
+    operands=("scores", "target"),
     infer=_infer,
     float_reference=_squared_float,
     integer_reference=_exact(_squared),
@@ -186,6 +186,7 @@ is 1; skip, in units; integer; targets, what a target may be."""
 
 binary_cross_entropy = OpDef(
     name="binary_cross_entropy",
+    operands=("scores", "target"),
     infer=_infer,
     float_reference=_binary_float,
     integer_reference=_exact(_binary),

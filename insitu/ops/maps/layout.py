@@ -27,7 +27,7 @@ from insitu.graph.model import (
     TensorType,
     Value,
 )
-from insitu.ops.numerics.by_type import is_float, suffix
+from insitu.ops.numerics.by_type import suffix
 from insitu.ops.numerics.quantization import keeps_quantization
 
 
@@ -76,7 +76,7 @@ def _infer_unflatten(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) ->
 def _vjp(gradient: str) -> Any:
     """The gradient of a change of order is the opposite change of order."""
 
-    def vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+    def vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
         shape = builder.tensors[node.inputs[0]].shape
         (dx,) = builder.node(
             flatten_grad if gradient == "flatten_grad" else unflatten_grad,
@@ -88,7 +88,7 @@ def _vjp(gradient: str) -> Any:
             layer=node.layer,
             phase=Phase.BACKWARD,
         )
-        return {0: dx}
+        return {"x": dx}
 
     return vjp
 
@@ -104,7 +104,7 @@ def _simplify_flatten(rewriter: Any, node: Node) -> bool:
         return False
     order = np.argsort(channels_first(np.arange(x.size).reshape(1, *x.shape))[0])
     w = consumer.op.absorb["permute"](rewriter.data(consumer.inputs[1]), order)
-    rewriter.replace_data(consumer, 1, w, rewriter.tensor(consumer.inputs[1]).qparams)
+    rewriter.replace_data(consumer, "w", w, rewriter.tensor(consumer["w"]).qparams)
     rewriter.bypass(node)
     return True
 
@@ -125,7 +125,6 @@ def _c_call(stem: str) -> Any:
             params_type="insitu_layout_params_t",
             params={"height": height, "width": width, "channels": channels},
             arguments=(f"${x.name}", f"${y.name}"),
-            source="elements_f32.c" if is_float(node, graph) else "layout.c",
         )
 
     return c_call
@@ -156,6 +155,7 @@ unflatten = OpDef(
 
 flatten_grad = OpDef(
     name="flatten_grad",
+    operands=("dy",),
     infer=_infer_unflatten,
     float_reference=_unflatten_float,
     integer_reference=_unflatten_integer,
@@ -165,6 +165,7 @@ flatten_grad = OpDef(
 
 unflatten_grad = OpDef(
     name="unflatten_grad",
+    operands=("dy",),
     infer=lambda attributes, inputs: [TensorType((inputs[0].size,), inputs[0].dtype)],
     float_reference=_flatten_float,
     integer_reference=_flatten_integer,

@@ -111,11 +111,11 @@ def emit_slice(
 
 
 def _vjp(*, pads: bool) -> Any:
-    def vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+    def vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
         shape = builder.tensors[node.inputs[0]].shape
         attributes = {**node.attributes, "shape": shape}
         op = slice_op if pads else pad
-        return {0: _emit(op, builder, node, dy, attributes, f"{node.name}.dx")}
+        return {"x": _emit(op, builder, node, dy, attributes, f"{node.name}.dx")}
 
     return vjp
 
@@ -162,7 +162,6 @@ def _c_call(function: str, *, pads: bool) -> Any:
             params_type="insitu_pad_params_t",
             params={name: dict(zip(axes, values, strict=True)) for name, values in shapes.items()},
             arguments=(*quantization, f"${x.name}", f"${y.name}"),
-            source="pad_f32.c" if is_float(node, graph) else "pad.c",
         )
 
     return c_call

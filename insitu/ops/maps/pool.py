@@ -130,7 +130,7 @@ def _scatter_in_order(attributes: Mapping[str, Any], spread: Array, shape: Any) 
 
 
 def _pool_vjp(gradient: Any, *, with_x: bool) -> Any:
-    def vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+    def vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
         x = builder.tensors[node.inputs[0]]
         attributes = {**node.attributes, "shape": x.shape}
         error = builder.tensors[dy].qparams
@@ -151,7 +151,7 @@ def _pool_vjp(gradient: Any, *, with_x: bool) -> Any:
             layer=node.layer,
             phase=Phase.BACKWARD,
         )
-        return {0: dx}
+        return {"x": dx}
 
     return vjp
 
@@ -175,10 +175,6 @@ def _params(node: Node, x: tuple[int, ...], y: tuple[int, ...]) -> dict[str, int
     }
 
 
-def _source(node: Node, graph: Graph) -> str:
-    return "pool_f32.c" if is_float(node, graph) else "pool.c"
-
-
 def _forward_c(stem: str) -> Any:
     def c_call(node: Node, graph: Graph) -> CCall:
         x, y = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
@@ -188,7 +184,6 @@ def _forward_c(stem: str) -> Any:
             params_type="insitu_pool_params_t",
             params=_params(node, x.shape, y.shape),
             arguments=(*quantization, f"${x.name}", f"${y.name}"),
-            source=_source(node, graph),
         )
 
     return c_call
@@ -202,7 +197,6 @@ def _backward_c(stem: str) -> Any:
             params_type="insitu_pool_params_t",
             params=_params(node, dx.shape, dy.shape),
             arguments=tuple(f"${name}" for name in (*node.inputs, dx.name)),
-            source=_source(node, graph),
         )
 
     return c_call
@@ -221,6 +215,7 @@ max_pool = OpDef(
 
 max_pool_grad: OpDef = OpDef(
     name="max_pool_grad",
+    operands=("dy", "x"),
     infer=_infer_grad,
     float_reference=lambda attributes, inputs: [
         _max_scatter(attributes, inputs[0], inputs[1], -np.inf)
@@ -368,6 +363,7 @@ average_pool = OpDef(
 
 average_pool_grad: OpDef = OpDef(
     name="average_pool_grad",
+    operands=("dy",),
     infer=_infer_grad,
     float_reference=_average_grad_float,
     integer_reference=exact(_average_grad_integer, _average_grad_exact_float),

@@ -70,7 +70,7 @@ def _exact_float_grad(
     return [sum_of(np.moveaxis(_blocks(inputs[0].array, node.attributes["factor"]), -1, 0))]
 
 
-def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
     (dx,) = builder.node(
         resize_grad,
         (dy,),
@@ -81,7 +81,7 @@ def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[
         layer=node.layer,
         phase=Phase.BACKWARD,
     )
-    return {0: dx}
+    return {"x": dx}
 
 
 def _c_call(function: str, small: Any) -> Any:
@@ -101,7 +101,6 @@ def _c_call(function: str, small: Any) -> Any:
                 "factor_width": wide,
             },
             arguments=(f"${node.inputs[0]}", f"${node.outputs[0]}"),
-            source="resize_f32.c" if is_float(node, graph) else "resize.c",
         )
 
     return c_call
@@ -130,6 +129,7 @@ resize = OpDef(
 
 resize_grad = OpDef(
     name="resize_grad",
+    operands=("dy",),
     infer=_infer_grad,
     float_reference=lambda attributes, inputs: [
         _blocks(inputs[0], attributes["factor"]).sum(axis=-1)

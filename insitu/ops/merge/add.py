@@ -84,11 +84,11 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
     return [y, reached(v)][: len(node.outputs)]
 
 
-def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
     dy = clip_error(builder, node, dy)
-    gradients = {0: dy, 1: dy}
-    if node.attributes.get("subtract") and 1 in wanted:
-        (gradients[1],) = builder.node(
+    gradients = {"a": dy, "b": dy}
+    if node.attributes.get("subtract") and "b" in wanted:
+        (gradients["b"],) = builder.node(
             negate,
             (dy,),
             name=f"{node.name}.negate",
@@ -108,7 +108,6 @@ def _c_call(node: Node, graph: Graph) -> CCall:
         params_type="insitu_add_params_t",
         params={"size": graph.tensors[y].size, "sign": _sign(node.attributes)},
         arguments=(f"?{a}", f"?{b}", f"?{y}", f"${a}", f"${b}", f"${y}", observed),
-        source="add.c",
     )
 
 
@@ -119,12 +118,12 @@ def _float_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_clip_params_t",
         params={"size": graph.tensors[node.outputs[0]].size, "min": low, "max": high},
         arguments=tuple(f"${name}" for name in (*node.inputs, node.outputs[0])),
-        source="elements_f32.c",
     )
 
 
 add = OpDef(
     name="add",
+    operands=("a", "b"),
     infer=_infer,
     float_reference=_float,
     integer_reference=exact(_integer, _exact_float),
@@ -146,12 +145,12 @@ def _negate_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_size_params_t",
         params={"size": graph.tensors[node.inputs[0]].size},
         arguments=(f"${node.inputs[0]}", f"${node.outputs[0]}"),
-        source="elements_f32.c" if floating else "add.c",
     )
 
 
 negate = OpDef(
     name="negate",
+    operands=("dy",),
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
     float_reference=lambda attributes, inputs: [-inputs[0]],
     integer_reference=lambda node, inputs, outputs: [-inputs[0].array],
@@ -218,6 +217,7 @@ def _errors_c(node: Node, graph: Graph) -> CCall:
 
 add_errors = OpDef(
     name="add_errors",
+    operands=("a", "b"),
     infer=_infer,
     float_reference=lambda attributes, inputs: [inputs[0] + inputs[1]],
     integer_reference=exact(_integer_errors, _exact_float),

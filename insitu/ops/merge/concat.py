@@ -76,16 +76,14 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
     return [y, reached(v)][: len(node.outputs)]
 
 
-def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
     dy = clip_error(builder, node, dy)
     axis, start, gradients = node.attributes["axis"], 0, {}
-    for index, name in enumerate(node.inputs):
+    for index, (operand, name) in enumerate(node.operands.items(), start=1):
         shape = builder.tensors[name].shape
         low = tuple(start if a == axis else 0 for a in range(len(shape)))
-        if index in wanted:
-            gradients[index] = emit_slice(
-                builder, node, dy, f"{node.name}.d{index + 1}", low, shape
-            )
+        if operand in wanted:
+            gradients[operand] = emit_slice(builder, node, dy, f"{node.name}.d{index}", low, shape)
         start += shape[axis]
     return gradients
 
@@ -112,7 +110,6 @@ def _c_call(node: Node, graph: Graph) -> CCall:
             f"${y}",
             f"${node.outputs[1]}" if len(node.outputs) > 1 else "0",
         ),
-        source="concat.c",
     )
 
 
@@ -128,12 +125,12 @@ def _float_c(node: Node, graph: Graph) -> CCall:
             tuple(str(size) for size in sizes),
             f"${node.outputs[0]}",
         ),
-        source="concat_f32.c",
     )
 
 
 concat = OpDef(
     name="concat",
+    operands=("x...",),
     infer=_infer,
     float_reference=_float,
     integer_reference=exact(_integer, _exact_float),

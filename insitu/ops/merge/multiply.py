@@ -77,18 +77,19 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
     return [y, reached(v)][: len(node.outputs)]
 
 
-def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[int]) -> dict[int, str]:
+def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
     dy = clip_error(builder, node, dy)
     gradients = {}
-    for index, op in enumerate((multiply_grad, multiply_grad_factor)):
-        if index not in wanted:
+    rules = (("a", "b", multiply_grad), ("b", "a", multiply_grad_factor))
+    for index, (own, other, op) in enumerate(rules, start=1):
+        if own not in wanted:
             continue
-        (gradients[index],) = builder.node(
+        (gradients[own],) = builder.node(
             op,
-            (dy, node.inputs[1 - index]),
-            name=f"{node.name}.grad{index + 1}",
-            outputs=(f"{node.name}.d{index + 1}",),
-            attributes={"shape": builder.tensors[node.inputs[index]].shape},
+            (dy, node[other]),
+            name=f"{node.name}.grad{index}",
+            outputs=(f"{node.name}.d{index}",),
+            attributes={"shape": builder.tensors[node[own]].shape},
             qparams=(builder.tensors[dy].qparams,),
             layer=node.layer,
             phase=Phase.BACKWARD,
@@ -110,7 +111,6 @@ def _c_call(node: Node, graph: Graph) -> CCall:
         params_type="insitu_multiply_params_t",
         params=_sizes(graph.tensors[a], graph.tensors[b]),
         arguments=(f"?{a}", f"?{b}", f"?{y}", f"${a}", f"${b}", f"${y}", observed),
-        source="multiply.c",
     )
 
 
@@ -123,12 +123,12 @@ def _float_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_multiply_f32_params_t",
         params={"sizes": sizes, "min": low, "max": high},
         arguments=(f"${a}", f"${b}", f"${node.outputs[0]}"),
-        source="multiply_f32.c",
     )
 
 
 multiply: OpDef = OpDef(
     name="multiply",
+    operands=("a", "b"),
     infer=_infer,
     float_reference=_float,
     integer_reference=exact(_integer, _exact_float),
@@ -166,12 +166,12 @@ def _grad_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_multiply_params_t",
         params=_sizes(graph.tensors[dy], graph.tensors[b]),
         arguments=(*quantization, f"${dy}", f"${b}", f"${node.outputs[0]}"),
-        source="multiply_f32.c" if is_float(node, graph) else "multiply.c",
     )
 
 
 multiply_grad: OpDef = OpDef(
     name="multiply_grad",
+    operands=("dy", "factor"),
     infer=_infer_grad,
     float_reference=lambda attributes, inputs: [inputs[0] * _aligned(inputs[0], inputs[1])],
     integer_reference=exact(
@@ -225,12 +225,12 @@ def _grad_factor_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_multiply_params_t",
         params=_sizes(graph.tensors[dy], graph.tensors[db]),
         arguments=(*quantization, f"${dy}", f"${a}", f"${db}"),
-        source="multiply_f32.c" if is_float(node, graph) else "multiply.c",
     )
 
 
 multiply_grad_factor: OpDef = OpDef(
     name="multiply_grad_factor",
+    operands=("dy", "factor"),
     infer=_infer_grad,
     float_reference=_float_grad_factor,
     integer_reference=exact(_integer_grad_factor, _exact_float_grad_factor),

@@ -56,12 +56,12 @@ def _c_call(node: Node, graph: Graph) -> CCall:
         params_type="insitu_bias_update_params_t",
         params={"positions": error.size // rows, "rows": rows},
         arguments=(*([f"?{dy}"] if integer else []), f"${dy}", f"${rate}", f"${bias}"),
-        source="bias.c",
     )
 
 
 bias_update = OpDef(
     name="bias_update",
+    operands=("dy", "bias", "rate"),
     infer=lambda attributes, inputs: [],
     float_reference=_float,
     integer_reference=_integer,

@@ -117,6 +117,7 @@ def _count(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None
 
 count_sample = OpDef(
     name="count_sample",
+    operands=("count",),
     infer=lambda attributes, inputs: [],
     float_reference=lambda attributes, inputs: [(inputs[0] + 1) % attributes["batch"]],
     integer_reference=_count,
@@ -125,7 +126,6 @@ count_sample = OpDef(
         params_type="insitu_batch_params_t",
         params={"batch": node.attributes["batch"]},
         arguments=(f"${node.inputs[0]}",),
-        source="buffer.c",
         returns="batch_complete",
     ),
 )
@@ -216,7 +216,6 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
             *(["!"] if is_conv else []),
             *(f"${generator}", f"${bias_buffer}", f"${buffer}"),
         ),
-        source="buffer.c" if is_plain(node.attributes) else "buffer_grouped.c",
         returns="saturated_rows",
     )
 
@@ -237,6 +236,7 @@ def _accumulate_macs(node: Node, graph: Graph) -> int:
 
 accumulate = OpDef(
     name="accumulate",
+    operands=("dy", "x", "row_scale", "rate", "generator", "bias_buffer", "buffer"),
     infer=lambda attributes, inputs: [],
     integer_reference=_accumulate,
     c_call=_accumulate_c,
@@ -316,12 +316,12 @@ def _apply_c(node: Node, graph: Graph) -> CCall:
             "wide": int(buffer.dtype == "int32"),
         },
         arguments=tuple(f"${name}" for name in node.inputs),
-        source="buffer.c",
     )
 
 
 apply = OpDef(
     name="apply",
+    operands=("rate", "generator", "bias_buffer", "buffer", "bias", "w"),
     infer=lambda attributes, inputs: [],
     integer_reference=_apply,
     c_call=_apply_c,
@@ -356,12 +356,12 @@ def _decay_c(node: Node, graph: Graph) -> CCall:
             "weight_decay": float(row_decay(node, w.shape[0])),
         },
         arguments=tuple(f"${name}" for name in node.inputs),
-        source="buffer.c",
     )
 
 
 decay = OpDef(
     name="decay",
+    operands=("rate", "generator", "row", "w"),
     infer=lambda attributes, inputs: [],
     integer_reference=_decay,
     c_call=_decay_c,

@@ -14,12 +14,10 @@ import numpy as np
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, CCall, Graph, Kind, Node, OpDef, Phase, QParams, Value
-from insitu.ops.kernels.choice import is_plain, kernel_of, shape_params
+from insitu.ops.kernels.choice import kernel_of, shape_params
 from insitu.ops.layers import conv_f32
 from insitu.ops.layers.rows import LEARNING_RATE
 from insitu.ops.numerics.sums import outer_sum, sum_of
-
-SOURCE = "buffer_f32.c"
 
 
 def emit_float_update(
@@ -92,7 +90,6 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
             *(["!"] if is_conv else []),
             *(f"${bias_buffer}", f"${buffer}"),
         ),
-        source=SOURCE if is_plain(node.attributes) else "conv_grouped_f32.c",
     )
 
 
@@ -109,6 +106,7 @@ def _macs(node: Node, graph: Graph) -> int:
 
 accumulate_f32 = OpDef(
     name="accumulate_f32",
+    operands=("dy", "x", "bias_buffer", "buffer"),
     infer=lambda attributes, inputs: [],
     integer_reference=_accumulate,
     c_call=_accumulate_c,
@@ -139,12 +137,12 @@ def _apply_c(node: Node, graph: Graph) -> CCall:
             "weight_decay": float(node.attributes["weight_decay"]),
         },
         arguments=tuple(f"${name}" for name in node.inputs),
-        source=SOURCE,
     )
 
 
 apply_f32 = OpDef(
     name="apply_f32",
+    operands=("rate", "bias_buffer", "buffer", "bias", "w"),
     infer=lambda attributes, inputs: [],
     integer_reference=_apply,
     c_call=_apply_c,

@@ -102,7 +102,6 @@ def _draw_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_draw_sample_params_t",
         params={"size": error.size, **node.attributes},
         arguments=(*(f"${name}" for name in node.inputs), f"${node.outputs[0]}"),
-        source="draw_sample.c",
         returns="nonzero_errors",
     )
 
@@ -114,6 +113,7 @@ def _draw_bounds(node: Node, graph: Graph) -> list[Bound]:
 
 draw_sample = OpDef(
     name="draw_sample",
+    operands=("dy", "largest", "generator", "rate"),
     infer=lambda attributes, inputs: [TensorType((1,), "float32")],
     integer_reference=_draw,
     c_call=_draw_c,

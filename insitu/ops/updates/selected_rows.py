@@ -185,10 +185,6 @@ def _suffix(dtype: str) -> str:
     return "f32" if dtype == "float32" else "s8"
 
 
-def _source(dtype: str) -> str:
-    return "select_rows_f32.c" if dtype == "float32" else "select_rows.c"
-
-
 def _select_c(node: Node, graph: Graph) -> CCall:
     dy, *state = node.inputs
     error = graph.tensors[dy]
@@ -203,7 +199,6 @@ def _select_c(node: Node, graph: Graph) -> CCall:
             "most": node.attributes["most"],
         },
         arguments=(f"${dy}", "!", *(f"${name}" for name in state), f"${node.outputs[0]}"),
-        source=_source(error.dtype),
     )
 
 
@@ -217,6 +212,7 @@ def _select_bounds(node: Node, graph: Graph) -> list[Bound]:
 
 select_rows = OpDef(
     name="select_rows",
+    operands=("dy", "largest"),
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
     float_reference=_sample_by_sample(_select),
     integer_reference=_integer_select,
@@ -249,12 +245,12 @@ def _keep_c(node: Node, graph: Graph) -> CCall:
             "end": node.attributes["end"],
         },
         arguments=(f"${node.inputs[0]}", f"${node.outputs[0]}"),
-        source=_source(error.dtype),
     )
 
 
 keep_rows = OpDef(
     name="keep_rows",
+    operands=("dy",),
     infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
     float_reference=lambda attributes, inputs: [_keep(attributes, inputs[0])],
     integer_reference=lambda node, inputs, outputs: [_keep(node.attributes, inputs[0].array)],

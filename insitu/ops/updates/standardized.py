@@ -152,7 +152,6 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
         params_type=PARAMS,
         params=affine_params(node.attributes, tensors[x], tensors[buffer], tensors[dy]),
         arguments=(f"?{x}", f"${dy}", f"${x}", "!", f"${bias_buffer}", f"${buffer}"),
-        source="affine.c",
     )
 
 
@@ -165,6 +164,7 @@ def _accumulate_bounds(node: Node, graph: Graph) -> list[Bound]:
 
 affine_accumulate = OpDef(
     name="affine_accumulate",
+    operands=("dy", "x", "bias_buffer", "buffer"),
     infer=lambda attributes, inputs: [],
     integer_reference=_accumulate,
     c_call=_accumulate_c,
@@ -228,12 +228,12 @@ def _apply_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_linear_params_t",
         params={"out_features": w.shape[0], "in_features": w.size // w.shape[0]},
         arguments=(f"?{w.name}", f"${node.inputs[0]}", "!", *(f"${n}" for n in node.inputs[1:])),
-        source="affine_update.c",
     )
 
 
 affine_apply = OpDef(
     name="affine_apply",
+    operands=("rate", "bias_buffer", "buffer", "bias", "range", "w"),
     infer=lambda attributes, inputs: [],
     integer_reference=_apply,
     c_call=_apply_c,
@@ -249,6 +249,7 @@ def _average(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
 
 average_error = OpDef(
     name="average_error",
+    operands=("largest", "average"),
     infer=lambda attributes, inputs: [],
     integer_reference=_average,
     c_call=lambda node, graph: CCall(
@@ -256,7 +257,6 @@ average_error = OpDef(
         params_type="",
         params={},
         arguments=tuple(f"${name}" for name in node.inputs),
-        source="affine_update.c",
     ),
 )
 """A moving average of the largest error of a sample. Inputs: largest[1], average[1]."""
@@ -269,6 +269,7 @@ def _adopt(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None
 
 adopt_error = OpDef(
     name="adopt_error",
+    operands=("average", "range"),
     infer=lambda attributes, inputs: [],
     integer_reference=_adopt,
     c_call=lambda node, graph: CCall(
@@ -276,7 +277,6 @@ adopt_error = OpDef(
         params_type="",
         params={},
         arguments=tuple(f"${name}" for name in node.inputs),
-        source="affine_update.c",
     ),
 )
 """The average becomes the range of the next batch's errors. Inputs: average[1], range[2]."""

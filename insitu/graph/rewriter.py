@@ -1,0 +1,117 @@
+"""A graph that simplifications change step by step: what they may ask, and what they may do.
+
+Invariant: after every call the graph is valid and computes the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import replace
+from typing import Any
+
+from insitu.graph.model import Array, Graph, Kind, Node, OpDef, QParams, Tensor
+
+
+class Rewriter:
+    """What a simplification may ask and do; each call leaves a valid graph."""
+
+    def __init__(self, graph: Graph, loss: str, keep: Set[str] = frozenset()) -> None:
+        """Start with `graph`."""
+        self.graph, self.loss, self._keep = graph, loss, keep
+
+    def is_kept(self, node: Node) -> bool:
+        """Whether the node is wanted as a layer of its own."""
+        return node.name in self._keep
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor of that name."""
+        return self.graph.tensors[name]
+
+    def data(self, name: str) -> Array:
+        """The value of a constant."""
+        data = self.graph.tensors[name].data
+        assert data is not None, name
+        return data
+
+    def is_output(self, name: str) -> bool:
+        """Whether the graph hands the tensor out."""
+        return name in self.graph.outputs
+
+    def sole_producer(self, node: Node) -> Node | None:
+        """The node that makes the first input, if nobody else reads what it makes."""
+        name = node.inputs[0]
+        if self.is_output(name) or len(self.graph.consumers(name)) != 1:
+            return None
+        return self.graph.producer(name)
+
+    def sole_consumer(self, node: Node) -> Node | None:
+        """The only node that reads the first output."""
+        name = node.outputs[0]
+        consumers = self.graph.consumers(name)
+        return consumers[0] if len(consumers) == 1 and not self.is_output(name) else None
+
+    def replace(self, node: Node, *, attributes: Mapping[str, Any]) -> None:
+        """Give a node other attributes."""
+        self._put(node, replace(node, attributes=attributes))
+
+    def replace_data(
+        self, node: Node, operand: str, data: Array, qparams: QParams | None = None
+    ) -> None:
+        """Give a node's constant operand another value; other readers keep the old one."""
+        old = self.current(node)
+        name = old[operand]
+        if len(self.graph.consumers(name)) > 1:
+            name = f"{name}@{old.name}"
+        tensors = dict(self.graph.tensors)
+        tensors[name] = Tensor(name, data.shape, str(data.dtype), Kind.CONSTANT, data, qparams)
+        self.graph = replace(self.graph, tensors=tensors)
+        self._put(old, replace(old, inputs=tuple({**old.operands, operand: name}.values())))
+
+    def substitute(
+        self, node: Node, op: OpDef, constants: Mapping[str, Array], attributes: Mapping[str, Any]
+    ) -> None:
+        """Put another op in a node's place, over its first input and constants of its own."""
+        tensors = dict(self.graph.tensors)
+        names = {key: f"{node.name}@{key}" for key in constants}
+        for key, data in constants.items():
+            tensors[names[key]] = Tensor(
+                names[key], data.shape, str(data.dtype), Kind.CONSTANT, data
+            )
+        self.graph = replace(self.graph, tensors=tensors)
+        inputs = (node.inputs[0], *names.values())
+        self._put(node, replace(node, op=op, inputs=inputs, attributes=attributes))
+
+    def current(self, node: Node) -> Node:
+        """The node as it stands now, after earlier changes."""
+        return next(n for n in self.graph.nodes if n.name == node.name)
+
+    def bypass(self, node: Node, *, same_values: bool = True) -> None:
+        """Remove a node: its readers, and the graph's outputs, take its input instead.
+
+        A quantization known of what the node made is now that of its input, which has none any
+        more where it had other values.
+        """
+        x, y = node.inputs[0], node.outputs[0]
+        nodes = [
+            replace(n, inputs=tuple(x if name == y else name for name in n.inputs))
+            for n in self.graph.nodes
+            if n.name != node.name
+        ]
+        tensors = {name: t for name, t in self.graph.tensors.items() if name != y}
+        known = self.graph.tensors[y].qparams
+        if known is not None or not same_values:
+            tensors[x] = replace(tensors[x], qparams=known)
+        outputs = tuple(x if name == y else name for name in self.graph.outputs)
+        self.graph = replace(self.graph, nodes=tuple(nodes), tensors=tensors, outputs=outputs)
+
+    def _put(self, old: Node, new: Node) -> None:
+        nodes = tuple(new if n.name == old.name else n for n in self.graph.nodes)
+        self.graph = replace(self.graph, nodes=nodes)
+
+    def finish(self) -> Graph:
+        """The graph without tensors that nobody names."""
+        used = {*self.graph.inputs, *self.graph.outputs}
+        for node in self.graph.nodes:
+            used.update(node.inputs, node.outputs)
+        tensors = {k: t for k, t in self.graph.tensors.items() if k in used}
+        return replace(self.graph, tensors=tensors)
