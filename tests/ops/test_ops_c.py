@@ -232,24 +232,30 @@ def struct_fields() -> dict[str, list[tuple[str, str]]]:
 
 
 STRUCTS = struct_fields()
-ALL_CALLS = {
-    call.function: call
-    for case, schemes in (
-        *((case, SCHEMES[: len(OPTIONS) * 2]) for case in ZOO.values()),
-        (CASES["linear-clipped-scores"], SCHEMES[:1]),
-        (CASES["max"], SCHEMES[:1]),
-        (CASES["last-1"], SCHEMES[:1]),
-        (CASES["max"], SCHEMES[-2:]),
-        (CASES["conv-odd"], (*SCHEMES[-2:], Scheme(precision="mixed"))),
-        (CASES["linear"], SCHEMES[-2:]),
-        (MAP, [Scheme(loss=loss, precision=p) for loss in TARGETS for p in ("uint8", "float32")]),
-    )
-    for scheme in schemes
-    for step in [Compiled(case, scheme).step]
-    for node in step.nodes
-    if node.op.c_call is not None
-    for call in [node.op.c_call(node, step)]
-}
+DECLARED_KERNELS = sorted(set(re.findall(r"\b(insitu_\w+)\(", HEADER)) - NOT_NODES)
+
+
+@functools.cache
+def all_calls() -> dict[str, CCall]:
+    """Of the ops of many networks, by function."""
+    return {
+        call.function: call
+        for case, schemes in (
+            *((case, SCHEMES[: len(OPTIONS) * 2]) for case in ZOO.values()),
+            (CASES["linear-clipped-scores"], SCHEMES[:1]),
+            (CASES["max"], SCHEMES[:1]),
+            (CASES["last-1"], SCHEMES[:1]),
+            (CASES["max"], SCHEMES[-2:]),
+            (CASES["conv-odd"], (*SCHEMES[-2:], Scheme(precision="mixed"))),
+            (CASES["linear"], SCHEMES[-2:]),
+            (MAP, [Scheme(loss=loss, precision=p) for loss in TARGETS for p in PRECISIONS]),
+        )
+        for scheme in schemes
+        for step in [Compiled(case, scheme).step]
+        for node in step.nodes
+        if node.op.c_call is not None
+        for call in [node.op.c_call(node, step)]
+    }
 
 
 def assert_fields(params: Any, name: str) -> None:
