@@ -364,7 +364,7 @@ def test_no_damage_to_a_file_raises_anything_but_one_line(
 
 def structure() -> list[int]:
     """Where the file holds names, sizes and attributes, not weights."""
-    weights = set()
+    weights: set[int] = set()
     for tensor in onnx.load_from_string(DIGITS).graph.initializer:
         start = DIGITS.find(tensor.raw_data)
         weights.update(range(start, start + len(tensor.raw_data)))
