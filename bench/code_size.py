@@ -29,7 +29,7 @@ from insitu.bench.count import NAME, board_of
 from insitu.firmware.build import build_firmware
 from insitu.generate import generate
 from insitu.graph.model import Graph
-from insitu.network.compiled import ScratchFolder, write_sources
+from insitu.network.folder import ScratchFolder, write_sources
 from insitu.plan import plan_memory
 from insitu.tools.compilers import find_toolchain
 

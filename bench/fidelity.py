@@ -34,7 +34,7 @@ from insitu.generate import generate
 from insitu.graph.model import Graph
 from insitu.graph.verify import verify
 from insitu.measure.fidelity import cosines
-from insitu.network.compiled import write_sources
+from insitu.network.folder import write_sources
 from insitu.plan import plan_memory
 from insitu.prepare.layers import select_layers
 from insitu.prepare.simplify import simplify

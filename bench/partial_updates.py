@@ -43,7 +43,7 @@ from insitu.firmware.build import build_host
 from insitu.generate import generate
 from insitu.graph.model import Graph, Phase
 from insitu.graph.verify import verify
-from insitu.network.compiled import write_sources
+from insitu.network.folder import write_sources
 from insitu.plan import plan_memory
 from insitu.prepare.head import replace_head
 from insitu.prepare.layers import select_layers

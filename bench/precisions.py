@@ -31,7 +31,7 @@ from insitu.differentiate import differentiate
 from insitu.firmware.build import build_firmware, build_hook, build_host
 from insitu.generate import generate, state_layout
 from insitu.graph.model import Graph, Phase
-from insitu.network.compiled import write_sources
+from insitu.network.folder import write_sources
 from insitu.plan import plan_memory
 from insitu.prepare.layers import select_layers
 from insitu.prepare.simplify import simplify

@@ -17,12 +17,14 @@ class Lifetime:
     Attributes:
         name: a tensor (the one that owns the memory where several share it) or "NODE!scratch".
         first, last: indices into `Graph.nodes`.
+        scratch_of: the name of the node whose scratch it is; None where it is a tensor.
     """
 
     name: str
     nbytes: int
     first: int
     last: int
+    scratch_of: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,10 @@ class MemoryPlan:
     def offset(self, tensor: str) -> int:
         """Where a tensor starts, in bytes."""
         return self.offsets[self.aliases[tensor]]
+
+    def scratch_offset(self, node: str) -> int:
+        """Where the scratch of a node of that name starts, in bytes."""
+        return next(self.offsets[x.name] for x in self.lifetimes if x.scratch_of == node)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,15 +120,17 @@ class Measurement:
         instructions, cycles: of one training step, by node index, the mean of
             `details["counted_steps"]` steps.
         cycle_error_percent: expected error of the cycle model on silicon.
+
+    What was not measured is empty or 0.
     """
 
-    board: str
-    core: str
-    toolchain: str
-    flash_bytes: int
-    ram_bytes: int
-    stack_bytes: int
-    instructions: Mapping[int, int]
-    cycles: Mapping[int, int]
-    cycle_error_percent: int
+    board: str = ""
+    core: str = ""
+    toolchain: str = ""
+    flash_bytes: int = 0
+    ram_bytes: int = 0
+    stack_bytes: int = 0
+    instructions: Mapping[int, int] = field(default_factory=dict)
+    cycles: Mapping[int, int] = field(default_factory=dict)
+    cycle_error_percent: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)

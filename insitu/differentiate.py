@@ -13,12 +13,10 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.fixed_point import seed_generator
 from insitu.graph.builder import Builder
-from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
+from insitu.graph.model import Graph, Kind, Node, Phase, Role
+from insitu.graph.names import GENERATOR, LEARNING_RATE
 from insitu.graph.scheme import Scheme
-from insitu.ops.layers.rows import GENERATOR, LEARNING_RATE
-from insitu.ops.losses.table import emit_label, emit_loss
-from insitu.ops.merge.add import emit_sum_of_errors
-from insitu.ops.updates.buffer import emit_batch_count
+from insitu.ops import TRAINING
 
 
 def differentiate(
@@ -36,16 +34,16 @@ def differentiate(
         ModelError: an op on the way has no gradient.
     """
     builder = Builder(graph.name, graph, scheme=scheme)
-    label = emit_label(builder, graph.outputs[0])
+    label = TRAINING.label(builder, graph.outputs[0])
     for name, value in (
         (LEARNING_RATE, np.asarray([rate], np.float32)),
         (GENERATOR, np.asarray([seed_generator(seed)], np.uint32)),
     ):
-        builder.add_tensor(Tensor(name, value.shape, str(value.dtype), Kind.STATE, value))
+        builder.state(name, value, Role.SETTING)
     scores = graph.outputs[0]
-    dy, loss = emit_loss(builder, scores, label, integer=_ends_in_integers(graph))
+    dy, loss = TRAINING.loss(builder, scores, label, integer=_ends_in_integers(graph))
     if not builder.scheme.in_place:
-        emit_batch_count(builder)
+        TRAINING.count_batch(builder)
     errors = {scores: dy}
     needed = _with_gradient(graph)
     for node in reversed(graph.nodes):
@@ -62,7 +60,7 @@ def differentiate(
             x = node[operand]
             if operand not in wanted:
                 continue
-            errors[x] = emit_sum_of_errors(builder, x, errors[x], dx) if x in errors else dx
+            errors[x] = TRAINING.join_errors(builder, x, errors[x], dx) if x in errors else dx
     graph = builder.finish((scores, loss), keep=(LEARNING_RATE, GENERATOR))
     return _constant_where_still(_without_dead_nodes(graph))
 

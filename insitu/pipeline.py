@@ -5,15 +5,12 @@ Only this module knows the order of the stages.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from insitu.artifacts import Measurement
 from insitu.config import QuantizationConfig, TrainingConfig
-from insitu.data.labels import checked_labels, is_autoencoder, label_type
+from insitu.data.labels import label_type
 from insitu.data.samples import (
     Samples,
     channels_last,
@@ -23,39 +20,24 @@ from insitu.data.samples import (
     quantize_samples,
 )
 from insitu.differentiate import differentiate
-from insitu.errors import ConfigError, DataError, FitError, ModelError
+from insitu.errors import ConfigError, ModelError
 from insitu.frontends import torch
 from insitu.frontends.model import Model
 from insitu.frontends.onnx import reader as onnx
-from insitu.generate import check_name, generate
-from insitu.graph.model import Array, Graph
-from insitu.graph.scheme import Scheme
+from insitu.generate import check_name
+from insitu.graph.model import Array
 from insitu.graph.verify import verify
 from insitu.measure.fidelity import Fidelity, measure_fidelity
-from insitu.network.board_run import Tools, measure_network
-from insitu.network.compiled import ScratchFolder, write_sources
+from insitu.network.board_run import Tools
+from insitu.network.fit import measured
 from insitu.network.trainable import TrainableNetwork
-from insitu.plan import fit_arena, limit_scratch, plan_memory
-from insitu.prepare.head import head_of, replace_head
-from insitu.prepare.layers import select_kept, select_layers, select_learning
+from insitu.plan import limit_scratch, plan_memory
+from insitu.prepare.end import layers_that_learn, with_end
+from insitu.prepare.layers import select_kept
 from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
+from insitu.quantize.error_unit import with_error_unit
 from insitu.target.board import Board, find_board
-
-NOT_MEASURED = Measurement(
-    board="",
-    core="",
-    toolchain="",
-    flash_bytes=0,
-    ram_bytes=0,
-    stack_bytes=0,
-    instructions={},
-    cycles={},
-    cycle_error_percent=0,
-)
-
-SMALLEST_UNIT, LARGEST_UNIT = 1e-20, 1e20
-"""Of errors: beyond them, products of scales would leave the float32 numbers."""
 
 
 def load(path: str | Path, *, output: str | None = None) -> Model:
@@ -127,11 +109,11 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
 
     _check_scratch(scratch)
     kept = select_kept(model.graph, training.layers)
-    graph = _with_end(simplify(model.graph, training.loss, keep=kept), training)
-    trained = _layers_that_learn(graph, training)
-    shape = graph.tensors[graph.inputs[0]].shape
+    graph = with_end(simplify(model.graph, training.loss, keep=kept), training)
+    trained = layers_that_learn(graph, training)
+    shape = graph.sample.shape
     ranges = calibrate(graph, channels_last(x, shape), quantization.calibration)
-    scheme = _with_error_unit(training, given, graph, ranges)
+    scheme = with_error_unit(training, given, graph, ranges)
     integers = quantize_graph(graph, ranges, trained, scheme)
     step = differentiate(integers, scheme, rate=training.lr, seed=training.seed)
     verify(step)
@@ -145,59 +127,11 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         training=training,
         plan=plan_memory(step),
         board=target,
-        measurement=NOT_MEASURED,
+        measurement=Measurement(),
         folder=Path(),
     )
     sample = quantize_samples(x[:1], shape, network.input_qparams)[0]
-    return _measured(network, sample, tools or Tools())
-
-
-def _measured(network: TrainableNetwork, sample: Array, tools: Tools) -> TrainableNetwork:
-    """Generated and measured; with less scratch where the board is tight."""
-    wanted = _generated(network)
-    try:
-        return replace(wanted, measurement=measure_network(wanted, sample, tools=tools))
-    except FitError as error:
-        if error.arena_bytes is None:
-            raise
-        refusal = error
-    tight = _fitted(wanted, refusal, sample, tools)
-    return replace(tight, unlimited=measure_network(wanted, sample, tools=tools, limits=False))
-
-
-def _fitted(
-    wanted: TrainableNetwork, refusal: FitError, sample: Array, tools: Tools
-) -> TrainableNetwork:
-    """With the scratch that the board has room for; the stack may be another then.
-
-    Raises:
-        FitError: it has no room for the least either.
-    """
-    error = refusal
-    while (room := error.arena_bytes) is not None:
-        step, plan = fit_arena(wanted.graph, room)
-        network = _generated(replace(wanted, graph=step, plan=plan))
-        try:
-            return replace(network, measurement=measure_network(network, sample, tools=tools))
-        except FitError as again:
-            error = again
-        if plan.arena_bytes > room or error.arena_bytes is None or error.arena_bytes >= room:
-            break
-    if plan.arena_bytes == wanted.plan.arena_bytes:
-        raise refusal
-    raise FitError(
-        f"{error} (with the least scratch that its kernels can do with; with all of it "
-        f"{refusal.figures['ram_bytes']} bytes)",
-        error.figures,
-    )
-
-
-def _generated(network: TrainableNetwork) -> TrainableNetwork:
-    """With its C in a folder of its own."""
-    source = generate(network.graph, network.plan, network.name, seed=network.training.seed)
-    folder = ScratchFolder()
-    write_sources(source, folder.path)
-    return replace(network, folder=folder.path, temporary=folder)
+    return measured(network, sample, tools or Tools())
 
 
 def compare(
@@ -229,7 +163,7 @@ def compare(
     given = data if isinstance(data, Samples) else Samples(data, labels, "data")
     x = _calibration_samples(model, given, quantization)
     graph = simplify(model.graph)
-    shape = graph.tensors[graph.inputs[0]].shape
+    shape = graph.sample.shape
     labels_of = label_type(graph, "cross_entropy")
     labelled = given.y is not None and given.y.dtype.kind in "iu" and given.y.ndim < 2
     classifies = labelled and max(labels_of.shape) == labels_of.outputs > 1
@@ -237,71 +171,6 @@ def compare(
     chosen = evenly_spaced(chosen, samples)
     ranges = calibrate(graph, channels_last(x, shape), quantization.calibration)
     return measure_fidelity(graph, ranges, chosen)
-
-
-def _layers_that_learn(graph: Graph, training: TrainingConfig) -> frozenset[str]:
-    trained = select_learning(graph, select_layers(graph, training.layers), training.scheme.partial)
-    if training.classes is None:
-        return trained
-    head = f'{graph.name}: the head "{head_of(graph).name}" is new, with {training.classes} classes'
-    if head_of(graph).name not in trained:
-        raise ConfigError(
-            f"{head}, but only {', '.join(sorted(trained))} would be trained; train it too"
-        )
-    if training.update == "bias":
-        raise ConfigError(f'{head} and weights of 0; update "bias" would leave them so; say "full"')
-    return trained
-
-
-def _with_end(graph: Graph, training: TrainingConfig) -> Graph:
-    """The graph, with a fresh head where one is wanted; refuses what the loss cannot follow."""
-    if training.classes is not None:
-        graph = replace_head(graph, training.classes)
-    loss = training.loss
-    for node in graph.nodes:
-        if node.op.of_loss not in ("", loss):
-            raise ModelError(
-                f'{graph.name}: ends in {node.op.name} "{node.name}", which belongs to the loss '
-                f"{node.op.of_loss}, not {loss}; train with --loss {node.op.of_loss} or remove it"
-            )
-    shape = graph.tensors[graph.outputs[0]].shape
-    scores = math.prod(shape)
-    if scores > max(shape) and loss == "cross_entropy":
-        raise ModelError(
-            f"{graph.name}: puts out a map {list(label_type(graph, loss).first)}, channels first, "
-            "but cross-entropy takes one score for each class; end the network with a pool over "
-            "the map and a flatten, or train it against targets with --loss mse or bce"
-        )
-    if scores < 2 and loss == "cross_entropy":
-        raise ModelError(
-            f"{graph.name}: {scores} score; cross-entropy needs 2 classes or more; end the network "
-            "with a score for each class, or replace its last layer with --classes"
-        )
-    return graph
-
-
-def _with_error_unit(
-    training: TrainingConfig,
-    given: Samples,
-    graph: Graph,
-    ranges: Mapping[str, tuple[float, float]],
-) -> Scheme:
-    """For mse: half the range of the targets, where they are known, else of the scores."""
-    labels = label_type(graph, training.loss)
-    if labels.loss != "mse":
-        return training.scheme
-    low, high = ranges[graph.outputs[0]]
-    if given.y is not None or is_autoencoder(given.x, labels):
-        targets = checked_labels(given.x, given.y, labels, given.source)
-        if targets.max() > targets.min():
-            low, high = float(targets.min()), float(targets.max())
-    unit = (high - low) / 2
-    if not SMALLEST_UNIT < unit < LARGEST_UNIT:
-        raise DataError(
-            f"{given.source}: the outputs range from {low:g} to {high:g}, but half of that should "
-            f"be between {SMALLEST_UNIT:g} and {LARGEST_UNIT:g}; scale the targets"
-        )
-    return replace(training.scheme, error_unit=unit)
 
 
 def _check_scratch(scratch: int | None) -> None:

@@ -20,7 +20,7 @@ from insitu.data.datasets import Array
 from insitu.firmware.build import build_firmware, build_hook, build_host
 from insitu.generate import generate, state_layout
 from insitu.graph.model import Graph, Phase
-from insitu.network.compiled import write_sources
+from insitu.network.folder import write_sources
 from insitu.network.trainable import TrainableNetwork
 from insitu.run import emulator
 from insitu.run.profile import ProfiledResult

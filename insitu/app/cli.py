@@ -23,7 +23,7 @@ from insitu.app.console import print_json, progress, stop
 from insitu.app.options import Calibration, Data, Folder, Json, Output, Scratch, Seed, Test
 from insitu.data.samples import Samples, checked, read_samples
 from insitu.errors import ConfigError, FitError, InsituError, ToolError
-from insitu.network.compiled import check_replaceable
+from insitu.network.folder import check_replaceable
 from insitu.network.trainable import TrainableNetwork
 from insitu.prepare import layers
 from insitu.target.board import all_boards
@@ -384,7 +384,7 @@ def boards(as_json: Json = False) -> None:
 def doctor(as_json: Json = False) -> None:
     """Which compilers and emulators were found, and what is missing for what."""
     from insitu.report import text
-    from insitu.tools.compilers import survey
+    from insitu.tools.survey import survey
 
     findings = survey()
     if as_json:

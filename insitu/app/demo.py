@@ -28,8 +28,8 @@ from insitu.firmware.build import build_firmware
 from insitu.graph.model import Array
 from insitu.measure.cost import accuracy
 from insitu.network.board_run import BoardRun, Tools, equal, step_figures
-from insitu.network.compiled import check_replaceable
 from insitu.network.figures import trained_names
+from insitu.network.folder import check_replaceable
 from insitu.network.trainable import TrainableNetwork
 from insitu.report.adaptation import Adaptation
 from insitu.report.characters import percent, picture, sparkline

@@ -19,7 +19,7 @@ from insitu.firmware.build import build_firmware, build_hook
 from insitu.generate import generate
 from insitu.graph.model import Graph
 from insitu.measure.cycles import Code, count_cycles
-from insitu.network.compiled import ScratchFolder, write_sources
+from insitu.network.folder import ScratchFolder, write_sources
 from insitu.plan import plan_memory
 from insitu.run import emulator
 from insitu.run.profile import MARK_INSTRUCTIONS, ProfiledResult

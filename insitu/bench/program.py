@@ -16,8 +16,8 @@ from insitu.differentiate import differentiate
 from insitu.fixed_point import symmetric_qparams
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Graph, Kind, Node, Phase, QParams, Tensor
+from insitu.graph.names import GENERATOR, LEARNING_RATE
 from insitu.ops import OPS
-from insitu.ops.layers.rows import GENERATOR, LEARNING_RATE
 from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 

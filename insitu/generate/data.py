@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from insitu.generate.c_text import array_initializer, comment, comment_shape, literal
 from insitu.generate.interface import members
-from insitu.generate.model_text import SCALARS, ModelText
+from insitu.generate.model_text import ModelText
+from insitu.graph.model import Role
 
 
 def data_header(model: ModelText) -> str:
@@ -50,7 +51,7 @@ def data(model: ModelText) -> str:
     parts.append(f"const {model.prefix}_initial_state_t {model.prefix}_initial_state = {{")
     for tensor in model.state.initial:
         assert tensor.data is not None
-        if tensor.name in SCALARS:
+        if tensor.role is Role.SETTING:
             suffix = "u" if tensor.dtype == "uint32" else ""
             parts.append(f"    .{tensor.name} = {literal(tensor.data[0])}{suffix},")
         else:

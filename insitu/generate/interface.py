@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from insitu.generate.c_text import C_TYPES, comment, comment_shape
 from insitu.generate.model_text import ModelText
-from insitu.generate.state import SEED
 from insitu.graph.model import Tensor
+from insitu.graph.names import SEED
 
 
 def header(model: ModelText) -> str:

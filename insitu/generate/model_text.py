@@ -8,12 +8,10 @@ from functools import cached_property
 
 from insitu.artifacts import MemoryPlan
 from insitu.generate.c_text import C_TYPES, c_names
-from insitu.generate.state import SEED, StateLayout
-from insitu.graph.model import DTYPES, CCall, Graph, Kind, Node, QParams, Tensor
+from insitu.generate.state import StateLayout
+from insitu.graph.model import DTYPES, CCall, Graph, Kind, Node, QParams, Role, Tensor
+from insitu.graph.names import LABEL
 from insitu.ops.losses.table import loss_node
-
-SCALARS = (SEED, "learning_rate", "generator", "batch_count")
-"""State that is one number and no array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +30,12 @@ class ModelText:
     @property
     def input(self) -> Tensor:
         """The sample."""
-        return self.graph.tensors[self.graph.inputs[0]]
+        return self.graph.sample
 
     @property
     def label(self) -> Tensor:
         """The class, or the targets."""
-        return self.graph.tensors[self.graph.inputs[1]]
+        return self.graph.tensors[LABEL]
 
     @property
     def takes_targets(self) -> bool:
@@ -53,7 +51,7 @@ class ModelText:
     @property
     def outputs(self) -> Tensor:
         """The scores."""
-        return self.graph.tensors[self.graph.outputs[0]]
+        return self.graph.scores
 
     @property
     def input_type(self) -> str:
@@ -79,7 +77,7 @@ class ModelText:
 
     def declare(self, tensor: Tensor, name: str) -> str:
         """`int8_t conv1_w[72]`, `float learning_rate`; arrays are filled up to 4 bytes."""
-        if tensor.size == 1 and tensor.name in SCALARS:
+        if tensor.role is Role.SETTING:
             return f"{C_TYPES[tensor.dtype]} {name}"
         width = DTYPES[tensor.dtype]
         size = -(-tensor.nbytes // 4) * 4 // width
@@ -117,7 +115,7 @@ class ModelText:
             for argument in self.call(node).mentioned
             if argument.startswith("?")
         ]
-        return list(dict.fromkeys([self.graph.inputs[0], *asked]))
+        return list(dict.fromkeys([self.input.name, *asked]))
 
     def argument(self, argument: str | tuple[str, ...], node: Node) -> str:
         """An argument of a `CCall` as a C expression."""
@@ -126,7 +124,7 @@ class ModelText:
             return f"({self._element_type(argument[0])}[]){{{elements}}}"
         kind, name = argument[:1], argument[1:]
         if kind == "!":
-            return f"arena + {self.plan.offsets[f'{node.name}!scratch']}"
+            return f"arena + {self.plan.scratch_offset(node.name)}"
         if kind not in "$?":
             return argument
         tensor = self.graph.tensors[name]
@@ -141,7 +139,7 @@ class ModelText:
         if tensor.kind is Kind.CONSTANT:
             return f"{self.prefix}_{self.names[name]}"
         if tensor.kind is Kind.STATE:
-            single = name in SCALARS
+            single = tensor.role is Role.SETTING
             return f"{'&' if single else ''}state->{self.names[name]}"
         return self.names[name]
 

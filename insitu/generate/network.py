@@ -17,7 +17,7 @@ from insitu.generate.c_text import (
 )
 from insitu.generate.model_text import ModelText
 from insitu.generate.runtime_files import headers_for
-from insitu.graph.model import Kind, Node, Phase, QParams
+from insitu.graph.model import Ends, Kind, Node, Phase, QParams
 
 
 def network(model: ModelText) -> str:
@@ -147,7 +147,7 @@ def _apply(model: ModelText, nodes: list[Node]) -> list[str]:
     if not nodes:
         return []
     moving = ", const quantization_t *q" if model.uses_moving(nodes) else ""
-    counts = any(model.call(n).returns == "saturated_rows" for n in nodes)
+    counts = any(model.call(n).counts_saturated for n in nodes)
     info = ", insitu_info_t *info" if counts else ""
     head = f"static void apply({model.prefix}_t *model{moving}{info}) {{"
     return [
@@ -164,7 +164,7 @@ def _run_apply(model: ModelText, nodes: list[Node]) -> list[str]:
     if not nodes:
         return []
     moving = ", q" if model.uses_moving(nodes) else ""
-    info = ", info" if any(model.call(n).returns == "saturated_rows" for n in nodes) else ""
+    info = ", info" if any(model.call(n).counts_saturated for n in nodes) else ""
     return [f"apply(model{moving}{info});"]
 
 
@@ -184,16 +184,16 @@ def _call_text(model: ModelText, node: Node) -> list[str]:
         lines.append(wrap(text, 4))
         arguments.insert(0, "&p")
     statement = f"{call.function}({', '.join(arguments)})"
-    if call.returns == "nonzero_errors":
-        statement = f"errors = {statement}"
-    elif call.returns == "saturated_rows":
-        statement = f"info->saturated += {statement}"
-    elif call.returns == "batch_complete":
+    if node.op.ends is Ends.BATCH_OPEN:
         statement = f"if (!{statement}) return"
+    elif node.op.ends:
+        statement = f"errors = {statement}"
+    elif call.counts_saturated:
+        statement = f"info->saturated += {statement}"
     lines += [wrap(f"{statement};", 4), "  }"]
     if node.phase is Phase.LOSS:
         lines.append(f"  info->loss = {model.names[node.outputs[1]]}[0];")
-    if node.op.ends:
+    if node.op.ends in (Ends.SKIPPED, Ends.LEFT_OUT):
         lines += _end_here(model, apply, node.op.ends)
     return lines
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from insitu.graph.model import DTYPES, Array, Graph, Kind, Tensor
-
-SEED = "seed"
+from insitu.graph.model import DTYPES, Array, Graph, Kind, Role, Tensor
+from insitu.graph.names import GENERATOR, LEARNING_RATE, SEED
 
 ZEROS = 64
 """A state tensor of so many bytes that is zero at the start is not kept in flash."""
@@ -70,9 +69,10 @@ class StateLayout:
 
 def state_layout(graph: Graph, *, seed: int = 0) -> StateLayout:
     """The layout for a training-step graph; the seed stands in it beside the graph's own state."""
-    seeded = Tensor(SEED, (1,), "uint32", Kind.STATE, np.asarray([seed], np.uint32))
+    value = np.asarray([seed], np.uint32)
+    seeded = Tensor(SEED, (1,), "uint32", Kind.STATE, value, role=Role.SETTING)
     tensors = [*graph.of_kind(Kind.STATE), seeded]
-    order = {"learning_rate": 0, SEED: 1, "generator": 2}
+    order = {LEARNING_RATE: 0, SEED: 1, GENERATOR: 2}
     tensors.sort(
         key=lambda t: (
             _starts_as_zero(t),

@@ -17,6 +17,7 @@ from insitu.graph.model import (
     OpDef,
     Phase,
     QParams,
+    Role,
     Tensor,
 )
 from insitu.graph.scheme import Scheme
@@ -50,13 +51,26 @@ class Builder:
         self.inputs.append(name)
         return name
 
-    def constant(
-        self, stem: str, data: Array, *, qparams: QParams | None = None, kind: Kind = Kind.CONSTANT
-    ) -> str:
-        """Add a constant (flash) or, with `kind=Kind.STATE`, a state tensor; returns its name."""
+    def constant(self, stem: str, data: Array, **fields: Any) -> str:
+        """Add a tensor with a value, by default a constant (flash); returns its name.
+
+        Args:
+            fields: others of `Tensor`, such as `kind=Kind.STATE` and `qparams`.
+        """
         name = self.unique(stem)
-        self.add_tensor(Tensor(name, data.shape, str(data.dtype), kind, data, qparams))
+        fields = {"kind": Kind.CONSTANT, **fields}
+        self.add_tensor(Tensor(name, data.shape, str(data.dtype), data=data, **fields))
         return name
+
+    def state(self, stem: str, data: Array, role: Role, *, layer: str = "", **fields: Any) -> str:
+        """Add what training keeps from step to step; its name is "LAYER.stem" for a layer.
+
+        Args:
+            fields: others of `Tensor`; weights of frozen layers are of `kind=Kind.CONSTANT`.
+        """
+        name = f"{layer}.{stem}" if layer else stem
+        fields = {"kind": Kind.STATE, **fields}
+        return self.constant(name, data, role=role, layer=layer, **fields)
 
     def add_tensor(self, tensor: Tensor) -> None:
         """Add a tensor whose name is new."""

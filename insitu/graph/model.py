@@ -45,6 +45,30 @@ class Kind(enum.Enum):
     ACTIVATION = "activation"  # arena, alive from the node that writes it to the last that reads it
 
 
+class Role(enum.Enum):
+    """What a kept tensor is to its layer, or to the whole training where it has no layer."""
+
+    WEIGHT = "weight"
+    BIAS = "bias"
+    BUFFER = "buffer"  # gradients of a batch, or what is left of the step before
+    RANGE = "range"  # low and high ends that a scale follows
+    STATISTIC = "statistic"  # what rules remember: the largest error so far, whose turn it is
+    SETTING = "setting"  # one number for all layers: learning rate, random generator
+
+
+class Ends(enum.IntEnum):
+    """Which part of a training step ends behind a node; the first two as insitu_info_t has them.
+
+    Where all of the node's first result is 0 the backward pass ends. BATCH_OPEN ends the step where
+    the batch that the node counts is not complete.
+    """
+
+    NEVER = 0
+    SKIPPED = 1  # no weight has changed
+    LEFT_OUT = 2  # the last layer alone has
+    BATCH_OPEN = 3
+
+
 class Phase(enum.Enum):
     """What part of a training step a node belongs to.
 
@@ -94,6 +118,7 @@ class Tensor:
         dtype: a key of `DTYPES`.
         data: the value of a constant, the initial value of a state tensor, else None.
         qparams: for quantized tensors.
+        role, layer: of what is kept from step to step, and of weights: what it is to which layer.
     """
 
     name: str
@@ -102,6 +127,8 @@ class Tensor:
     kind: Kind = Kind.ACTIVATION
     data: Array | None = None
     qparams: QParams | None = None
+    role: Role | None = None
+    layer: str = ""
 
     @property
     def size(self) -> int:
@@ -237,16 +264,15 @@ class CCall:
         arguments: C expressions after the parameter struct, see `generate.c_text`: a tensor is
             named "$tensor", its quantization "?tensor" (pointer), the node's scratch "!scratch";
             a tuple is an array of them, or of int32_t.
-        returns: what the kernel's int32_t result means: "" it has none; "nonzero_errors": where
-            it is 0 the sample's backward pass ends here; "saturated_rows": to be added to the
-            step's info; "batch_complete": where it is 0 the training step ends here.
+        counts_saturated: the kernel returns int32_t, rows whose step was too large; it is added to
+            the step's info. What other results mean is said by `OpDef.ends`.
     """
 
     function: str
     params_type: str
     params: Mapping[str, Any]
     arguments: tuple[str | tuple[str, ...], ...]
-    returns: str = ""
+    counts_saturated: bool = False
 
     @property
     def mentioned(self) -> tuple[str, ...]:
@@ -254,9 +280,6 @@ class CCall:
         lists = (a if isinstance(a, tuple) else (a,) for a in self.arguments)
         return tuple(argument for arguments in lists for argument in arguments)
 
-
-SKIPPED, LEFT_OUT = 1, 2
-"""`OpDef.ends`: no weight has changed; the last layer alone has. See insitu_info_t."""
 
 FloatReference = Callable[[Mapping[str, Any], Sequence[Array]], Sequence[Array]]
 """(attributes, inputs) -> outputs; float64 or float32; activations with a leading batch axis."""
@@ -289,7 +312,6 @@ class OpDef:
             `wanted` are the operands whose gradient is needed; a trained weight among them gets
             its update node emitted and is left out of the answer. None: no gradient.
         quantize: float node -> integer nodes: (quantizer, node) -> None; see `quantize.assign`.
-        quantize_in: name of a preset -> its rule instead of `quantize`.
         simplify: (rewriter, node) -> True where it changed the graph; see `simplify`.
         absorb: what a producer can take into itself: {"affine": f, "clip": f, "permute": f}.
         c_call: how the generated C calls it; None for ops that never reach C.
@@ -300,8 +322,7 @@ class OpDef:
         weights: operands that are trainable; an op with any is a layer.
         fresh: float node as the last layer -> (node, graph, classes) -> {operand: its value}
             for a start without knowledge of so many classes; None: it cannot be replaced.
-        ends: what `skipped` of the step's info becomes where the first output is 0 everywhere: the
-            backward pass then ends behind this op. 0: it never does.
+        ends: what may end behind a node of it.
         of_loss: at the end of a network it is part of the loss of this name; see `ops.losses`.
     """
 
@@ -312,7 +333,6 @@ class OpDef:
     integer_reference: IntegerReference | None = None
     vjp: Callable[[Builder, Node, str, frozenset[str]], dict[str, str]] | None = None
     quantize: Callable[[Quantizer, Node], None] | None = None
-    quantize_in: Mapping[str, Callable[[Quantizer, Node], None]] = field(default_factory=dict)
     simplify: Callable[[Rewriter, Node], bool] | None = None
     absorb: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     c_call: Callable[[Node, Graph], CCall] | None = None
@@ -322,7 +342,7 @@ class OpDef:
     bounds: Callable[[Node, Graph], Sequence[Bound]] = _no_bounds
     weights: tuple[str, ...] = ()
     fresh: Callable[[Node, Graph, int], dict[str, Array]] | None = None
-    ends: int = 0
+    ends: Ends = Ends.NEVER
     of_loss: str = ""
 
     def names_of(self, count: int) -> tuple[str, ...]:

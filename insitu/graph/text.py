@@ -1,4 +1,4 @@
-"""Graph <-> text: one line a node to read, and JSON with arrays beside it to load again.
+"""Graph <-> JSON with arrays beside it.
 
 Invariant: `load(*dump(graph), ops)` is the same graph.
 """
@@ -12,23 +12,7 @@ from typing import Any
 import numpy as np
 
 from insitu.errors import ModelError
-from insitu.graph.model import Array, Graph, Kind, Node, OpDef, Phase, QParams, Tensor
-
-
-def to_text(graph: Graph) -> str:
-    """The graph for people: inputs, then `outputs = op(inputs) {attributes}` for each node."""
-    lines = [f"{graph.name}({', '.join(_typed(graph, name) for name in graph.inputs)})"]
-    for node in graph.nodes:
-        left = ", ".join(_typed(graph, name) for name in (*node.outputs, *node.updates))
-        right = ", ".join(name or "-" for name in node.inputs)
-        extra = "".join(f" {key}={value}" for key, value in node.attributes.items())
-        lines.append(f"  {left} = {node.op.name}({right}){extra}  # {node.phase.value}")
-    return "\n".join([*lines, f"  return {', '.join(graph.outputs)}"])
-
-
-def _typed(graph: Graph, name: str) -> str:
-    tensor = graph.tensors[name]
-    return f"{name}: {tensor.dtype}{list(tensor.shape)}"
+from insitu.graph.model import Array, Graph, Kind, Node, OpDef, Phase, QParams, Role, Tensor
 
 
 def dump(graph: Graph) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -48,6 +32,8 @@ def dump(graph: Graph) -> tuple[dict[str, Any], dict[str, Array]]:
                 "dtype": tensor.dtype,
                 "kind": tensor.kind.value,
                 "quantization": None if q is None else _dump_qparams(q),
+                "role": None if tensor.role is None else tensor.role.value,
+                "layer": tensor.layer,
             }
         )
     value = {
@@ -137,6 +123,8 @@ def _load_tensor(entry: Mapping[str, Any], arrays: Mapping[str, Array]) -> Tenso
         Kind(entry["kind"]),
         arrays.get(f"data/{name}"),
         qparams,
+        None if entry["role"] is None else Role(entry["role"]),
+        entry["layer"],
     )
 
 

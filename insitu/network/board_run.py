@@ -15,13 +15,12 @@ from insitu.data.labels import mean_loss
 from insitu.data.samples import Samples
 from insitu.errors import FitError
 from insitu.firmware.build import build_firmware, build_hook
-from insitu.graph.model import Array, Graph, Kind, Phase
+from insitu.graph.model import Array, Ends, Graph, Kind, Phase
 from insitu.measure.cost import measure, millijoules, milliseconds
 from insitu.network.compiled import Network
 from insitu.network.saturation import weights_at_bound
 from insitu.network.twin import Progress, Twin
 from insitu.ops.losses.table import far_label
-from insitu.ops.updates.buffer import count_sample
 from insitu.run import emulator
 from insitu.run.profile import ProfiledResult
 from insitu.run.schedule import with_predictions
@@ -179,7 +178,7 @@ def _share_of_a_sample(network: Network, first: Measurement, last: Measurement) 
     def share(counts: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
         nodes = network.graph.nodes
         shared = {i for i in ends if i >= 0 and nodes[i].phase is Phase.APPLY}
-        shared -= {i for i in shared if nodes[i].op is count_sample}
+        shared -= {i for i in shared if nodes[i].op.ends is Ends.BATCH_OPEN}
         return {**counts, **{i: round(ends[i] / batch) for i in shared}}
 
     return replace(
@@ -197,9 +196,6 @@ def _sizes(firmware: Firmware, board: Board, stack_bytes: int) -> Measurement:
         flash_bytes=firmware.flash_bytes,
         ram_bytes=firmware.ram_bytes,
         stack_bytes=stack_bytes,
-        instructions={},
-        cycles={},
-        cycle_error_percent=0,
     )
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
-import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -19,36 +17,31 @@ from typing import Any, Self
 
 import numpy as np
 
-from insitu.artifacts import CSource, Lifetime, Measurement, MemoryPlan
+from insitu.artifacts import Lifetime, Measurement, MemoryPlan
 from insitu.config import TrainingConfig
 from insitu.data.labels import LabelType, label_type
 from insitu.errors import InsituError, OutputError
 from insitu.generate import StateLayout, state_layout
 from insitu.graph import text
-from insitu.graph.model import SCRATCH_LIMIT, Graph, Phase, QParams, Tensor
+from insitu.graph.model import SCRATCH_LIMIT, Graph, Kind, Phase, QParams, Role, Tensor
+from insitu.network.folder import (
+    ARRAYS,
+    FORMAT,
+    MANIFEST,
+    PLAN,
+    ScratchFolder,
+    cannot_write,
+    check_replaceable,
+    copy_sources,
+    put_in_place,
+    read_manifest,
+)
 from insitu.ops import OPS
 from insitu.plan.text import plan_text
-from insitu.runtime import FILES
 from insitu.target.board import Board, Memory
 
-FORMAT = 2
-BUFFER = "_buffer"
-AUXILIARY = (
-    *(BUFFER, ".range", ".w_range", ".error_range", ".error_ahead", ".largest_error"),
-    ".decay_row",
-)
-"""How the names of a layer's state end that is neither weight nor bias."""
-
-MANIFEST, ARRAYS, PLAN = "insitu.json", "constants.npz", "memory_plan.txt"
-
-
-class ScratchFolder:
-    """A folder that goes when the last who holds this object does, or with the process."""
-
-    def __init__(self) -> None:
-        """Make it."""
-        self.path = Path(tempfile.mkdtemp(prefix="insitu-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+PARTS = {Role.WEIGHT: "weights", Role.BIAS: "biases", Role.BUFFER: "gradient_buffers"}
+"""Of the state of a trained layer, by role; what has another is "other_state"."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -100,7 +93,7 @@ class Network:
     @property
     def input_qparams(self) -> QParams | None:
         """Quantization of the input; None where it is float32."""
-        return self.graph.tensors[self.graph.inputs[0]].qparams
+        return self.graph.sample.qparams
 
     @property
     def labels(self) -> LabelType:
@@ -155,19 +148,14 @@ class Network:
     @property
     def trainable_parameters(self) -> int:
         """Weights and biases that training changes."""
-        return sum(tensor.size for tensor in self._changed if not tensor.name.endswith(AUXILIARY))
+        return sum(t.size for t in self._changed if t.role in (Role.WEIGHT, Role.BIAS))
 
     @property
     def training_state(self) -> dict[str, Any]:
         """Bytes that a trained parameter takes in the state struct, in the mean, and by what."""
-        parts = dict.fromkeys(("weights", "biases", "gradient_buffers", "other_state"), 0)
+        parts = dict.fromkeys((*PARTS.values(), "other_state"), 0)
         for tensor in self._changed:
-            name = "weights" if len(tensor.shape) > 1 else "biases"
-            if tensor.name.endswith(BUFFER):
-                name = "gradient_buffers"
-            elif tensor.name.endswith(AUXILIARY):
-                name = "other_state"
-            parts[name] += tensor.nbytes
+            parts[PARTS.get(tensor.role or Role.STATISTIC, "other_state")] += tensor.nbytes
         count = max(self.trainable_parameters, 1)
         return {
             "bytes_per_trained_parameter": round(sum(parts.values()) / count, 3),
@@ -177,13 +165,7 @@ class Network:
     @property
     def _changed(self) -> tuple[Tensor, ...]:
         """State tensors of the trained layers."""
-        names = dict.fromkeys(
-            name
-            for node in self.graph.nodes
-            for name in node.updates
-            if node.layer in self.trained and name.startswith(f"{node.layer}.")
-        )
-        return tuple(self.graph.tensors[name] for name in names)
+        return tuple(t for t in self.graph.of_kind(Kind.STATE) if t.layer in self.trained)
 
     def macs(self, phase: Phase) -> int:
         """Nominal multiply-accumulates of a phase."""
@@ -207,14 +189,14 @@ class Network:
             place.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=place.parent, prefix=".insitu-") as made:
                 fresh = Path(made) / "result"
-                _copy_sources(self.folder, fresh)
+                copy_sources(self.folder, fresh)
                 manifest = json.dumps(self._manifest(), indent=1) + "\n"
                 (fresh / MANIFEST).write_text(manifest, encoding="utf-8")
                 _save_arrays(fresh / ARRAYS, self)
                 (fresh / PLAN).write_text(plan_text(self.plan), encoding="utf-8")
-                _put_in_place(fresh, place, before=Path(made) / "before")
+                put_in_place(fresh, place, before=Path(made) / "before")
         except OSError as error:
-            raise _cannot_write(folder, error) from None
+            raise cannot_write(folder, error) from None
         return replace(self, folder=folder, temporary=None)
 
     def with_training(self, **options: Any) -> Self:
@@ -249,7 +231,7 @@ class Network:
             OutputError: there is none, or it is damaged or of another version.
         """
         folder = Path(folder)
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         try:
             with np.load(folder / ARRAYS, allow_pickle=False) as archive:
                 arrays = dict(archive)
@@ -296,99 +278,7 @@ def _measurement(value: Mapping[str, Any]) -> Measurement:
     return Measurement(**{**value, **counts})
 
 
-def _put_in_place(fresh: Path, place: Path, *, before: Path) -> None:
-    """Replace the folder `place`; what was there comes back where that fails."""
-    if not place.exists():
-        fresh.rename(place)
-        return
-    place.rename(before)
-    try:
-        fresh.rename(place)
-    except BaseException:
-        before.rename(place)
-        raise
-
-
-def _copy_sources(source: Path, target: Path) -> None:
-    """Copy the C files; the copies have the user's own permissions, not a temporary folder's."""
-    for path in (*source.glob("*.[ch]"), *source.glob("runtime/*.[ch]")):
-        copied = target / path.relative_to(source)
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copied)
-
-
 def _save_arrays(path: Path, network: Network) -> None:
     arrays = {f"step/{k}": v for k, v in text.dump(network.graph)[1].items()}
     arrays |= {f"float/{k}": v for k, v in text.dump(network.float_graph)[1].items()}
     np.savez_compressed(path, allow_pickle=False, **arrays)
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise OutputError(f"{folder}: has no {MANIFEST}; run insitu compile first") from None
-    except NotADirectoryError:
-        raise OutputError(f"{folder}: is a file; give the folder that compile wrote") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise OutputError(f"{path}: {error}; compile it again") from None
-    found = value.get("format") if isinstance(value, dict) else None
-    if found != FORMAT:
-        raise OutputError(f"{path}: has format {found} but this is {FORMAT}; compile it again")
-    assert isinstance(value, dict)
-    return value
-
-
-def check_replaceable(folder: Path) -> None:
-    """Refuse a folder that `Network.save` could not or should not replace.
-
-    Raises:
-        OutputError: it holds something else, is a file, or cannot be written.
-    """
-    try:
-        _check_place(folder, folder.resolve())
-    except OSError as error:
-        raise _cannot_write(folder, error) from None
-    except RuntimeError:  # what Python 3.11 and 3.12 make of links in a circle
-        raise OutputError(f"{folder}: is a link to itself; name another folder") from None
-
-
-def _check_place(folder: Path, place: Path) -> None:
-    """Whether the resolved `place` can be replaced."""
-    if place.exists() and not place.is_dir():
-        raise OutputError(f"{folder}: is a file, not a folder; name a new folder")
-    above = next(path for path in (*place.parents, place) if path.exists())
-    for path in (above, place):
-        if path.exists() and not (path.is_dir() and os.access(path, os.W_OK | os.X_OK)):
-            raise OutputError(f"{folder}: {path} cannot be written; name another folder")
-    if not place.exists():
-        if place.is_symlink():
-            raise OutputError(f"{folder}: is a link to itself; name another folder")
-        return
-    if os.path.ismount(place) or Path.cwd().is_relative_to(place):
-        raise OutputError(
-            f"{folder}: is a mounted disk or where you are, and the folder is replaced as a whole; "
-            "name a folder inside it"
-        )
-    names = {entry.name for entry in place.iterdir()}
-    if names and MANIFEST not in names:
-        raise OutputError(
-            f"{folder}: holds {len(names)} files but no {MANIFEST} of an earlier result, so it "
-            "is not replaced; name a new folder"
-        )
-
-
-def _cannot_write(folder: Path, error: OSError) -> OutputError:
-    reason = error.strerror or type(error).__name__
-    return OutputError(f"{folder}: cannot be written ({reason}); name another folder")
-
-
-def write_sources(source: CSource, folder: Path) -> None:
-    """The C of a model into a folder: its own files, and the runtime beside them."""
-    (folder / "runtime").mkdir(parents=True, exist_ok=True)
-    for name, content in source.files.items():
-        (folder / name).write_text(content, encoding="utf-8")
-    for name in source.runtime:
-        content = FILES[name].read_text(encoding="utf-8")
-        (folder / "runtime" / name).write_text(content, encoding="utf-8")

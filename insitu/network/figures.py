@@ -29,8 +29,6 @@ DIRECTIONS = {
 SHARED = "(all layers)"
 """Stands for a layer where a tensor serves the whole model: learning rate, generator."""
 
-SCRATCH = "!scratch"
-
 
 def inspect_figures(
     model: Model, layers: Sequence[Layer], fidelity: Fidelity | None = None
@@ -125,16 +123,11 @@ def tensor_layers(graph: Graph) -> dict[str, str]:
         for name in node.inputs:
             readers.setdefault(name, set()).add(node.layer)
     found = {}
-    for name in graph.tensors:
+    for name, tensor in graph.tensors.items():
         layers = readers.get(name, set())
-        alone = next(iter(layers)) if len(layers) == 1 else _named_after(name, layers)
+        alone = next(iter(layers)) if len(layers) == 1 else tensor.layer or SHARED
         found[name] = makers.get(name, alone)
     return found
-
-
-def _named_after(tensor: str, layers: Iterable[str]) -> str:
-    """A range is read by the layer behind as well; its name says whose it is."""
-    return next((layer for layer in layers if tensor.startswith(f"{layer}.")), SHARED)
 
 
 def _parameters(float_graph: Graph) -> dict[str, int]:
@@ -195,9 +188,9 @@ def _arena_rows(network: Network, owners: Mapping[str, str]) -> list[dict[str, A
             rows.append(_row(graph.tensors[tensor], owners, kind, "RAM", **place, shares=shares))
     makers = {node.name: node.layer for node in graph.nodes}
     for name, life in lives.items():
-        if name.endswith(SCRATCH):
+        if life.scratch_of is not None:
             scratch = Tensor(name, (life.nbytes,), "int8")
-            layers = {name: makers[name.removesuffix(SCRATCH)]}
+            layers = {name: makers[life.scratch_of]}
             place = {"offset": plan.offsets[name], "alive": [life.first, life.last]}
             rows.append(_row(scratch, layers, "scratch", "RAM", **place))
     return sorted(rows, key=lambda row: (row["offset"], row["alive"]))

@@ -32,7 +32,7 @@ def weights_at_bound(network: Network, state: bytes) -> dict[str, float]:
     found = {}
     for layer in sorted(network.trained):
         fixed = network.state.fixed_range_weights
-        weights = [t for t in fixed if t.name.startswith(f"{layer}.")]
+        weights = [t for t in fixed if t.layer == layer]
         if weights:
             stopped = sum(_arrived(t.data, values[t.name]) for t in weights)
             found[layer] = stopped / sum(t.size for t in weights)

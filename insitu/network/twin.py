@@ -17,7 +17,7 @@ from insitu.data import labels
 from insitu.data.samples import Samples, checked
 from insitu.errors import ConfigError
 from insitu.firmware.build import build_host
-from insitu.graph.model import LEFT_OUT, SKIPPED, Array, Kind
+from insitu.graph.model import Array, Ends, Kind
 from insitu.network.compiled import Network
 from insitu.network.saturation import weights_at_bound
 from insitu.run.schedule import training_stream
@@ -181,8 +181,8 @@ class Twin:
             losses += float(result.losses.sum(dtype=np.float64))
             if not self.network.labels.are_targets:
                 right += int((result.predicted == piece.record_labels).sum())
-            history.skipped += int((result.info["skipped"] == SKIPPED).sum())
-            history.left_out += int((result.info["skipped"] == LEFT_OUT).sum())
+            history.skipped += int((result.info["skipped"] == Ends.SKIPPED).sum())
+            history.left_out += int((result.info["skipped"] == Ends.LEFT_OUT).sum())
             history.saturated += int(result.info["saturated"].sum())
             history.seconds += result.seconds
             history.steps += len(piece)

@@ -1,11 +1,20 @@
-"""Every operation that there is, by name; a new op is one line here."""
+"""Every operation that there is, by name, and what the stages emit around a user's network.
+
+A new op is one line here. Stages import this module and no other of the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from insitu.graph.model import OpDef
 from insitu.ops.activations.activation import activation, activation_grad, lookup
 from insitu.ops.activations.clip import clip, clip_grad
 from insitu.ops.activations.prelu import prelu, prelu_grad
 from insitu.ops.activations.tables import activation_slopes, activation_table, lookup_grad
-from insitu.ops.layers.affine import affine, affine_grad_input
+from insitu.ops.layers.affine import affine, affine_grad_input, quantize_affine
 from insitu.ops.layers.batch_norm import batch_norm
 from insitu.ops.layers.conv import conv, conv_grad_input, conv_update
 from insitu.ops.layers.linear import linear, linear_grad_input, linear_update, logits
@@ -16,17 +25,18 @@ from insitu.ops.losses.cross_entropy import (
     softmax,
     softmax_cross_entropy,
 )
+from insitu.ops.losses.table import emit_label, emit_loss
 from insitu.ops.losses.targets import binary_cross_entropy, mean_squared_error
 from insitu.ops.maps.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
 from insitu.ops.maps.pad import pad, slice_op
 from insitu.ops.maps.pool import average_pool, average_pool_grad, max_pool, max_pool_grad
 from insitu.ops.maps.resize import resize, resize_grad
-from insitu.ops.merge.add import add, add_errors, negate
+from insitu.ops.merge.add import add, add_errors, emit_sum_of_errors, negate
 from insitu.ops.merge.concat import concat
 from insitu.ops.merge.multiply import multiply, multiply_grad, multiply_grad_factor
 from insitu.ops.opaque import opaque
 from insitu.ops.updates.bias import bias_update
-from insitu.ops.updates.buffer import accumulate, apply, count_sample, decay
+from insitu.ops.updates.buffer import accumulate, apply, count_sample, decay, emit_batch_count
 from insitu.ops.updates.buffer_f32 import accumulate_f32, apply_f32
 from insitu.ops.updates.drawn_samples import draw_sample
 from insitu.ops.updates.selected_rows import keep_rows, select_rows
@@ -36,6 +46,11 @@ from insitu.ops.updates.standardized import (
     affine_apply,
     average_error,
 )
+
+if TYPE_CHECKING:
+    from insitu.graph.builder import Builder
+    from insitu.graph.model import Node
+    from insitu.quantize.assign import Quantizer
 
 OPS: dict[str, OpDef] = {
     op.name: op
@@ -105,3 +120,34 @@ OPS: dict[str, OpDef] = {
         opaque,
     )
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a training step has beside the gradients of its ops; each emits nodes into a builder.
+
+    Attributes:
+        label: (builder, scores) -> the label's name.
+        loss: (builder, scores, label, integer=) -> the names of the error and of the loss.
+        join_errors: (builder, x, a, b) -> the error of an activation that two nodes read.
+        count_batch: counts samples, where a batch has several.
+    """
+
+    label: Callable[[Builder, str], str]
+    loss: Callable[..., tuple[str, str]]
+    join_errors: Callable[[Builder, str, str, str], str]
+    count_batch: Callable[[Builder], None]
+
+
+TRAINING = Training(
+    label=emit_label,
+    loss=emit_loss,
+    join_errors=emit_sum_of_errors,
+    count_batch=emit_batch_count,
+)
+
+LAYER_RULES: Mapping[str, Callable[[Quantizer, Node], None] | None] = {
+    "default": None,
+    "paper": quantize_affine,
+}
+"""Preset -> how it quantizes layers, ops with weights; None: by the op's own rule."""

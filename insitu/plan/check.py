@@ -35,7 +35,11 @@ def _check_names(graph: Graph, plan: MemoryPlan) -> None:
     used = written | {name for node in graph.nodes for name in node.inputs if name}
     activations = {name for name in used if graph.tensors[name].kind is Kind.ACTIVATION}
     assert activations <= written, f"{sorted(activations - written)} are read but never written"
-    scratch = {f"{n.name}!scratch" for n in graph.nodes if n.op.scratch_bytes(n, graph) > 0}
+    users = [n.name for n in graph.nodes if n.op.scratch_bytes(n, graph) > 0]
+    scratch = {x.name for x in plan.lifetimes if x.scratch_of is not None}
+    assert sorted(x.scratch_of for x in plan.lifetimes if x.scratch_of is not None) == sorted(
+        users
+    ), "scratches are not those of the graph's nodes"
     names = [lifetime.name for lifetime in plan.lifetimes]
     assert len(set(names)) == len(names), "two lifetimes have one name"
     assert set(plan.offsets) == set(names), "offsets and lifetimes differ in their names"
@@ -108,7 +112,7 @@ def _check_outputs(graph: Graph, plan: MemoryPlan, arena: _Arena, nodes: Sequenc
 
 def _replay_node(graph: Graph, plan: MemoryPlan, node: Node, arena: _Arena) -> None:
     """One node: inputs must be there, and stay there while scratch and outputs are written."""
-    scratch = f"{node.name}!scratch"
+    scratch_bytes = node.op.scratch_bytes(node, graph)
     pieces = {
         name: (plan.offset(name), graph.tensors[name].nbytes)
         for name in (*node.inputs, *node.outputs)
@@ -116,9 +120,9 @@ def _replay_node(graph: Graph, plan: MemoryPlan, node: Node, arena: _Arena) -> N
     }
     inputs = [name for name in node.inputs if name in pieces]
     written = [name for name in node.outputs if name in pieces]
-    if node.op.scratch_bytes(node, graph) > 0:
-        pieces[scratch] = (plan.offsets[scratch], node.op.scratch_bytes(node, graph))
-        written.insert(0, scratch)
+    if scratch_bytes > 0:
+        pieces["the scratch"] = (plan.scratch_offset(node.name), scratch_bytes)
+        written.insert(0, "the scratch")
     for name in inputs:
         arena.check(name, *pieces[name], node.name)
     for name in written:

@@ -7,7 +7,7 @@ a node's scratch during that node alone. Inputs, constants and state live elsewh
 from __future__ import annotations
 
 from insitu.artifacts import Lifetime
-from insitu.graph.model import Graph, Kind, Node, Phase
+from insitu.graph.model import Graph, Kind, Phase
 
 
 def find_lifetimes(graph: Graph) -> tuple[tuple[Lifetime, ...], dict[str, str]]:
@@ -20,7 +20,7 @@ def find_lifetimes(graph: Graph) -> tuple[tuple[Lifetime, ...], dict[str, str]]:
     """
     last = _last_uses(graph)
     aliases: dict[str, str] = {}
-    span: dict[str, tuple[int, int, int]] = {}  # name -> nbytes, first, last
+    span: dict[str, tuple[int, int, int, str | None]] = {}  # name -> bytes, first, last, scratch of
     for index, node in enumerate(graph.nodes):
         for output, name in enumerate(node.outputs):
             tensor = graph.tensors[name]
@@ -30,17 +30,15 @@ def find_lifetimes(graph: Graph) -> tuple[tuple[Lifetime, ...], dict[str, str]]:
             owner = _shared_memory(graph, index, output, last, aliases, taken)
             first = span[owner][1] if owner else index
             aliases[name] = owner or name
-            span[aliases[name]] = (tensor.nbytes, first, last[name])
+            span[aliases[name]] = (tensor.nbytes, first, last[name], None)
         scratch_bytes = node.op.scratch_bytes(node, graph)
         if scratch_bytes > 0:
-            span[scratch_name(node)] = (scratch_bytes, index, index)
-    lifetimes = (Lifetime(name=n, nbytes=b, first=f, last=e) for n, (b, f, e) in span.items())
+            span[f"{node.name}!scratch"] = (scratch_bytes, index, index, node.name)
+    lifetimes = (
+        Lifetime(name=name, nbytes=nbytes, first=first, last=end, scratch_of=node)
+        for name, (nbytes, first, end, node) in span.items()
+    )
     return tuple(lifetimes), aliases
-
-
-def scratch_name(node: Node) -> str:
-    """The name of the lifetime of a node's scratch."""
-    return f"{node.name}!scratch"
 
 
 def _last_uses(graph: Graph) -> dict[str, int]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from insitu.graph.model import SCRATCH_LIMIT, Graph, Node
-from insitu.plan.lifetimes import find_lifetimes, scratch_name
+from insitu.plan.lifetimes import find_lifetimes
 from insitu.plan.place import ALIGNMENT, aligned
 
 
@@ -27,7 +27,7 @@ def fill_arena(graph: Graph, arena_bytes: int) -> Graph:
         held = (
             aligned(life.nbytes)
             for life in lifetimes
-            if life.first <= index <= life.last and life.name != scratch_name(node)
+            if life.first <= index <= life.last and life.scratch_of != node.name
         )
         free[node.name] = max(arena_bytes - sum(held), 0) // ALIGNMENT * ALIGNMENT
     return _limited(graph, free)

@@ -13,9 +13,9 @@ import numpy as np
 from insitu.errors import ConfigError, ModelError
 from insitu.fixed_point import range_qparams, real_range
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, Graph, Kind, Node, QParams
+from insitu.graph.model import Array, Graph, Kind, Node, QParams, Role
 from insitu.graph.scheme import Scheme
-from insitu.ops import OPS
+from insitu.ops import LAYER_RULES, OPS
 
 
 def quantize_graph(
@@ -47,9 +47,9 @@ def quantize_with_names(
     """`quantize_graph`, and the name of what stands for each float activation that it has."""
     border = first_float(graph, trained, "uint8" if scheme is None else scheme.precision)
     quantizer = Quantizer(graph, ranges, trained, floats=border == 0)
-    preset = "default" if scheme is None else scheme.preset
+    layer_rule = LAYER_RULES["default" if scheme is None else scheme.preset]
     for index, node in enumerate(graph.nodes):
-        rule = node.op.quantize_in.get(preset, node.op.quantize)
+        rule = layer_rule if layer_rule and node.op.weights else node.op.quantize
         if rule is None:
             raise ModelError(
                 f'{graph.name}: {node.op.name} "{node.name}" cannot be quantized where it '
@@ -88,6 +88,10 @@ def first_float(graph: Graph, trained: Set[str], precision: str) -> int:
     return border
 
 
+PARAMETERS = (("w", Role.WEIGHT), ("bias", Role.BIAS))
+"""Of a float layer, in the order of its operands: names in the graph, roles."""
+
+
 class Quantizer:
     """What an op's quantize rule may ask; it emits nodes into `builder`."""
 
@@ -102,7 +106,7 @@ class Quantizer:
         """Start with the input, quantized to its range, or as `floats`."""
         self.graph, self._ranges, self._trained = graph, ranges, trained
         self.builder = Builder(graph.name)
-        x = graph.tensors[graph.inputs[0]]
+        x = graph.sample
         q = x.qparams or range_qparams(*ranges[x.name], float("-inf"), float("inf"))
         dtype = "float32" if floats else "int8"
         quantization = None if floats else q
@@ -126,8 +130,8 @@ class Quantizer:
         kind = Kind.STATE if self.is_trained(node) else Kind.CONSTANT
         parameters = [name for name in node.inputs if name not in self._names]
         constants = [
-            self.builder.constant(f"{node.name}.{key}", _positive_zero(self.data(t)), kind=kind)
-            for key, t in zip(("w", "bias"), parameters, strict=False)
+            self.builder.state(key, _positive_zero(self.data(t)), role, layer=node.name, kind=kind)
+            for (key, role), t in zip(PARAMETERS, parameters, strict=False)
         ]
         inputs = [self._floating(node, name) for name in node.inputs if name in self._names]
         (y,) = self.builder.node(

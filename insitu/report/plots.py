@@ -28,7 +28,6 @@ from insitu.measure.fidelity import Fidelity
 from insitu.network.compiled import Network
 from insitu.network.figures import (
     DIRECTIONS,
-    SCRATCH,
     layer_rows,
     memory_limits,
     memory_parts,
@@ -84,7 +83,9 @@ def memory_plot(network: Network) -> str:
     """The arena: a rectangle for each lifetime, over the nodes and addresses that it holds."""
     plan, nodes = network.plan, network.graph.nodes
     owners = tensor_layers(network.graph)
-    owners |= {f"{node.name}{SCRATCH}": node.layer for node in nodes}
+    layers = {node.name: node.layer for node in nodes}
+    lives = network.plan.lifetimes
+    owners |= {x.name: layers[x.scratch_of] for x in lives if x.scratch_of is not None}
     colours = _layer_colours(network)
     width = min(max(WIDTH_INCHES, 0.22 * len(nodes)), LARGEST_MAP_INCHES)
     with mpl.rc_context(STYLE):

@@ -33,7 +33,7 @@ from insitu.network.twin import History
 from insitu.prepare.layers import Layer
 from insitu.report.characters import bar, memory_map, percent, sparkline
 from insitu.target.board import Board, all_boards
-from insitu.tools.compilers import Finding
+from insitu.tools.survey import Finding
 
 BAR_WIDTH = 20
 

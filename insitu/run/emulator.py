@@ -22,7 +22,7 @@ from insitu.run.stream import Stream, failure
 from insitu.run.unicorn_machine import UnicornMachine
 from insitu.target.elf import Image, read_elf
 from insitu.target.machines import MACHINES
-from insitu.tools.compilers import EmulatorTool, find_emulator
+from insitu.tools.emulators import EmulatorTool, find_emulator
 
 Progress = Callable[[int], None]
 """Called now and then with the number of records done."""

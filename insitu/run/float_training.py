@@ -13,7 +13,7 @@ import numpy as np
 
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind
-from insitu.ops.layers.rows import LEARNING_RATE
+from insitu.graph.names import LEARNING_RATE
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""

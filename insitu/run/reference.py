@@ -11,11 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from insitu.fixed_point import F32, range_qparams, seed_generator
-from insitu.graph.model import Array, Graph, Kind, Node, Phase, QParams, Value
-from insitu.ops.losses.table import LABEL
-from insitu.ops.updates.buffer import count_sample
-
-LEARNING_RATE, GENERATOR = "learning_rate", "generator"
+from insitu.graph.model import Array, Ends, Graph, Kind, Node, Phase, QParams, Value
+from insitu.graph.names import GENERATOR, LABEL, LEARNING_RATE
 
 
 class Reference:
@@ -77,10 +74,11 @@ class Reference:
             )
             for name, result in zip((*node.outputs, *node.updates), results, strict=True):
                 (self.state if name in self.state else values)[name] = result
-            if node.op.ends and not values[node.outputs[0]].any():
+            if node.op.ends is Ends.BATCH_OPEN:
+                if self.state[node.updates[0]].any():
+                    break
+            elif node.op.ends and not values[node.outputs[0]].any():
                 skipped = True
-            if node.op is count_sample and self.state[node.updates[0]][0] != 0:
-                break
         return values
 
     def _qparams_in_force(self) -> dict[str, QParams | None]:

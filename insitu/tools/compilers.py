@@ -8,7 +8,6 @@ Invariant: every toolchain compiles the same C to the same arithmetic (-ffp-cont
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import importlib.util
 import os
 import re
@@ -23,7 +22,6 @@ from pathlib import Path
 from insitu.errors import ToolError
 from insitu.runtime import PORTS
 from insitu.target.board import CORES
-from insitu.target.machines import MACHINES
 
 LANGUAGE_FLAGS = ("-std=c99", "-ffp-contract=off")
 SECTION_FLAGS = ("-ffunction-sections", "-fdata-sections")
@@ -179,17 +177,17 @@ def find_toolchain(target: str = "host", *, prefer: str | None = None) -> Toolch
         raise ToolError(f'no toolchain "{prefer}" for {target}; choose from: {", ".join(names)}')
     complaints = []
     for name in names if prefer is None else (prefer,):
-        found = _find(name, target)
+        found = look_for(name, target)
         if found is None:
             continue
-        complaint = _complaint(found)
+        complaint = complaint_of(found)
         if not complaint:
             return found
         complaints.append(complaint)
     if complaints:
-        raise ToolError(f"{'; '.join(complaints)}; {_way_out(prefer, target)}")
+        raise ToolError(f"{'; '.join(complaints)}; {way_out_of(prefer, target)}")
     missing = " or ".join(names) if prefer is None else prefer
-    raise ToolError(f"{missing} for {target} is not installed; {_way_out(prefer, target)}")
+    raise ToolError(f"{missing} for {target} is not installed; {way_out_of(prefer, target)}")
 
 
 PROBE = "#include <stdint.h>\n#include <string.h>\nint32_t insitu_probe;\n"
@@ -199,7 +197,7 @@ CORTEX_M_INCLUDE = PORTS / "cortex_m/include"
 """Firmware has its own <string.h>, since zig has none for bare cores."""
 
 
-def _complaint(toolchain: Toolchain) -> str:
+def complaint_of(toolchain: Toolchain) -> str:
     """Why it cannot compile for its target; "" where it can. Asked once a process."""
     include = () if toolchain.target == "host" else (f"-I{CORTEX_M_INCLUDE}",)
     return _probe(
@@ -229,19 +227,21 @@ def _probe(title: str, command: tuple[str, ...], environment: tuple[tuple[str, s
     return ""
 
 
-def _way_out(prefer: str | None, target: str) -> str:
+def way_out_of(prefer: str | None, target: str) -> str:
+    """How to get a compiler that is missing."""
     if prefer in (None, "zig"):
         return "run: pip install ziglang"
     package = "gcc-arm-none-eabi (with libnewlib-arm-none-eabi)" if target != "host" else prefer
     return f"install {package} with the system's package manager, or leave the choice to insitu"
 
 
-def _find(name: str, target: str) -> Toolchain | None:
+def look_for(name: str, target: str) -> Toolchain | None:
+    """A compiler by name, where it is installed; whether it works is for `complaint_of`."""
     if name == "zig":
         return _find_zig(target)
     program = "arm-none-eabi-gcc" if target != "host" else name
     path = shutil.which(program)
-    version = _version((path, "--version")) if path else None
+    version = version_of((path, "--version")) if path else None
     if path is None or version is None:
         return None
     title = f"{program} {version}"
@@ -257,7 +257,7 @@ def _find_zig(target: str) -> Toolchain | None:
             return None
         command = (path,)
     environment = _zig_caches()
-    version = _version((*command, "version"), environment)
+    version = version_of((*command, "version"), environment)
     if version is None:
         return None
     return Toolchain(
@@ -291,7 +291,10 @@ def _zig_caches() -> dict[str, str]:
     return {"ZIG_GLOBAL_CACHE_DIR": chosen, "ZIG_LOCAL_CACHE_DIR": chosen}
 
 
-def _version(command: tuple[str, ...], environment: Mapping[str, str] | None = None) -> str | None:
+def version_of(
+    command: tuple[str, ...], environment: Mapping[str, str] | None = None
+) -> str | None:
+    """What a program says of its version; None where it does not run."""
     try:
         done = subprocess.run(
             command,
@@ -304,87 +307,3 @@ def _version(command: tuple[str, ...], environment: Mapping[str, str] | None = N
         return None
     found = re.findall(r"\d+\.\d+\.\d+", done.stdout) or re.findall(r"\d+\.\d+", done.stdout)
     return found[0] if found else "unknown"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmulatorTool:
-    """An emulator: "qemu" (a program) or "unicorn" (a Python package; `command` is empty)."""
-
-    name: str
-    version: str
-    command: tuple[str, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """For people."""
-        return f"{self.name} {self.version}"
-
-
-def find_emulator(core: str, *, prefer: str | None = None) -> EmulatorTool:
-    """The emulator for a core: QEMU where installed, else Unicorn.
-
-    The M0+ has always Unicorn, the M55 always QEMU: the other does not have it.
-
-    Raises:
-        ToolError: there is none, or not the preferred one.
-    """
-    if prefer not in (None, "qemu", "unicorn"):
-        raise ToolError(f'no emulator "{prefer}"; choose from: qemu, unicorn')
-    if prefer == "qemu" and not MACHINES[core].qemu_machine:
-        raise ToolError(f"qemu has no board with {core}; use unicorn")
-    if prefer == "unicorn" and not MACHINES[core].unicorn_model:
-        raise ToolError(f"unicorn has no {core}; use qemu")
-    if prefer != "unicorn" and MACHINES[core].qemu_machine:
-        path = shutil.which("qemu-system-arm")
-        version = _version((path, "--version")) if path else None
-        if path is not None and version is not None:
-            return EmulatorTool(name="qemu", version=version, command=(path,))
-        if prefer == "qemu":
-            raise ToolError("qemu-system-arm is not installed; install it, or use unicorn")
-        if not MACHINES[core].unicorn_model:
-            raise ToolError(
-                f"only qemu has {core} and qemu-system-arm is not installed; install it, or choose "
-                f"a board with another core: it is the same C for every core"
-            )
-    if importlib.util.find_spec("unicorn") is None:
-        raise ToolError(f"no emulator for {core} is installed; run: pip install unicorn")
-    return EmulatorTool(name="unicorn", version=importlib.metadata.version("unicorn"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One line of `insitu doctor`.
-
-    Attributes:
-        tool: e.g. "gcc 12.2.0", or the bare name where it is missing.
-        used_for: what needs it.
-        way_out: how to get it; "" where it was found.
-    """
-
-    tool: str
-    used_for: str
-    way_out: str = ""
-
-
-def survey() -> tuple[Finding, ...]:
-    """Every tool that insitu can use on this machine, found or not."""
-    findings = []
-    for used_for, target, names in (
-        ("the twin on the desk", "host", ("gcc", "clang", "zig")),
-        ("firmware for Cortex-M", "cortex-m4", ("gcc", "zig")),
-    ):
-        for name in names:
-            program = "arm-none-eabi-gcc" if (name, target) == ("gcc", "cortex-m4") else name
-            found = _find(name, target)
-            complaint = _complaint(found) if found else ""
-            way_out = "" if found and not complaint else _way_out(name, target)
-            way_out = f"{complaint}; {way_out}" if complaint else way_out
-            title = found.title if found else program
-            findings.append(Finding(tool=title, used_for=used_for, way_out=way_out))
-    for name in ("qemu", "unicorn"):
-        try:
-            title, way_out = find_emulator("cortex-m4", prefer=name).title, ""
-        except ToolError as error:
-            title, way_out = name, str(error)
-        findings.append(Finding(tool=title, used_for="running firmware", way_out=way_out))
-    return tuple(findings)

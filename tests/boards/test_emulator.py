@@ -7,7 +7,6 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from fakes import (
     KIB,
     MACHINES,
     board,
+    calls_of,
     emulator_or_skip,
     stream,
     toolchain_or_skip,
@@ -88,22 +88,6 @@ def test_the_device_equals_the_twin(
     _assert_equal(result, twin_result)
     assert 64 <= result.stack_bytes <= 1024
     assert result.emulator.startswith(emulated_by)
-
-
-def calls_of(run: Callable[[], object]) -> int:
-    """How many functions of Python it calls."""
-    count = 0
-
-    def counted(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event == "call"
-
-    sys.setprofile(counted)
-    try:
-        run()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 @pytest.mark.parametrize("machine", ["cortex-m0plus", "cortex-m4-fpu"])

@@ -24,7 +24,9 @@ from insitu.errors import BoardError, DataError, FitError, OutputError, ToolErro
 from insitu.firmware.build import build_firmware, build_host
 from insitu.run.twin_library import TwinLibrary
 from insitu.target.elf import read_elf
-from insitu.tools.compilers import find_emulator, find_toolchain, sanitizer_environment, survey
+from insitu.tools.compilers import find_toolchain, sanitizer_environment
+from insitu.tools.emulators import find_emulator
+from insitu.tools.survey import survey
 
 pytestmark = pytest.mark.toolchain
 

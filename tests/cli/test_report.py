@@ -44,7 +44,7 @@ from insitu.report.characters import bar, memory_map, percent, picture, short, s
 from insitu.report.html import write_html
 from insitu.report.plots import memory_plot
 from insitu.target.board import all_boards, find_board
-from insitu.tools.compilers import Finding
+from insitu.tools.survey import Finding
 
 BOARD = find_board("nrf52840")
 HISTORY = History(loss=[2.0, 1.0, 0.5], accuracy=[0.2, 0.5, 0.8], validation=[0.3, 0.5, 0.7])

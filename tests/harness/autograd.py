@@ -10,9 +10,8 @@ import pytest
 from insitu.differentiate import differentiate
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Node
+from insitu.graph.names import LABEL, LEARNING_RATE
 from insitu.graph.scheme import Scheme
-from insitu.ops.layers.rows import LEARNING_RATE
-from insitu.ops.losses.table import LABEL
 
 torch = pytest.importorskip("torch", reason="autograd of torch is the oracle")
 

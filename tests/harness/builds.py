@@ -24,7 +24,7 @@ from insitu.firmware.build import build_firmware, build_host
 from insitu.firmware.objects import digest_of
 from insitu.generate import generate
 from insitu.graph.model import Graph
-from insitu.network.compiled import write_sources
+from insitu.network.folder import write_sources
 from insitu.plan import plan_memory
 from insitu.runtime import FILES, PORTS
 from insitu.tools import compilers

@@ -21,7 +21,7 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Graph, Kind
 from insitu.graph.scheme import Scheme
 from insitu.graph.verify import verify
-from insitu.network.compiled import write_sources
+from insitu.network.folder import write_sources
 from insitu.ops import OPS
 from insitu.ops.losses.cross_entropy import first_largest
 from insitu.plan import plan_memory

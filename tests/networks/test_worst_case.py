@@ -145,7 +145,7 @@ class Watch:
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     found = Watch()
     for module in ("rows", "linear", "conv"):
-        users = importlib.import_module(f"insitu.ops.{module}")
+        users = importlib.import_module(f"insitu.ops.layers.{module}")
         monkeypatch.setattr(users, "rescale", found.rescale)
     return found
 

@@ -10,8 +10,9 @@ import pytest
 from test_onnx import of_insitu, samples
 
 import insitu
-from insitu import pipeline
+from insitu.artifacts import Measurement
 from insitu.frontends.model import Model
+from insitu.network import fit
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed, which torch needs")
@@ -62,7 +63,7 @@ def test_is_compiled_unchanged(case: str, monkeypatch: pytest.MonkeyPatch) -> No
     """All but the firmware, which tests of smaller networks build."""
     module, shape = settled(case)
     model = read(module, shape)
-    monkeypatch.setattr(pipeline, "measure_network", lambda *_, **__: pipeline.NOT_MEASURED)
+    monkeypatch.setattr(fit, "measure_network", lambda *_, **__: Measurement())
     training = insitu.TrainingConfig(layers="last:2")
     x = samples(shape, 4)
     net = insitu.compile(model, calibration=x, training=training, board="imxrt1062")

@@ -32,9 +32,8 @@ from insitu.firmware.build import build_firmware
 from insitu.generate import generate
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Value
+from insitu.graph.names import LABEL, LEARNING_RATE
 from insitu.graph.scheme import Scheme
-from insitu.ops.layers.rows import LEARNING_RATE
-from insitu.ops.losses.table import LABEL
 from insitu.run import emulator
 from insitu.run.reference import Reference
 from insitu.run.stream import Stream

@@ -21,7 +21,7 @@ from insitu.frontends.onnx.reader import read
 from insitu.generate import generate, state_layout
 from insitu.graph.model import Array, Kind
 from insitu.graph.scheme import Scheme
-from insitu.network.compiled import write_sources
+from insitu.network.folder import write_sources
 from insitu.plan import plan_memory
 from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph

@@ -24,9 +24,9 @@ from mixing_bounds import MIXING
 from selection import ELSEWHERE
 
 from insitu.graph.model import Array, Node, QParams, Value
+from insitu.graph.names import LABEL
 from insitu.graph.scheme import Scheme
 from insitu.ops import OPS
-from insitu.ops.losses.table import LABEL
 from insitu.ops.numerics.grouped import weight_gradient
 from insitu.run.reference import Reference
 

@@ -14,7 +14,7 @@ import insitu
 from insitu.config import TrainingConfig
 from insitu.data.datasets import turned_digits
 from insitu.errors import ConfigError
-from insitu.graph.model import LEFT_OUT, Array, Node, Value
+from insitu.graph.model import Array, Ends, Node, Value
 from insitu.network.board_run import step_figures
 from insitu.ops.updates.drawn_samples import draw_sample
 from insitu.run.stream import Stream
@@ -94,7 +94,7 @@ def test_twin_and_cores_equal_the_reference(options: dict[str, object], host: Ho
     stream = compiled.stream(40)
     result = host.library(compiled).run(stream)
     assert_same(compiled.step, stream, result)
-    assert 5 < (result.info["skipped"] == LEFT_OUT).sum() < 38
+    assert 5 < (result.info["skipped"] == Ends.LEFT_OUT).sum() < 38
     for core in CORES:
         assert_same(compiled.step, stream, run_on_core(compiled, stream, core))
 
@@ -113,7 +113,7 @@ def test_every_loss_and_precision_is_the_same_on_the_board(precision: str, loss:
     stream = twin.stream(twin.quantize(world.x[:40]), targets, steps=40)
     result = twin.library.run(stream)
     assert_same(net.graph, stream, result)
-    assert 5 < (result.info["skipped"] == LEFT_OUT).sum() < 38
+    assert 5 < (result.info["skipped"] == Ends.LEFT_OUT).sum() < 38
     assert net.run(world.x[:40], targets, steps=20).twin_equal
 
 
@@ -132,7 +132,7 @@ def test_the_last_layer_learns_from_samples_that_are_left_out(host: HostBuilder)
         after = compiled.layout.unpack(library.state)
         learnt = (n for n in after if n.endswith((".w", ".bias")))
         changed = {n for n in learnt if (after[n] != state[n]).any()}
-        if info == LEFT_OUT:
+        if info == Ends.LEFT_OUT:
             assert changed <= {"fc2.w", "fc2.bias"}
             told.append(changed)
         state = after

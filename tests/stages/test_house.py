@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -15,13 +16,12 @@ ROOT = Path(__file__).parents[2]
 PYTHON = sorted(p for d in ("insitu", "tests", "bench") for p in (ROOT / d).rglob("*.py"))
 C = sorted(p for d in ("insitu", "tests") for p in (ROOT / d).rglob("*.[ch]"))
 KERNELS = [p for p in C if "ports" not in p.parts and "runtime" in p.parts]
-STAGES = [
-    p
-    for p in PYTHON
-    if p.is_relative_to(ROOT / "insitu")
-    and p.relative_to(ROOT / "insitu").parts[0].removesuffix(".py")
-    in {"simplify", "quantize", "differentiate", "plan", "generate", "build", "run", "measure"}
-]
+STAGES = {
+    stage: [p for p in PYTHON if p.relative_to(ROOT).with_suffix("").parts[:2] == ("insitu", stage)]
+    for stage in (
+        *("prepare", "quantize", "differentiate", "plan", "generate", "firmware", "run", "measure"),
+    )
+}
 
 
 def _name(path: Path) -> str:
@@ -54,9 +54,10 @@ def test_a_function_has_under_40_lines() -> None:
 
 def test_a_stage_names_no_op() -> None:
     """`op.name` may be printed, never compared."""
+    assert all(STAGES.values()), [stage for stage, paths in STAGES.items() if not paths]
     named = {
         (_name(path), ast.unparse(node))
-        for path in STAGES
+        for path in itertools.chain(*STAGES.values())
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Compare | ast.Match) and re.search(r"\bop\.name\b", _subject(node))
     }

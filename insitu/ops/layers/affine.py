@@ -26,6 +26,7 @@ from insitu.graph.model import (
     OpDef,
     Phase,
     QParams,
+    Role,
     Tensor,
     TensorType,
     Value,
@@ -105,8 +106,8 @@ def _weights(quantizer: Any, node: Node) -> tuple[str, str]:
     zero = q.zero_point
     data = zero + round_clamp(real / F32(q.scale), -128 - zero, 127 - zero)
     if trained:
-        data_range = np.asarray([low, high], F32)
-        q = replace(q, range=builder.constant(f"{node.name}.w_range", data_range, kind=kind))
+        name = builder.state("w_range", np.asarray([low, high], F32), Role.RANGE, layer=node.name)
+        q = replace(q, range=name)
     bias = quantizer.data(node.inputs[2]).astype(F32) / BIAS_SCALE
     if np.abs(bias).max() > 2**30:
         raise ModelError(
@@ -114,9 +115,10 @@ def _weights(quantizer: Any, node: Node) -> tuple[str, str]:
             "beyond the 1024 that the preset paper can hold; scale the samples down"
         )
     biases = round_clamp(bias, -(2**30), 2**30).astype(np.int32)
+    layer: dict[str, Any] = {"layer": node.name, "kind": kind}
     return (
-        builder.constant(f"{node.name}.w", data.astype(np.int8), qparams=q, kind=kind),
-        builder.constant(f"{node.name}.bias", biases, kind=kind),
+        builder.state("w", data.astype(np.int8), Role.WEIGHT, qparams=q, **layer),
+        builder.state("bias", biases, Role.BIAS, **layer),
     )
 
 
@@ -178,7 +180,7 @@ def _emit_grad_input(builder: Builder, node: Node, dy: str) -> str:
     if moving:
         largest = F32(F32(error.scale) * F32(127.0))
         data = np.asarray([-largest * ERROR_GRID, largest], F32)
-        name = builder.constant(f"{node.name}.error_range", data, kind=Kind.STATE)
+        name = builder.state("error_range", data, Role.RANGE, layer=node.layer)
         moving_q = range_qparams(float(data[0]), float(data[1]), *UNCLIPPED)
         error = replace(moving_q, range=name)
     dx, *observed = builder.node(

@@ -48,7 +48,6 @@ from insitu.ops.kernels.tiles import (
     update_tile,
 )
 from insitu.ops.layers import conv_f32
-from insitu.ops.layers.affine import quantize_affine
 from insitu.ops.layers.gradient import LayerGradient, grad_input_bounds, layer_vjp, window
 from insitu.ops.layers.linear import forward_c, grad_input_c, input_bytes, list_bytes
 from insitu.ops.layers.rows import (
@@ -172,7 +171,6 @@ conv: OpDef = OpDef(
     integer_reference=exact(_integer, conv_f32.forward),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_layer(quantizer, node, conv, window(node.attributes)),
-    quantize_in={"paper": quantize_affine},
     absorb={
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1, 1, 1), b * scale + shift),
@@ -343,7 +341,7 @@ def _update_c(node: Node, graph: Graph) -> CCall:
             f"${bias}",
             f"${w}",
         ),
-        returns="saturated_rows",
+        counts_saturated=True,
     )
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from insitu.graph.builder import Builder
 from insitu.graph.model import Bound, Graph, Node, OpDef, Phase
+from insitu.graph.names import GENERATOR
 from insitu.ops.activations.clip import clip_error
-from insitu.ops.layers.rows import GENERATOR, error_rescale
+from insitu.ops.layers.rows import error_rescale
 from insitu.ops.updates.bias import emit_bias_update
 from insitu.ops.updates.buffer import check_bias_only, emit_buffered_update, emit_decay
 from insitu.ops.updates.buffer_f32 import emit_float_update

@@ -27,7 +27,6 @@ from insitu.graph.model import (
     Value,
 )
 from insitu.ops.layers import linear_f32
-from insitu.ops.layers.affine import quantize_affine
 from insitu.ops.layers.gradient import LayerGradient, grad_input_bounds, layer_vjp
 from insitu.ops.layers.rows import (
     UNCLIPPED,
@@ -156,7 +155,6 @@ linear = OpDef(
     integer_reference=exact(_integer, linear_f32.forward),
     vjp=_vjp,
     quantize=_quantize,
-    quantize_in={"paper": quantize_affine},
     absorb={
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1), b * scale + shift),
@@ -306,7 +304,7 @@ def _update_c(node: Node, graph: Graph) -> CCall:
             f"${bias}",
             f"${w}",
         ),
-        returns="saturated_rows",
+        counts_saturated=True,
     )
 
 

@@ -38,16 +38,11 @@ from insitu.graph.model import (
     OpDef,
     Phase,
     QParams,
+    Role,
     Tensor,
     TensorType,
     Value,
 )
-
-LEARNING_RATE = "learning_rate"
-"""State tensor float32[1]: the rate of the present step."""
-
-GENERATOR = "generator"
-"""State tensor uint32[1]: the random generator."""
 
 FRESH_RANGE = 4.0
 """A layer whose weights are all zero gets the range 4 / sqrt(fan in). Source: numerics."""
@@ -106,9 +101,10 @@ def quantize_rows(quantizer: Any, node: Node) -> QuantizedRows:
             "layer's weights up"
         )
     bias = round_clamp(real / BIAS_SCALE, -(2**30), 2**30)
+    layer: dict[str, Any] = {"layer": node.name, "kind": kind}
     return QuantizedRows(
-        w=builder.constant(f"{node.name}.w", q, qparams=QParams(scale=scale), kind=kind),
-        bias=builder.constant(f"{node.name}.bias", bias.astype(np.int32), kind=kind),
+        w=builder.state("w", q, Role.WEIGHT, qparams=QParams(scale=scale), **layer),
+        bias=builder.state("bias", bias.astype(np.int32), Role.BIAS, **layer),
         scale=builder.constant(f"{node.name}.row_scale", scale),
         scale_data=scale,
     )
@@ -239,7 +235,8 @@ def activation_qparams(
     if not followed:
         return q
     data = np.asarray([min(low, 0.0), max(high, 0.0)], F32)
-    return replace(q, range=quantizer.builder.constant(f"{node.name}.range", data, kind=Kind.STATE))
+    range_ = quantizer.builder.state("range", data, Role.RANGE, layer=node.name)
+    return replace(q, range=range_)
 
 
 def reached(v: Array) -> Array:

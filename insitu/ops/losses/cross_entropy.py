@@ -13,9 +13,9 @@ import numpy as np
 from insitu.fixed_point import F32, exp_negative, log_positive, round_clamp
 from insitu.graph.builder import Builder
 from insitu.graph.model import (
-    SKIPPED,
     Array,
     CCall,
+    Ends,
     Graph,
     Node,
     OpDef,
@@ -234,7 +234,6 @@ def _c_call(node: Node, graph: Graph) -> CCall:
             f"${dy}",
             f"${loss}",
         ),
-        returns="nonzero_errors",
     )
 
 
@@ -248,7 +247,7 @@ softmax_cross_entropy = OpDef(
     scratch_bytes=lambda node, graph: (
         4 * graph.tensors[node.inputs[0]].size if node.attributes["integer"] else 0
     ),
-    ends=SKIPPED,
+    ends=Ends.SKIPPED,
 )
 """Scores, label -> error softmax - onehot (int8: round(127 e)), loss -log softmax[label].
 

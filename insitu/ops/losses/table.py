@@ -14,10 +14,9 @@ import numpy as np
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Graph, Node, OpDef, Phase
+from insitu.graph.names import LABEL
 from insitu.ops.losses.cross_entropy import error_qparams, softmax_cross_entropy
 from insitu.ops.losses.targets import binary_cross_entropy, mean_squared_error
-
-LABEL = "label"
 
 LOSSES: dict[str, OpDef] = {
     "cross_entropy": softmax_cross_entropy,

@@ -15,9 +15,9 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.fixed_point import F32, exp_negative, log_positive, round_clamp
 from insitu.graph.model import (
-    SKIPPED,
     Array,
     CCall,
+    Ends,
     Graph,
     Node,
     OpDef,
@@ -155,7 +155,6 @@ def _call(node: Node, graph: Graph, stem: str, on_grid: tuple[str, dict[str, Any
         params_type=kind,
         params={"size": graph.tensors[node.inputs[0]].size, **fields},
         arguments=tuple(f"${name}" for name in (*node.inputs, *node.outputs)),
-        returns="nonzero_errors",
     )
 
 
@@ -177,7 +176,7 @@ mean_squared_error = OpDef(
     float_reference=_squared_float,
     integer_reference=_exact(_squared),
     c_call=_squared_c,
-    ends=SKIPPED,
+    ends=Ends.SKIPPED,
 )
 """Scores, target -> error scores - target, loss the mean of its squares.
 
@@ -191,7 +190,7 @@ binary_cross_entropy = OpDef(
     float_reference=_binary_float,
     integer_reference=_exact(_binary),
     c_call=_binary_c,
-    ends=SKIPPED,
+    ends=Ends.SKIPPED,
 )
 """Scores (logits), target in [0, 1] -> error sigmoid - target, loss the mean of the outputs'.
 

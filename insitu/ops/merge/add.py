@@ -209,10 +209,10 @@ def _errors_c(node: Node, graph: Graph) -> CCall:
     if "multipliers" not in node.attributes:
         low, high = UNCLIPPED
         params: dict[str, Any] = {"size": size, "min": float(low), "max": float(high)}
-        return CCall("insitu_add_f32", "insitu_clip_params_t", params, pointers, "elements_f32.c")
+        return CCall("insitu_add_f32", "insitu_clip_params_t", params, pointers)
     first, second = node.attributes["multipliers"]
     params = {"size": size, "first": first, "second": second}
-    return CCall("insitu_add_errors_s8", "insitu_add_errors_params_t", params, pointers, "add.c")
+    return CCall("insitu_add_errors_s8", "insitu_add_errors_params_t", params, pointers)
 
 
 add_errors = OpDef(

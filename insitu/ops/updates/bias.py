@@ -13,7 +13,8 @@ import numpy as np
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Phase, QParams, Value
-from insitu.ops.layers.rows import LEARNING_RATE, update_bias
+from insitu.graph.names import LEARNING_RATE
+from insitu.ops.layers.rows import update_bias
 
 
 def emit_bias_update(builder: Builder, node: Node, dy: str, bias: str) -> None:

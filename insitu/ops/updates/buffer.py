@@ -19,22 +19,20 @@ from insitu.graph.model import (
     Array,
     Bound,
     CCall,
+    Ends,
     Graph,
-    Kind,
     Node,
     OpDef,
     Phase,
     QParams,
+    Role,
     Value,
 )
+from insitu.graph.names import BATCH_COUNT, GENERATOR, LEARNING_RATE
 from insitu.ops.kernels.bands import gradient_band
 from insitu.ops.kernels.choice import gradient_scratch, is_plain, kernel_of, shape_params
-from insitu.ops.layers.rows import GENERATOR, LEARNING_RATE
 from insitu.ops.numerics.grouped import weight_gradient
 from insitu.ops.updates.drawn_samples import step_rate
-
-BATCH_COUNT = "batch_count"
-"""State tensor int32[1]: samples of the present batch."""
 
 FRACTION = {"int16": 8, "int32": 16}
 """Bits of a buffer below one step of the weight."""
@@ -48,7 +46,7 @@ def emit_batch_count(builder: Builder) -> None:
     """Count samples, where a batch has several; the first node of what follows a sample."""
     if builder.scheme.batch == 1:
         return
-    count = builder.constant(BATCH_COUNT, np.zeros(1, np.int32), kind=Kind.STATE)
+    count = builder.state(BATCH_COUNT, np.zeros(1, np.int32), Role.SETTING)
     builder.node(
         count_sample,
         (count,),
@@ -71,11 +69,10 @@ def emit_buffered_update(
     """
     w, bias, scale = names
     scheme, shape = builder.scheme, builder.tensors[w].shape
-    buffer = builder.constant(
-        f"{node.name}.w_buffer", np.zeros(shape, scheme.buffer), kind=Kind.STATE
-    )
-    bias_buffer = builder.constant(
-        f"{node.name}.bias_buffer", np.zeros(shape[0], np.int32), kind=Kind.STATE
+    zeros = np.zeros(shape, scheme.buffer)
+    buffer = builder.state("w_buffer", zeros, Role.BUFFER, layer=node.layer)
+    bias_buffer = builder.state(
+        "bias_buffer", np.zeros(shape[0], np.int32), Role.BUFFER, layer=node.layer
     )
     builder.node(
         accumulate,
@@ -99,7 +96,7 @@ def emit_buffered_update(
 
 def emit_decay(builder: Builder, node: Node, w: str) -> None:
     """Emit the weight decay of a layer that is updated in place: one row a step, in turn."""
-    row = builder.constant(f"{node.name}.decay_row", np.zeros(1, np.int32), kind=Kind.STATE)
+    row = builder.state("decay_row", np.zeros(1, np.int32), Role.STATISTIC, layer=node.layer)
     builder.node(
         decay,
         (step_rate(builder), GENERATOR, row, w),
@@ -126,8 +123,8 @@ count_sample = OpDef(
         params_type="insitu_batch_params_t",
         params={"batch": node.attributes["batch"]},
         arguments=(f"${node.inputs[0]}",),
-        returns="batch_complete",
     ),
+    ends=Ends.BATCH_OPEN,
 )
 """One sample more; the batch is complete where the count is 0 again. Input: count[1]."""
 
@@ -216,7 +213,7 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
             *(["!"] if is_conv else []),
             *(f"${generator}", f"${bias_buffer}", f"${buffer}"),
         ),
-        returns="saturated_rows",
+        counts_saturated=True,
     )
 
 

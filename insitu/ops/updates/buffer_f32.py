@@ -13,10 +13,10 @@ import numpy as np
 
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, CCall, Graph, Kind, Node, OpDef, Phase, QParams, Value
+from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Phase, QParams, Role, Value
+from insitu.graph.names import LEARNING_RATE
 from insitu.ops.kernels.choice import kernel_of, shape_params
 from insitu.ops.layers import conv_f32
-from insitu.ops.layers.rows import LEARNING_RATE
 from insitu.ops.numerics.sums import outer_sum, sum_of
 
 
@@ -32,7 +32,7 @@ def emit_float_update(
     w, bias = names
     scheme, shape = builder.scheme, builder.tensors[w].shape
     buffers = tuple(
-        builder.constant(f"{node.name}.{name}", np.zeros(size, F32), kind=Kind.STATE)
+        builder.state(name, np.zeros(size, F32), Role.BUFFER, layer=node.layer)
         for name, size in (("bias_buffer", shape[:1]), ("w_buffer", shape))
     )
     builder.node(

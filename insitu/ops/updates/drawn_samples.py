@@ -14,21 +14,21 @@ import numpy as np
 from insitu.fixed_point import F32, draw_bytes
 from insitu.graph.builder import Builder
 from insitu.graph.model import (
-    LEFT_OUT,
     Array,
     Bound,
     CCall,
+    Ends,
     Graph,
-    Kind,
     Node,
     OpDef,
     Phase,
     QParams,
+    Role,
     TensorType,
     Value,
 )
+from insitu.graph.names import GENERATOR, LEARNING_RATE
 from insitu.graph.scheme import fixed_fraction
-from insitu.ops.layers.rows import GENERATOR, LEARNING_RATE
 from insitu.ops.numerics.by_type import NO_BOUND
 
 DRAWN_RATE = "drawn_rate"
@@ -48,7 +48,7 @@ def emit_draw(builder: Builder, node: Node, dy: str) -> None:
     if partial.kind != "sampled" or DRAWN_RATE in builder.tensors:
         return
     dtype = np.float32 if builder.tensors[dy].qparams is None else np.int32
-    largest = builder.constant("largest_error", np.zeros(1, dtype), kind=Kind.STATE)
+    largest = builder.state("largest_error", np.zeros(1, dtype), Role.STATISTIC)
     least, most = fixed_fraction(partial.least), fixed_fraction(partial.most)
     builder.node(
         draw_sample,
@@ -102,7 +102,6 @@ def _draw_c(node: Node, graph: Graph) -> CCall:
         params_type="insitu_draw_sample_params_t",
         params={"size": error.size, **node.attributes},
         arguments=(*(f"${name}" for name in node.inputs), f"${node.outputs[0]}"),
-        returns="nonzero_errors",
     )
 
 
@@ -118,7 +117,7 @@ draw_sample = OpDef(
     integer_reference=_draw,
     c_call=_draw_c,
     bounds=_draw_bounds,
-    ends=LEFT_OUT,
+    ends=Ends.LEFT_OUT,
 )
 """Rate of what follows: rate / p with probability p = least + spread sum |dy| / largest sum so far,
 else 0, and the backward pass ends here. The first error is always kept. Inputs: dy, largest[1],

@@ -22,11 +22,11 @@ from insitu.graph.model import (
     CCall,
     FloatReference,
     Graph,
-    Kind,
     Node,
     OpDef,
     Phase,
     QParams,
+    Role,
     TensorType,
     Value,
 )
@@ -40,7 +40,7 @@ def select_error(builder: Builder, node: Node, dy: str) -> str:
         return dy
     error = builder.tensors[dy]
     dtype = np.float32 if error.qparams is None else np.int32
-    largest = builder.constant(f"{node.name}.largest_error", np.zeros(1, dtype), kind=Kind.STATE)
+    largest = builder.state("largest_error", np.zeros(1, dtype), Role.STATISTIC, layer=node.layer)
     (selected,) = builder.node(
         select_rows,
         (dy, largest),

@@ -19,15 +19,15 @@ from insitu.graph.model import (
     Bound,
     CCall,
     Graph,
-    Kind,
     Node,
     OpDef,
     Phase,
     QParams,
+    Role,
     Tensor,
     Value,
 )
-from insitu.ops.layers.rows import LEARNING_RATE
+from insitu.graph.names import LEARNING_RATE
 from insitu.ops.numerics.geometry import conv_params, dilation_of, groups_of
 from insitu.ops.numerics.grouped import weight_gradient
 
@@ -81,7 +81,7 @@ def emit_update(builder: Builder, node: Node, dy: str, window: Mapping[str, Any]
     tensor = builder.tensors[w]
     assert tensor.qparams is not None and tensor.qparams.range is not None
     buffers = tuple(
-        builder.constant(f"{node.name}.{name}", np.zeros(shape, np.int32), kind=Kind.STATE)
+        builder.state(name, np.zeros(shape, np.int32), Role.BUFFER, layer=node.layer)
         for name, shape in (("bias_buffer", tensor.shape[:1]), ("w_buffer", tensor.shape))
     )
     builder.node(
@@ -112,7 +112,7 @@ def follow_error(builder: Builder, node: Node, error_range: str, observed: str) 
     """
     high = builder.tensors[error_range].data
     assert high is not None
-    ahead = builder.constant(f"{node.name}.error_ahead", high[1:].copy(), kind=Kind.STATE)
+    ahead = builder.state("error_ahead", high[1:].copy(), Role.RANGE, layer=node.layer)
     builder.node(
         average_error,
         (observed, ahead),

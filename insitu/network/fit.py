@@ -1,0 +1,61 @@
+"""compiled network -> the same in C and measured, with less scratch where the board is tight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from insitu.errors import FitError
+from insitu.generate import generate
+from insitu.graph.model import Array
+from insitu.network.board_run import Tools, measure_network
+from insitu.network.folder import ScratchFolder, write_sources
+from insitu.network.trainable import TrainableNetwork
+from insitu.plan import fit_arena
+
+
+def measured(network: TrainableNetwork, sample: Array, tools: Tools) -> TrainableNetwork:
+    """Generated and measured; with less scratch where the board is tight."""
+    wanted = _generated(network)
+    try:
+        return replace(wanted, measurement=measure_network(wanted, sample, tools=tools))
+    except FitError as error:
+        if error.arena_bytes is None:
+            raise
+        refusal = error
+    tight = _fitted(wanted, refusal, sample, tools)
+    return replace(tight, unlimited=measure_network(wanted, sample, tools=tools, limits=False))
+
+
+def _fitted(
+    wanted: TrainableNetwork, refusal: FitError, sample: Array, tools: Tools
+) -> TrainableNetwork:
+    """With the scratch that the board has room for; the stack may be another then.
+
+    Raises:
+        FitError: it has no room for the least either.
+    """
+    error = refusal
+    while (room := error.arena_bytes) is not None:
+        step, plan = fit_arena(wanted.graph, room)
+        network = _generated(replace(wanted, graph=step, plan=plan))
+        try:
+            return replace(network, measurement=measure_network(network, sample, tools=tools))
+        except FitError as again:
+            error = again
+        if plan.arena_bytes > room or error.arena_bytes is None or error.arena_bytes >= room:
+            break
+    if plan.arena_bytes == wanted.plan.arena_bytes:
+        raise refusal
+    raise FitError(
+        f"{error} (with the least scratch that its kernels can do with; with all of it "
+        f"{refusal.figures['ram_bytes']} bytes)",
+        error.figures,
+    )
+
+
+def _generated(network: TrainableNetwork) -> TrainableNetwork:
+    """With its C in a folder of its own."""
+    source = generate(network.graph, network.plan, network.name, seed=network.training.seed)
+    folder = ScratchFolder()
+    write_sources(source, folder.path)
+    return replace(network, folder=folder.path, temporary=folder)
