@@ -25,6 +25,11 @@ UNUSED_S = 3 * 24 * 3600.0
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--op", metavar="NAME", help="run what is about this op, and only that")
+    parser.addoption(
+        "--default-tools",
+        action="store_true",
+        help="leave out what names its compiler or emulator: run what takes those that are there",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,11 +50,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if (op := config.getoption("--op")) is not None:
-        from selection import is_about, subject
+    from selection import is_about, names_a_tool, subject
 
+    every = list(items)
+    if (op := config.getoption("--op")) is not None:
         name = subject(op)
-        about = [is_about(item, name) for item in items]
-        left = [item for item, chosen in zip(items, about, strict=True) if not chosen]
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item, chosen in zip(items, about, strict=True) if chosen]
+        items[:] = [item for item in items if is_about(item, name)]
+    if config.getoption("--default-tools"):
+        items[:] = [item for item in items if not names_a_tool(item)]
+    kept = set(items)
+    config.hook.pytest_deselected(items=[item for item in every if item not in kept])

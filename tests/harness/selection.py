@@ -85,3 +85,12 @@ def is_about(item: pytest.Item, op: str) -> bool:
         return True
     texts = (item.path.stem, getattr(item, "originalname", item.name))
     return any(names(text, op) for text in (*texts, "" if cases or not call else call.id))
+
+
+TOOLS = frozenset({"gcc", "clang", "zig", "qemu", "unicorn"})
+
+
+def names_a_tool(item: pytest.Item) -> bool:
+    """Is the test asked of a certain compiler or emulator, and not of those that are found?"""
+    call = getattr(item, "callspec", None)
+    return call is not None and any(v in TOOLS for v in call.params.values() if isinstance(v, str))

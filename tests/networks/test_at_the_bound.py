@@ -17,7 +17,7 @@ import pytest
 from builds import core_firmware, host_library, source_of
 from case_layers import ALL_1, FLATTEN, RELU, Case, Layer, average_pool, conv, grouped, linear
 from case_models import float_graph
-from fakes import toolchain_or_skip
+from fakes import MACHINES, toolchain_or_skip
 from mixing_cases import multiply
 from sanitized import run_sanitized
 
@@ -349,6 +349,7 @@ def test_the_largest_sums_are_reached_without_an_overflow(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in EXTREMES if name != "average-pool"])
 def test_the_largest_sums_on_a_core_equal_the_reference(name: str, machine: str) -> None:
     """Its own kernels may add in another order, and more than the sum."""
+    toolchain_or_skip(MACHINES[machine][0], "gcc")
     extreme = EXTREMES[name]
     step = extreme_step(extreme)
     stream = extreme_stream(step, 3)
