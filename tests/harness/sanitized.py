@@ -39,7 +39,7 @@ class Server:
             text=True,
             env={**os.environ, **environment, **path},
         )
-        atexit.register(self.process.kill)
+        atexit.register(self.close)
 
     def run(self, library: Path, name: str, arrays: Path) -> tuple[str, str]:
         """(SHA-256 of the state, what was said)."""
@@ -53,6 +53,12 @@ class Server:
         self.said.seek(0)  # the offset is that of the process too
         self.said.truncate()
         return digest, said
+
+    def close(self) -> None:
+        """Ends it."""
+        self.process.kill()
+        self.process.communicate()
+        self.said.close()
 
 
 @functools.cache
@@ -83,7 +89,7 @@ def run_sanitized(
         )
         digest, said = servers[key].run(library, name, arrays)
     if not digest:
-        del servers[key]
+        servers.pop(key).close()
     return digest, said
 
 
