@@ -14,10 +14,10 @@ from typing import Any
 
 from insitu.errors import ConfigError
 from insitu.graph.scheme import PartialUpdate, Rows, Scheme
+from insitu.ops.losses.table import LOSSES
 
 PRECISIONS = ("uint8", "mixed", "float32")
 PRESETS = ("default", "paper")
-LOSSES = ("cross_entropy", "mse", "bce")
 UPDATES = ("full", "bias", "dynamic:MIN:MAX", "sampled:MIN:MAX", "static:LAYER=ROWS,...")
 CALIBRATIONS = ("minmax", "percentile[:P]", "mse")
 USUAL_PERCENTILE = 99.99
@@ -84,7 +84,7 @@ class TrainingConfig:
     classes: int | None = None
 
     def __post_init__(self) -> None:
-        _known("loss", self.loss, LOSSES)
+        _known("loss", self.loss, tuple(LOSSES))
         _known("precision", self.precision, PRECISIONS)
         _known("preset", self.preset, PRESETS)
         _known("schedule", self.schedule, SCHEDULES)

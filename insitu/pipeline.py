@@ -20,7 +20,7 @@ from insitu.data.samples import (
     quantize_samples,
 )
 from insitu.differentiate import differentiate
-from insitu.errors import ConfigError, ModelError
+from insitu.errors import ConfigError
 from insitu.frontends import torch
 from insitu.frontends.model import Model
 from insitu.frontends.onnx import reader as onnx
@@ -102,7 +102,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     training = training or TrainingConfig()
     target = board if isinstance(board, Board) else find_board(board)
     check_name(name)
-    _check_supported(model)
+    model.check_supported()
     quantization = quantization or QuantizationConfig()
     given = _as_samples(calibration, targets)
     x = _calibration_samples(model, given, quantization)
@@ -158,13 +158,13 @@ def compare(
     if samples < 1:
         raise ConfigError(f"{samples} samples; 1 is the least, 64 is usual")
     model = model if isinstance(model, Model) else load(model)
-    _check_supported(model)
+    model.check_supported()
     quantization = quantization or QuantizationConfig()
     given = data if isinstance(data, Samples) else Samples(data, labels, "data")
     x = _calibration_samples(model, given, quantization)
     graph = simplify(model.graph)
     shape = graph.sample.shape
-    labels_of = label_type(graph, "cross_entropy")
+    labels_of = label_type(graph, TrainingConfig().loss)
     labelled = given.y is not None and given.y.dtype.kind in "iu" and given.y.ndim < 2
     classifies = labelled and max(labels_of.shape) == labels_of.outputs > 1
     chosen = checked(given, model.input_shape, labels_of if classifies else None)
@@ -176,15 +176,6 @@ def compare(
 def _check_scratch(scratch: int | None) -> None:
     if scratch is not None and scratch < 0:
         raise ConfigError(f"scratch {scratch} is below 0 bytes; 4096 makes most kernels fast")
-
-
-def _check_supported(model: Model) -> None:
-    if model.unsupported:
-        nodes = "; ".join(f'{u.op} "{u.name}": {u.reason}' for u in model.unsupported)
-        raise ModelError(
-            f"{model.name}: {len(model.unsupported)} unsupported "
-            f"node{'s' * (len(model.unsupported) > 1)}: {nodes}; see insitu inspect"
-        )
 
 
 def _calibration_samples(model: Model, given: Samples, config: QuantizationConfig) -> Array:

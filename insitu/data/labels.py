@@ -1,4 +1,4 @@
-"""y as users give it -> labels as a loss takes them; scores and labels -> how good they are.
+"""y as users give it -> labels as a loss takes them.
 
 Invariant: labels that pass are int32[n] in [0, classes), or finite float32[n, outputs] with the
 channels first, as the users' data has them; `in_own_order` brings them in the network's order.
@@ -14,10 +14,7 @@ import numpy as np
 from insitu.errors import DataError
 from insitu.fixed_point import F32
 from insitu.graph.model import Array, Graph
-from insitu.ops.losses.table import LOSSES, TARGETS
-
-NUMBERS = {"mse": "f", "bce": "fiub"}
-"""Kinds of numbers that targets may be; whole ones are bits, never measurements."""
+from insitu.ops.losses.table import LOSSES, Loss
 
 
 @dataclass(frozen=True)
@@ -38,9 +35,14 @@ class LabelType:
         return math.prod(self.shape)
 
     @property
+    def record(self) -> Loss:
+        """What is known of the loss."""
+        return LOSSES[self.loss]
+
+    @property
     def are_targets(self) -> bool:
         """Whether labels are real targets, one an output, and no classes."""
-        return self.loss in TARGETS
+        return self.record.targets is not None
 
     @property
     def first(self) -> tuple[int, ...]:
@@ -77,14 +79,15 @@ def checked_labels(x: Array, y: Array | None, labels: LabelType, source: str) ->
     Raises:
         DataError: shape, type, or a value that the loss cannot take.
     """
-    if not labels.are_targets:
+    bounds = labels.record.targets
+    if bounds is None:
         return _checked_classes(x, y, labels.outputs, source)
     if y is None:
         y = _own_input(x, labels, source)
     _check_targets_shape(x, y, labels, source)
     with np.errstate(over="ignore"):
         targets = np.ascontiguousarray(y, F32).reshape(len(x), -1)
-    low, high = TARGETS[labels.loss]
+    low, high = bounds
     wrong = ~(np.isfinite(targets) & (targets >= low) & (targets <= high)).all(axis=1)
     if wrong.any():
         first = int(wrong.argmax())
@@ -121,7 +124,7 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _check_targets_shape(x: Array, y: Array, labels: LabelType, source: str) -> None:
-    if y.dtype.kind not in NUMBERS[labels.loss]:
+    if y.dtype.kind not in labels.record.numbers:
         raise DataError(
             f"{source}: y holds {y.dtype}, but loss {labels.loss} takes float targets; save them "
             "as float32, or compile with --loss cross_entropy for classes"
@@ -154,32 +157,3 @@ def _checked_classes(x: Array, y: Array | None, classes: int, source: str) -> Ar
             f"{classes} classes, [0, {classes}); check y"
         )
     return y.astype(np.int32)
-
-
-def mean_loss(loss: str, scores: Array, labels: Array) -> float:
-    """The mean over samples of scores[n, outputs], labels as `checked_labels` gives them."""
-    op = LOSSES[loss]
-    assert op.float_reference is not None
-    attributes = {"skip": 0.0, "unit": 1.0, "factor": 1.0}
-    given = labels.astype(np.float64) if loss in TARGETS else labels
-    with np.errstate(all="ignore"):
-        _, losses = op.float_reference(attributes, [scores.astype(np.float64), given])
-    return float(losses.mean())
-
-
-def score(loss: str, scores: Array, labels: Array) -> float:
-    """What users of scikit-learn expect of scores[n, outputs].
-
-    Returns:
-        cross_entropy: share of samples whose class is right. bce: share of outputs on the right
-        side of 1/2. mse: R^2 of all outputs together, as `r2_score` with `variance_weighted`, so
-        that outputs that hardly change do not decide; where no target changes, 1 if all are met.
-    """
-    if loss == "cross_entropy":
-        return float((scores.argmax(axis=1) == labels).mean())
-    if loss == "bce":
-        return float(((scores > 0) == (labels > 0.5)).mean())
-    targets = labels.astype(np.float64)
-    rest = float(((scores - targets) ** 2).sum())
-    spread = float(((targets - targets.mean(axis=0)) ** 2).sum())
-    return 1 - rest / spread if spread > 0 else float(rest == 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from insitu.errors import ModelError
 from insitu.graph.model import Graph
 
 
@@ -44,3 +45,12 @@ class Model:
     input_shape: tuple[int, ...]
     unsupported: tuple[Unsupported, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def check_supported(self) -> None:
+        """Raise where a node stands in the way."""
+        if self.unsupported:
+            nodes = "; ".join(f'{u.op} "{u.name}": {u.reason}' for u in self.unsupported)
+            raise ModelError(
+                f"{self.name}: {len(self.unsupported)} unsupported "
+                f"node{'s' * (len(self.unsupported) > 1)}: {nodes}; see insitu inspect"
+            )

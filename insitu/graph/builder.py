@@ -35,6 +35,8 @@ class Builder:
         self.tensors: dict[str, Tensor] = dict(graph.tensors) if graph else {}
         self.nodes: list[Node] = list(graph.nodes) if graph else []
         self.inputs: list[str] = list(graph.inputs) if graph else []
+        self.full_gradient = 1.0
+        """The gradient of the loss that 127 stands for, see `ops.losses`."""
 
     def unique(self, stem: str) -> str:
         """`stem`, or `stem.2`, `stem.3`, ... where it is taken."""
@@ -126,6 +128,35 @@ class Builder:
             )
         )
         return tuple(names)
+
+    def gradient(
+        self,
+        op: OpDef,
+        node: Node,
+        inputs: Sequence[str],
+        *,
+        name: str = "grad",
+        output: str = "dx",
+        attributes: Mapping[str, Any] | None = None,
+        qparams: QParams | None = None,
+    ) -> str:
+        """Append a node of `node`'s backward pass, called after it; returns what it makes.
+
+        Args:
+            inputs: the error first.
+            qparams: of what it makes, by default that of the error.
+        """
+        (dx,) = self.node(
+            op,
+            inputs,
+            name=f"{node.name}.{name}",
+            outputs=(f"{node.name}.{output}",),
+            attributes=attributes,
+            qparams=(qparams or self.tensors[inputs[0]].qparams,),
+            layer=node.layer,
+            phase=Phase.BACKWARD,
+        )
+        return dx
 
     def finish(self, outputs: Sequence[str], *, keep: Sequence[str] = ()) -> Graph:
         """The graph, without tensors that no node and no quantization names, `keep` apart."""

@@ -281,6 +281,9 @@ class CCall:
         return tuple(argument for arguments in lists for argument in arguments)
 
 
+Call = Callable[["Node", "Graph"], CCall]
+"""How the generated C calls a node of an op."""
+
 FloatReference = Callable[[Mapping[str, Any], Sequence[Array]], Sequence[Array]]
 """(attributes, inputs) -> outputs; float64 or float32; activations with a leading batch axis."""
 
@@ -312,6 +315,8 @@ class OpDef:
             `wanted` are the operands whose gradient is needed; a trained weight among them gets
             its update node emitted and is left out of the answer. None: no gradient.
         quantize: float node -> integer nodes: (quantizer, node) -> None; see `quantize.assign`.
+        window: of a layer: (node, graph) -> kernel (of the weights), size (of the map x), and what
+            else of its window the node does not say.
         simplify: (rewriter, node) -> True where it changed the graph; see `simplify`.
         absorb: what a producer can take into itself: {"affine": f, "clip": f, "permute": f}.
         c_call: how the generated C calls it; None for ops that never reach C.
@@ -323,7 +328,6 @@ class OpDef:
         fresh: float node as the last layer -> (node, graph, classes) -> {operand: its value}
             for a start without knowledge of so many classes; None: it cannot be replaced.
         ends: what may end behind a node of it.
-        of_loss: at the end of a network it is part of the loss of this name; see `ops.losses`.
     """
 
     name: str
@@ -333,9 +337,10 @@ class OpDef:
     integer_reference: IntegerReference | None = None
     vjp: Callable[[Builder, Node, str, frozenset[str]], dict[str, str]] | None = None
     quantize: Callable[[Quantizer, Node], None] | None = None
+    window: Callable[[Node, Graph], Mapping[str, Any]] | None = None
     simplify: Callable[[Rewriter, Node], bool] | None = None
     absorb: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    c_call: Callable[[Node, Graph], CCall] | None = None
+    c_call: Call | None = None
     scratch_bytes: Callable[[Node, Graph], int] = _nothing
     in_place: tuple[tuple[int, int], ...] = ()
     macs: Callable[[Node, Graph], int] = _nothing
@@ -343,7 +348,6 @@ class OpDef:
     weights: tuple[str, ...] = ()
     fresh: Callable[[Node, Graph, int], dict[str, Array]] | None = None
     ends: Ends = Ends.NEVER
-    of_loss: str = ""
 
     def names_of(self, count: int) -> tuple[str, ...]:
         """The operands that so many inputs are."""

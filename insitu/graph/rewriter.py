@@ -15,9 +15,9 @@ from insitu.graph.model import Array, Graph, Kind, Node, OpDef, QParams, Tensor
 class Rewriter:
     """What a simplification may ask and do; each call leaves a valid graph."""
 
-    def __init__(self, graph: Graph, loss: str, keep: Set[str] = frozenset()) -> None:
-        """Start with `graph`."""
-        self.graph, self.loss, self._keep = graph, loss, keep
+    def __init__(self, graph: Graph, in_loss: str, keep: Set[str] = frozenset()) -> None:
+        """Start with `graph`; in_loss: the function that the loss contains."""
+        self.graph, self._in_loss, self._keep = graph, in_loss, keep
 
     def is_kept(self, node: Node) -> bool:
         """Whether the node is wanted as a layer of its own."""
@@ -32,6 +32,10 @@ class Rewriter:
         data = self.graph.tensors[name].data
         assert data is not None, name
         return data
+
+    def is_of_loss(self, node: Node, function: str) -> bool:
+        """Whether the node, which computes `function`, ends the network and is part of the loss."""
+        return function == self._in_loss and self.is_output(node.outputs[0])
 
     def is_output(self, name: str) -> bool:
         """Whether the graph hands the tensor out."""

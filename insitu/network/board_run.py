@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from insitu.artifacts import Firmware, Measurement, MemoryPlan, RunResult
-from insitu.data.labels import mean_loss
 from insitu.data.samples import Samples
 from insitu.errors import FitError
 from insitu.firmware.build import build_firmware, build_hook
@@ -350,7 +349,7 @@ def _judged(
     for when, (scores, classes) in zip(("before", "after"), predictions, strict=True):
         right = None if network.labels.are_targets else float((classes == y).mean())
         found |= {f"accuracy_{when}": right}
-        found |= {f"loss_{when}": mean_loss(network.training.loss, scores, y)}
+        found |= {f"loss_{when}": network.labels.record.mean(scores, y)}
     return found
 
 

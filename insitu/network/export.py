@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from insitu.errors import ConfigError, OutputError
-from insitu.firmware.flags import SMALL, optimization
+from insitu.firmware.flags import optimization
 from insitu.generate.c_text import literal
 from insitu.network.compiled import Network
 
@@ -66,8 +66,11 @@ set_target_properties({prefix} PROPERTIES C_STANDARD 99 C_EXTENSIONS OFF)
 # bit-exactness with the twin: one rounding an operation
 target_compile_options({prefix} PRIVATE -ffp-contract=off -ffunction-sections -fdata-sections)
 # loops for speed, the rest for size
-set_property(SOURCE {fast} PROPERTY COMPILE_OPTIONS -O3)
-set_property(SOURCE {small} PROPERTY COMPILE_OPTIONS -Os)
+{levels}
+string(TOLOWER "${{CMAKE_SYSTEM_PROCESSOR}} ${{CMAKE_C_FLAGS}}" insitu_processor)
+if(insitu_processor MATCHES "cortex-m0|armv6-?m")
+{levels_m0plus}
+endif()
 """
 
 ARDUINO = """\
@@ -145,16 +148,26 @@ def _example(network: Network) -> str:
 
 
 def _cmake(network: Network, out: Path) -> None:
-    sources = _copy(network, out / "include", out / "src")
-    listed = "\n  ".join(str(path.relative_to(out)) for path in sources)
-    small = [p for p in sources if SMALL in optimization(p.name)]
-    fast, slow = (
-        " ".join(str(p.relative_to(out)) for p in group)
-        for group in ([p for p in sources if p not in small], small)
+    sources = [path.relative_to(out) for path in _copy(network, out / "include", out / "src")]
+    everywhere = {path: optimization(path.name) for path in sources}
+    m0plus = {path: optimization(path.name, "cortex-m0plus") for path in sources}
+    text = CMAKE.format(
+        prefix=f"insitu_{network.name}",
+        sources="\n  ".join(map(str, sources)),
+        levels=_levels(everywhere),
+        levels_m0plus=_levels(dict(m0plus.items() - everywhere.items()), indent="  "),
     )
-    text = CMAKE.format(prefix=f"insitu_{network.name}", sources=listed, fast=fast, small=slow)
     (out / "CMakeLists.txt").write_text(text, encoding="utf-8")
     (out / "example.c").write_text(_example(network), encoding="utf-8")
+
+
+def _levels(flags: Mapping[Path, tuple[str, ...]], indent: str = "") -> str:
+    """Lines of CMake, one for all sources of the same flags."""
+    return "\n".join(
+        f"{indent}set_property(SOURCE {' '.join(sorted(str(p) for p in flags if flags[p] == same))}"
+        f' PROPERTY COMPILE_OPTIONS "{";".join(same)}")'
+        for same in sorted(set(flags.values()))
+    )
 
 
 def _arduino(network: Network, out: Path) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from insitu.data import labels
 from insitu.data.samples import Samples, checked
 from insitu.errors import ConfigError
 from insitu.firmware.build import build_host
@@ -200,10 +199,9 @@ class Twin:
             0; with mse the outputs themselves, float32[n, ...]; in the shape of the network's
             output, channels first.
         """
-        if self.network.labels.loss == "cross_entropy":
+        if not self.network.labels.are_targets:
             return self.library.predict(self.quantize(x))[1]
-        scores = self.predict_scores(x)
-        return scores > 0 if self.network.labels.loss == "bce" else scores
+        return self.network.labels.record.decide(self.predict_scores(x))
 
     def predict_scores(self, x: Array) -> Array:
         """Scores float32[n, outputs] of x[n, ...]; those of a map are channels first.
@@ -215,12 +213,12 @@ class Twin:
         return self.network.labels.channels_first(scores)
 
     def score(self, x: Array, y: Array | None = None) -> float:
-        """How good predictions of x[n, ...] are, as `labels.score` says: accuracy, or R^2.
+        """How good predictions of x[n, ...] are, as `losses.Loss` says: accuracy, or R^2.
 
         Raises:
             DataError: samples or labels do not suit the network.
         """
-        return self._judge(labels.score, x, y)
+        return self._judge(self.network.labels.record.score, x, y)
 
     def judge(self, x: Array, y: Array | None = None) -> dict[str, float | None]:
         """The accuracy (None where there are no classes) and the mean loss of x[n, ...]."""
@@ -233,14 +231,12 @@ class Twin:
         Raises:
             DataError: samples or labels do not suit the network.
         """
-        return self._judge(labels.mean_loss, x, y)
+        return self._judge(self.network.labels.record.mean, x, y)
 
-    def _judge(
-        self, judge: Callable[[str, Array, Array], float], x: Array, y: Array | None
-    ) -> float:
+    def _judge(self, judge: Callable[[Array, Array], float], x: Array, y: Array | None) -> float:
         samples = self._checked(x, y)
         q, wanted = self._as_taken(samples)
-        return judge(self.network.labels.loss, self.library.predict(q)[0], wanted)
+        return judge(self.library.predict(q)[0], wanted)
 
     def _checked(self, x: Array, y: Array | None) -> Samples:
         given = Samples(np.asarray(x), None if y is None else np.asarray(y), "x")

@@ -18,26 +18,30 @@ from insitu.ops.layers.affine import affine, affine_grad_input, quantize_affine
 from insitu.ops.layers.batch_norm import batch_norm
 from insitu.ops.layers.conv import conv, conv_grad_input, conv_update
 from insitu.ops.layers.linear import linear, linear_grad_input, linear_update, logits
-from insitu.ops.layers.rows import follow_range, row_parameters
-from insitu.ops.losses.cross_entropy import (
-    dequantize,
-    quantize_error,
-    softmax,
-    softmax_cross_entropy,
-)
+from insitu.ops.layers.rows import row_parameters
+from insitu.ops.losses.border import dequantize, quantize_error
+from insitu.ops.losses.cross_entropy import softmax, softmax_cross_entropy
 from insitu.ops.losses.table import emit_label, emit_loss
 from insitu.ops.losses.targets import binary_cross_entropy, mean_squared_error
-from insitu.ops.maps.layout import flatten, flatten_grad, identity, unflatten, unflatten_grad
+from insitu.ops.maps.layout import flatten, identity, unflatten
 from insitu.ops.maps.pad import pad, slice_op
 from insitu.ops.maps.pool import average_pool, average_pool_grad, max_pool, max_pool_grad
 from insitu.ops.maps.resize import resize, resize_grad
 from insitu.ops.merge.add import add, add_errors, emit_sum_of_errors, negate
 from insitu.ops.merge.concat import concat
 from insitu.ops.merge.multiply import multiply, multiply_grad, multiply_grad_factor
+from insitu.ops.numerics.ranges import follow_range
 from insitu.ops.opaque import opaque
 from insitu.ops.updates.bias import bias_update
-from insitu.ops.updates.buffer import accumulate, apply, count_sample, decay, emit_batch_count
-from insitu.ops.updates.buffer_f32 import accumulate_f32, apply_f32
+from insitu.ops.updates.buffer import (
+    apply,
+    conv_accumulate,
+    count_sample,
+    emit_batch_count,
+    linear_accumulate,
+)
+from insitu.ops.updates.buffer_f32 import apply_f32, conv_accumulate_f32, linear_accumulate_f32
+from insitu.ops.updates.decay import decay
 from insitu.ops.updates.drawn_samples import draw_sample
 from insitu.ops.updates.selected_rows import keep_rows, select_rows
 from insitu.ops.updates.standardized import (
@@ -87,8 +91,10 @@ OPS: dict[str, OpDef] = {
         average_error,
         adopt_error,
         count_sample,
-        accumulate,
-        accumulate_f32,
+        conv_accumulate,
+        conv_accumulate_f32,
+        linear_accumulate,
+        linear_accumulate_f32,
         apply,
         apply_f32,
         decay,
@@ -108,9 +114,7 @@ OPS: dict[str, OpDef] = {
         average_pool,
         average_pool_grad,
         flatten,
-        flatten_grad,
         unflatten,
-        unflatten_grad,
         softmax,
         dequantize,
         quantize_error,

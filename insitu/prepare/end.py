@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from insitu.config import TrainingConfig
 from insitu.data.labels import label_type
 from insitu.errors import ConfigError, ModelError
 from insitu.graph.model import Graph
+from insitu.ops.losses.table import LOSSES, losses_with
 from insitu.prepare.head import head_of, replace_head
 from insitu.prepare.layers import select_layers, select_learning
 
@@ -18,23 +17,26 @@ def with_end(graph: Graph, training: TrainingConfig) -> Graph:
         graph = replace_head(graph, training.classes)
     loss = training.loss
     for node in graph.nodes:
-        if node.op.of_loss not in ("", loss):
+        suiting = losses_with(node.op)
+        if suiting and loss not in suiting:
             raise ModelError(
                 f'{graph.name}: ends in {node.op.name} "{node.name}", which belongs to the loss '
-                f"{node.op.of_loss}, not {loss}; train with --loss {node.op.of_loss} or remove it"
+                f"{suiting[0]}, not {loss}; train with --loss {suiting[0]} or remove it"
             )
-    shape = graph.tensors[graph.outputs[0]].shape
-    scores = math.prod(shape)
-    if scores > max(shape) and loss == "cross_entropy":
+    labels = label_type(graph, loss)
+    if labels.are_targets:
+        return graph
+    if labels.outputs > max(labels.shape):
+        others = " or ".join(other.name for other in LOSSES.values() if other.targets)
         raise ModelError(
-            f"{graph.name}: puts out a map {list(label_type(graph, loss).first)}, channels first, "
+            f"{graph.name}: puts out a map {list(labels.first)}, channels first, "
             "but cross-entropy takes one score for each class; end the network with a pool over "
-            "the map and a flatten, or train it against targets with --loss mse or bce"
+            f"the map and a flatten, or train it against targets with --loss {others}"
         )
-    if scores < 2 and loss == "cross_entropy":
+    if labels.outputs < 2:
         raise ModelError(
-            f"{graph.name}: {scores} score; cross-entropy needs 2 classes or more; end the network "
-            "with a score for each class, or replace its last layer with --classes"
+            f"{graph.name}: {labels.outputs} score; cross-entropy needs 2 classes or more; end the "
+            "network with a score for each class, or replace its last layer with --classes"
         )
     return graph
 

@@ -10,6 +10,7 @@ from collections.abc import Set
 
 from insitu.graph.model import Graph
 from insitu.graph.rewriter import Rewriter
+from insitu.ops.losses.table import LOSSES
 
 
 def simplify(graph: Graph, loss: str = "cross_entropy", *, keep: Set[str] = frozenset()) -> Graph:
@@ -19,7 +20,7 @@ def simplify(graph: Graph, loss: str = "cross_entropy", *, keep: Set[str] = froz
         loss: that the network is to be trained with; what it contains is dropped at the end.
         keep: names of nodes that are wanted as layers of their own, see `layers.select_kept`.
     """
-    rewriter = Rewriter(graph, loss, keep)
+    rewriter = Rewriter(graph, LOSSES[loss].absorbs, keep)
     changed = True
     while changed:
         changed = any(

@@ -22,9 +22,9 @@ def with_error_unit(
     graph: Graph,
     ranges: Mapping[str, tuple[float, float]],
 ) -> Scheme:
-    """For mse: half the range of the targets, where they are known, else of the scores."""
+    """Where the loss asks: half the range of the targets, where known, else of the scores."""
     labels = label_type(graph, training.loss)
-    if labels.loss != "mse":
+    if not labels.record.ranged:
         return training.scheme
     low, high = ranges[graph.outputs[0]]
     if given.y is not None or is_autoencoder(given.x, labels):

@@ -102,20 +102,21 @@ void update_bias(int32_t n, const int32_t *bias, const int32_t *errors, const fl
 
 void exp_negative(int32_t n, const float *x, float *out) {
   for (int32_t i = 0; i < n; i++)
-    out[i] = insitu_exp_negative(x[i]);
+    out[i] = exp_negative(x[i]);
 }
 
 void expm1_negative(int32_t n, const float *x, float *out) {
   for (int32_t i = 0; i < n; i++)
-    out[i] = insitu_expm1_negative(x[i]);
+    out[i] = expm1_negative(x[i]);
 }
 
 void erfc_positive(int32_t n, const float *x, float *out) {
   for (int32_t i = 0; i < n; i++)
-    out[i] = insitu_erfc_positive(x[i]);
+    out[i] = erfc_positive(x[i]);
 }
 
-/* which: twice the place in FUNCTIONS of insitu/ops/activations/functions.py, 1 more for the slope. */
+/* which: twice the place in FUNCTIONS of insitu/ops/activations/functions.py, 1 more for the slope.
+ */
 void function(int32_t n, int32_t which, float alpha, float beta, const float *x, float *out) {
   insitu_function_t *const functions[] = {
       insitu_sigmoid,      insitu_sigmoid_slope,      insitu_tanh,       insitu_tanh_slope,
@@ -130,7 +131,7 @@ void function(int32_t n, int32_t which, float alpha, float beta, const float *x,
 
 void log_positive(int32_t n, const float *x, float *out) {
   for (int32_t i = 0; i < n; i++)
-    out[i] = insitu_log_positive(x[i]);
+    out[i] = log_positive(x[i]);
 }
 
 void cosine_rates(int32_t n, float rate, float *out) {

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from insitu.graph.model import Array, Graph, Node, QParams
-from insitu.ops.layers.rows import UNCLIPPED
 from insitu.ops.numerics.geometry import scatter
 from insitu.ops.numerics.grouped import products, weight_gradient
+from insitu.ops.numerics.ranges import UNCLIPPED
 
 U = 2.0**-24
 
@@ -359,8 +359,6 @@ RULES: dict[str, Rule] = {
     "max_pool": exact,
     "flatten": exact,
     "unflatten": exact,
-    "flatten_grad": exact,
-    "unflatten_grad": exact,
     "average_pool": average,
     "add": add,
     "add_errors": add_errors,

@@ -22,8 +22,11 @@ LAYERS = frozenset(layer.op for case in CASES.values() for layer in case.layers)
 
 
 ELSEWHERE = {
-    **dict.fromkeys(("accumulate", "apply", "count_sample", "decay"), "test_optimizer.py"),
-    **dict.fromkeys(("accumulate_f32", "apply_f32"), "test_optimizer_float.py"),
+    **dict.fromkeys(("apply", "count_sample", "decay"), "test_optimizer.py"),
+    **dict.fromkeys(("linear_accumulate", "conv_accumulate"), "test_optimizer.py"),
+    **dict.fromkeys(
+        ("linear_accumulate_f32", "conv_accumulate_f32", "apply_f32"), "test_optimizer_float.py"
+    ),
     **dict.fromkeys(
         ("affine", "affine_grad_input", "affine_accumulate", "affine_apply"), "test_paper.py"
     ),

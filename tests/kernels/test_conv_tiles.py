@@ -31,7 +31,7 @@ from insitu.ops.kernels.tiles import (
     tiled,
     update_tile,
 )
-from insitu.ops.layers.rows import expand_error
+from insitu.ops.layers.gradient import expand_error
 from insitu.ops.numerics.geometry import conv_params, output_size, scatter, windows
 from insitu.runtime import INCLUDE_FLAGS, KERNELS
 from insitu.tools.compilers import find_toolchain

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.toolchain
 SOURCES = (
     *("conv_grouped", "conv_grouped_grad_weight", "depthwise_compact"),
     *("depthwise", "depthwise_grad_weight", "depthwise_pack"),
-    *("depthwise_correlate", "depthwise_epilogue", "depthwise_microkernel_portable"),
+    *("depthwise_correlate", "depthwise_epilogue", "depthwise_microkernel"),
 )
 TRIALS = 400
 Shape = dict[str, int]
@@ -61,7 +61,7 @@ def trial(rng: random.Random, c: Shape) -> list[int]:
     assert all(n <= max(a, limit) for a, n in zip(block, needed, strict=True))
     live = []
     for kernel in (1, 2):
-        added = planes.live_bytes(c) if bands[kernel].lines and rng.random() < 0.8 else 0
+        added = planes.nonzero_bytes(c) if bands[kernel].lines and rng.random() < 0.8 else 0
         needed[kernel] += added
         live.append(added)
     return [*c.values(), *(of.lines for of in bands), *needed, *live, rng.randint(0, 10**6)]

@@ -26,7 +26,8 @@ from insitu.fixed_point import (
     split_ratios,
 )
 from insitu.graph.model import Array, QParams
-from insitu.ops.layers.rows import expand_error, update_bias
+from insitu.ops.layers.gradient import expand_error
+from insitu.ops.updates.bias import update_bias
 
 HALF_ULP = 2.0**-24
 """Largest relative error of one float32 operation whose result is normal."""

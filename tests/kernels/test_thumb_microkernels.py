@@ -24,7 +24,14 @@ from insitu.tools.compilers import find_toolchain
 pytestmark = pytest.mark.toolchain
 
 FUNCTIONS = (
-    *("run_bytes", "run_halves", "run_strided", "finish_run", "pack_fours", "sum_fours"),
+    *(
+        "microkernel_1x4_u8",
+        "microkernel_1x4_u16",
+        "microkernel_1x4_strided",
+        "epilogue_channel",
+        "pack_fours",
+        "sum_fours",
+    ),
     *("widen_fours", "offset_bytes", "offset_errors", "step_groups", "step_part"),
 )
 CODE, MEMORY, STACK, SIZE, END = 0x10000, 0x20000000, 0x30000000, 1 << 20, 0xF000
@@ -147,8 +154,8 @@ def test_runs_are_the_same(
     sums = rng.integers(-(2**31), 2**31, 4 * count).astype(np.int32)
     reach = lines * (4 * terms + skip) + count * step
     for function, b, kinds in (
-        ("run_bytes", packed, ("u1", 255)),
-        ("run_halves", w.astype(np.int32), ("u2", 2**15)),
+        ("microkernel_1x4_u8", packed, ("u1", 255)),
+        ("microkernel_1x4_u16", w.astype(np.int32), ("u2", 2**15)),
     ):
         size = int(kinds[0][1])
         run = np.asarray(
@@ -159,7 +166,7 @@ def test_runs_are_the_same(
     stride, many = int(rng.integers(1, 7)), int(rng.integers(1, 4 * lines * terms + 1))
     run = np.asarray([count, many, 1, 0, 1, 16, stride, fresh], np.int32)
     a = drawn(rng, -127, 127, many * stride + count, kind).astype(np.int8)
-    both.call("run_strided", run, a, packed, sums)
+    both.call("microkernel_1x4_strided", run, a, packed, sums)
 
 
 @given(case=CASES, zero=st.integers(-128, 127), shift=st.sampled_from([0, 0, 0, 1, 13]))
@@ -181,7 +188,7 @@ def test_finishing_is_the_same(case: tuple[int, str], zero: int, shift: int, bot
         offset = int(rng.integers(-(2**20), 2**20)) if size < 31 else 0
         bounds = [zero, low - zero, high - zero, lowest, highest, step]
         output = np.asarray([multiplier, offset, shift, *bounds], np.int32)
-        both.call("finish_run", output, count, sums.astype(np.int32), np.zeros(256, np.int8))
+        both.call("epilogue_channel", output, count, sums.astype(np.int32), np.zeros(256, np.int8))
 
 
 @given(case=CASES, groups=st.integers(1, 9))

@@ -26,7 +26,7 @@ from insitu.generate import state_layout
 from insitu.graph.model import Array, Graph, Node, QParams, Value
 from insitu.graph.scheme import PartialUpdate, Scheme
 from insitu.graph.verify import verify
-from insitu.ops.layers.rows import expand_error
+from insitu.ops.layers.gradient import expand_error
 from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run import emulator

@@ -16,7 +16,7 @@ from selection import names
 from insitu.config import parse_update
 from insitu.graph.model import CCall
 from insitu.graph.scheme import Scheme
-from insitu.ops.losses.table import TARGETS
+from insitu.ops.losses.table import LOSSES
 from insitu.runtime import FILES, KERNELS
 
 DECLARED = "".join(
@@ -46,6 +46,7 @@ NOT_NODES = {
 }
 """What the generated functions call around the nodes, and kernels each other."""
 
+TARGETED = [loss.name for loss in LOSSES.values() if loss.targets]
 PRECISIONS = ("uint8", "float32")
 OPTIONS: tuple[dict[str, Any], ...] = (
     {},
@@ -89,7 +90,7 @@ NETWORKS: tuple[tuple[Case, Sequence[Scheme]], ...] = (
     (CASES["max"], SCHEMES[-2:]),
     (CASES["conv-odd"], (*SCHEMES[-2:], Scheme(precision="mixed"))),
     (CASES["linear"], SCHEMES[-2:]),
-    (MAP, [Scheme(loss=loss, precision=p) for loss in TARGETS for p in PRECISIONS]),
+    (MAP, [Scheme(loss=loss, precision=p) for loss in TARGETED for p in PRECISIONS]),
 )
 
 

@@ -22,7 +22,7 @@ from onnx_models import model, node, normal, saved
 from sanitized import run_sanitized
 
 import insitu
-from insitu.data.labels import LabelType, checked_labels, mean_loss, score
+from insitu.data.labels import LabelType, checked_labels
 from insitu.data.samples import Samples, checked
 from insitu.errors import DataError, InsituError, ModelError
 from insitu.firmware.build import build_firmware
@@ -30,6 +30,7 @@ from insitu.graph.model import Array, Kind
 from insitu.graph.scheme import Scheme
 from insitu.network.compiled import Network
 from insitu.network.trainable import TrainableNetwork
+from insitu.ops.losses.table import LOSSES
 from insitu.prepare.simplify import simplify
 from insitu.run import emulator
 from insitu.run.reference import Reference
@@ -320,17 +321,17 @@ def test_scores_are_what_scikit_learn_says() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     scores, targets = normal(50, 3), normal(50, 3, seed=9)
     r2 = metrics.r2_score(targets, scores, multioutput="variance_weighted")
-    assert score("mse", scores, targets) == pytest.approx(r2)
-    assert mean_loss("mse", scores, targets) == pytest.approx(
+    assert LOSSES["mse"].score(scores, targets) == pytest.approx(r2)
+    assert LOSSES["mse"].mean(scores, targets) == pytest.approx(
         metrics.mean_squared_error(targets, scores)
     )
     bits, shares = targets > 0, 1 / (1 + np.exp(-scores.astype(np.float64)))
-    assert mean_loss("bce", scores, bits) == pytest.approx(
+    assert LOSSES["bce"].mean(scores, bits) == pytest.approx(
         metrics.log_loss(bits.reshape(-1), shares.reshape(-1))
     )
-    assert score("bce", scores, bits) == ((scores > 0) == bits).mean()
-    assert score("mse", np.ones((3, 1)), np.ones((3, 1))) == 1
-    assert score("mse", np.zeros((3, 1)), np.ones((3, 1))) == 0
+    assert LOSSES["bce"].score(scores, bits) == ((scores > 0) == bits).mean()
+    assert LOSSES["mse"].score(np.ones((3, 1)), np.ones((3, 1))) == 1
+    assert LOSSES["mse"].score(np.zeros((3, 1)), np.ones((3, 1))) == 0
 
 
 # labels of another model

@@ -22,12 +22,12 @@ from insitu.graph.scheme import Scheme
 from insitu.ops.updates.buffer import (
     FRACTION,
     LIMIT,
-    accumulate,
     apply,
-    decay,
-    decay_multiplier,
+    conv_accumulate,
     fixed_momentum,
+    linear_accumulate,
 )
+from insitu.ops.updates.decay import decay, decay_multiplier
 from insitu.run.reference import Reference
 
 SCHEMES = {
@@ -127,8 +127,9 @@ def accumulated(
             *(Value(a) for a in (scale, np.asarray([rate]), state, biases, buffer)),
         ]
         attributes = {"batch": batch, "stride": (1, 1), "padding": (0, 0, 0, 0)}
-        state, biases, buffer = accumulate.integer_reference(  # type: ignore[misc]
-            node(accumulate, **attributes), inputs, []
+        op = conv_accumulate if is_conv else linear_accumulate
+        state, biases, buffer = op.integer_reference(  # type: ignore[misc]
+            node(op, **attributes), inputs, []
         )
         centred = x.astype(np.int64) - zero
         if is_conv:

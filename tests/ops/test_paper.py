@@ -21,7 +21,7 @@ from insitu.fixed_point import F32, range_qparams, square_root
 from insitu.graph.model import Array, Kind, Node, OpDef, QParams, Value
 from insitu.graph.scheme import PartialUpdate, Scheme
 from insitu.ops import OPS
-from insitu.ops.layers.affine import affine, affine_grad_input
+from insitu.ops.layers.affine import ONE_PLACE, affine, affine_grad_input
 from insitu.ops.updates.standardized import affine_accumulate, affine_apply, standardize
 from insitu.run.reference import Reference
 
@@ -103,12 +103,12 @@ def test_zero_points_are_subtracted() -> None:
         bias = rng.integers(-(2**18), 2**18, 9).astype(np.int32)
         wanted = real(w) @ real(x) + bias * 2.0**-20
         (scores,) = affine.integer_reference(  # type: ignore[misc]
-            node(affine, scores=True), [x, w, Value(bias)], [None]
+            node(affine, scores=True, shape=(9,), **ONE_PLACE), [x, w, Value(bias)], [None]
         )
         np.testing.assert_allclose(scores, wanted, rtol=0, atol=2e-6 * (1 + np.abs(wanted).max()))
         y_q = range_qparams(float(wanted.min()), float(wanted.max()), -np.inf, np.inf)
         (y,) = affine.integer_reference(  # type: ignore[misc]
-            node(affine, scores=False), [x, w, Value(bias)], [y_q]
+            node(affine, scores=False, shape=(9,), **ONE_PLACE), [x, w, Value(bias)], [y_q]
         )
         # a half for rounding, and the bias in whole units of the accumulator
         got = (y.astype(np.int64) - y_q.zero_point) * float(y_q.scale)
@@ -124,7 +124,9 @@ def test_errors_go_back_through_what_the_weights_mean() -> None:
         w = affine_value(rng, (7, 20), -0.3)
         dy = Value(rng.integers(-127, 128, 7).astype(np.int8), error_q)
         dx, largest = affine_grad_input.integer_reference(  # type: ignore[misc]
-            Node("n", affine_grad_input, (), ("dx", "l"), {"shape": (20,)}), [dy, w], [error_q]
+            Node("n", affine_grad_input, (), ("dx", "l"), {**ONE_PLACE, "shape": (20,)}),
+            [dy, w],
+            [error_q, None],
         )
         wanted = real(dy) @ real(w)
         assert np.abs(np.clip(wanted, -1, 1) - dx / 127).max() <= 0.501 / 127
@@ -139,14 +141,15 @@ def test_windows_with_groups_are_those_of_the_float_layer(
     x = affine_value(rng, (9, 8, 6), -0.7)
     w = affine_value(rng, (12, 3, 3, 6 // groups), -0.2)
     window = {
-        "stride": (2, 1), "padding": (2, 0, 1, 1), "groups": groups, "dilation": dilation
+        "stride": (2, 1), "padding": (2, 0, 1, 1), "groups": groups, "dilation": dilation,
+        "kernel": (3, 3), "size": (9, 8),
     }  # fmt: skip
     bias = rng.integers(-(2**18), 2**18, 12, np.int32)
-    (scores,) = affine.integer_reference(  # type: ignore[misc]
-        node(affine, scores=True, **window), [x, w, Value(bias)], [None]
-    )
     inputs = [real(x)[None], real(w), bias / 2.0**20]
     (wanted,) = OPS["conv"].float_reference(window, inputs)  # type: ignore[misc]
+    (scores,) = affine.integer_reference(  # type: ignore[misc]
+        node(affine, scores=True, shape=wanted[0].shape, **window), [x, w, Value(bias)], [None]
+    )
     np.testing.assert_allclose(scores, wanted[0], rtol=1e-5, atol=1e-5)
 
     dy = rng.integers(-127, 128, scores.shape, np.int8)

@@ -17,7 +17,7 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import Node, QParams, Value
 from insitu.graph.scheme import Scheme
 from insitu.ops import OPS
-from insitu.ops.layers import rows
+from insitu.ops.layers.gradient import error_rescale, expand_error
 from insitu.ops.losses.cross_entropy import softmax_cross_entropy
 from insitu.ops.losses.table import emit_loss
 from insitu.ops.maps.pool import average_pool, average_pool_grad
@@ -205,7 +205,7 @@ def test_updates_are_as_the_page_says(page: dict[str, Any], op: str) -> None:
         values = [
             Value(arrays[0], QParams(np.asarray(dy_scale))),
             Value(arrays[1], x_q),
-            *map(Value, (arrays[2], bias, scale, np.asarray([rate]), np.asarray([state]))),
+            *map(Value, (arrays[2], bias, np.asarray([rate]), scale, np.asarray([state]))),
         ]
         attributes = {"stride": (1, 1), "padding": (0, 0, 0, 0)}
         node = Node("update", OPS[f"{op}_update"], (), (), attributes)
@@ -229,11 +229,11 @@ def test_errors_go_back_as_the_page_says(page: dict[str, Any]) -> None:
     for terms in (1, 1040, 1041, 5000, 133144, 133145):
         scale = rng.uniform(0.001, 0.1, 5).astype(F32)
         rel, drop, multiplier, shift = page["error_constants"](list(scale), terms)
-        wanted = rows.error_rescale(scale, terms)
+        wanted = error_rescale(scale, terms)
         assert (rel, drop) == (list(wanted.rel), wanted.drop)
         assert (multiplier, shift) == (wanted.multiplier, wanted.shift)
         for e in range(-127, 128):
-            expanded = rows.expand_error(np.full(5, e), wanted.rel, drop)
+            expanded = expand_error(np.full(5, e), wanted.rel, drop)
             assert [page["expand"](e, r, drop) for r in rel] == list(expanded)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from insitu.target.board import CORES
+
 ROOT = Path(__file__).parents[2]
 PYTHON = sorted(p for d in ("insitu", "tests", "bench") for p in (ROOT / d).rglob("*.py"))
 C = sorted(p for d in ("insitu", "tests") for p in (ROOT / d).rglob("*.[ch]"))
@@ -82,6 +84,50 @@ def test_the_runtime_is_free_of(pattern: str) -> None:
     assert not {
         name: re.findall(pattern, text) for name, text in code.items() if re.search(pattern, text)
     }
+
+
+FUNCTION = re.compile(
+    r"^(static )?(?!static)[a-z_]\w*[ *]+[\w *]*?(\w+)\([^;{}]*\)\s*[{;]", re.MULTILINE
+)
+RUNTIME = ROOT / "insitu" / "runtime"
+STILL_PREFIXED = ("depthwise", "elementwise", "pool", "layout", "loss", "update")
+
+
+def _functions(path: Path) -> set[tuple[str, str]]:
+    """(`static ` or nothing, name) of all that is defined or declared at the outermost level."""
+    code = re.sub(
+        r"/\*.*?\*/|__attribute__\(\(.*?\)\)\)?\s*|INSITU_\w+\s", "", path.read_text(), flags=re.S
+    )
+    return {(found[1] or "", found[2]) for found in FUNCTION.finditer(code)}
+
+
+def test_no_static_function_has_the_name_of_an_exported_one() -> None:
+    """Files that a model needs are found by what they call (generate/runtime_files.py)."""
+    functions = set().union(*map(_functions, RUNTIME.rglob("*.[ch]")))
+    exported = {name for static, name in functions if not static}
+    assert len(exported) > 100
+    assert not {name for static, name in functions if static} & exported
+
+
+def test_flags_are_of_kernels_that_are_there() -> None:
+    flags = tomllib.loads((RUNTIME / "flags.toml").read_text())
+    named = [
+        *flags["written_out"],
+        *flags["files"],
+        *(f for c in flags["cores"].values() for f in c),
+    ]
+    assert set(flags["cores"]) <= set(CORES)
+    assert set(named) <= {path.name for path in (RUNTIME / "src").rglob("*.c")}
+
+
+@pytest.mark.parametrize("path", sorted((RUNTIME / "src").rglob("*.[ch]")), ids=_name)
+def test_insitu_means_exported(path: Path) -> None:
+    """But in the arithmetic that generated models include."""
+    if path.name in {"insitu_fixed_point.h", "insitu_soft_float.h"}:
+        return
+    if path.relative_to(RUNTIME).parts[1] in STILL_PREFIXED:
+        return
+    assert not {n for static, n in _functions(path) if static and n.startswith("insitu_")}
 
 
 def test_the_lock_pins_what_pyproject_asks_for() -> None:

@@ -15,7 +15,8 @@ from insitu.errors import ModelError
 from insitu.fixed_point import split_ratio
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind
-from insitu.ops.layers.rows import SMALLEST_ROW, error_rescale, largest_error, quantize_weights
+from insitu.ops.layers.gradient import error_rescale, largest_error
+from insitu.ops.layers.rows import SMALLEST_ROW, quantize_weights
 from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference

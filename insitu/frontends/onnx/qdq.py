@@ -13,10 +13,12 @@ from dataclasses import replace
 import numpy as np
 
 from insitu.fixed_point import F32, affine_qparams, real_range
+from insitu.frontends.onnx.operators.activations import FUNCTIONS
 from insitu.frontends.onnx.operators.shape import PASSES_ON
 from insitu.frontends.onnx.scope import NotSupportedError, Operation, QuantizedData, Scope, Value
 from insitu.graph.model import Array, QParams
 from insitu.ops import OPS
+from insitu.ops.losses.table import LOSSES
 from insitu.ops.numerics.quantization import keeps_quantization
 
 UNSIGNED_ZERO = 128
@@ -25,17 +27,21 @@ UNSIGNED_ZERO = 128
 SMALLEST, LARGEST = 1e-32, 1e36
 """Of a scale: 255 of them, and products with row scales, are normal float32 numbers."""
 
-ENDS = PASSES_ON | {"LogSoftmax", "Sigmoid", "Softmax"}
+ENDS = PASSES_ON | {
+    operator
+    for operator, function in FUNCTIONS.items()
+    if function in {loss.absorbs for loss in LOSSES.values()}
+}
 """Behind the last layer nothing else follows; the scores leave it in float."""
 
 
 def quantize_linear(scope: Scope, op: Operation) -> None:
     """QuantizeLinear of an activation: its scale and zero point are known from now on."""
     value, _ = scope.value(op)
-    q = _activation_qparams(scope, op)
-    name = op.inputs[0]
+    q = _activation_qparams(scope, op, "y")
+    name = op["x"]
     bound = value
-    if not _leads_out(scope, op.outputs[0]):
+    if not scope.leads_through(op.outputs[0], ENDS):
         bound = _saturated(scope, op, value, q)
         _remember(scope, op, bound.tensor, q)
     scope.bind(op, 0, bound)
@@ -46,7 +52,7 @@ def quantize_linear(scope: Scope, op: Operation) -> None:
 
 def dequantize_linear(scope: Scope, op: Operation) -> None:
     """DequantizeLinear of what a QuantizeLinear made."""
-    name = op.inputs[0]
+    name = op["x"]
     value, _ = scope.value(op)
     written = scope.integers.get(name)
     if written is None:
@@ -54,7 +60,7 @@ def dequantize_linear(scope: Scope, op: Operation) -> None:
             f'its input "{name}" is not the output of a QuantizeLinear',
             "quantize in QDQ format (onnxruntime: QuantFormat.QDQ)",
         )
-    q = _activation_qparams(scope, op)
+    q = _activation_qparams(scope, op, "x")
     if (q.scale, q.zero_point) != (written.scale, written.zero_point):
         raise NotSupportedError(
             f"it reads with scale {q.scale:g} and zero point {q.zero_point} what was written with "
@@ -69,21 +75,24 @@ def dequantize_linear(scope: Scope, op: Operation) -> None:
 def keep_known(scope: Scope, op: Operation) -> None:
     """Remember what a folded node says of the scales of the constant that it made."""
     if op.op == "DequantizeLinear":
-        q, scale = scope.constants[op.inputs[0]], scope.constants[op.inputs[1]]
-        zero = scope.constants[op.inputs[2]] if op.has(2) else np.zeros((), q.dtype)
+        q, scale = scope.constants[op["x"]], scope.constants[op["x_scale"]]
+        given = "x_zero_point" in op
+        zero = scope.constants[op["x_zero_point"]] if given else np.zeros((), q.dtype)
         scope.quantized[op.outputs[0]] = QuantizedData(q.dtype.name, scale, zero)
-    elif op.op in PASSES_ON and op.has(0) and op.inputs[0] in scope.quantized:
-        scope.quantized[op.outputs[0]] = scope.quantized[op.inputs[0]]
+    elif op.op in PASSES_ON and op.operands.get(op.first) in scope.quantized:
+        scope.quantized[op.outputs[0]] = scope.quantized[op[op.first]]
 
 
-def _activation_qparams(scope: Scope, op: Operation) -> QParams:
-    scale = scope.floats(op, 1, "scale")
+def _activation_qparams(scope: Scope, op: Operation, tensor: str) -> QParams:
+    """Of x or y."""
+    scale, point = scope.floats(op, f"{tensor}_scale", "scale"), f"{tensor}_zero_point"
     if scale.size != 1:
         raise NotSupportedError(
             f"{scale.size} scales for an activation, only 1 is available",
             "quantize activations per tensor",
         )
-    zero = scope.constant(op, 2, "zero point") if op.has(2) else np.zeros((), _default_type(op))
+    given = point in op
+    zero = scope.constant(op, point, "zero point") if given else np.zeros((), _default_type(op))
     if zero.dtype.name not in ("int8", "uint8"):
         raise NotSupportedError(
             f"an activation of {zero.dtype.name}, only int8 and uint8 are available",
@@ -107,17 +116,6 @@ def _default_type(op: Operation) -> str:
             "quantize activations to 8 bits",
         )
     return "int8" if kind == 3 else "uint8"
-
-
-def _leads_out(scope: Scope, name: str) -> bool:
-    """Whether nothing but the network's end follows."""
-    waiting = [name]
-    while waiting:
-        for node in scope.readers.get(waiting.pop(), ()):
-            if node.op_type not in ENDS:
-                return False
-            waiting.extend(node.output)
-    return True
 
 
 def _saturated(scope: Scope, op: Operation, value: Value, q: QParams) -> Value:
@@ -150,7 +148,7 @@ def _remember(scope: Scope, op: Operation, name: str, q: QParams) -> None:
     writer = scope.writer(name)
     if writer is None or writer.op.quantize is not keeps_quantization:
         return
-    kept = scope.builder.tensors[writer.inputs[0]].qparams
+    kept = scope.builder.tensors[writer["x"]].qparams
     if kept is not None and (kept.scale, kept.zero_point) != (q.scale, q.zero_point):
         note = (
             f'{writer.op.name} "{writer.name}": its output keeps the scale {kept.scale:g} and the '

@@ -2,8 +2,8 @@
 
 Invariant: the file is not trusted. `read` returns a Model or raises a ModelError of one line; a
 node that is not supported becomes `opaque` and the walk goes on with the shapes ONNX infers.
-The way through: `onnx_file` (checked and sorted), then each node is folded (`onnx_constants`) or
-handed to its importer in `IMPORTERS`, which works on the `onnx_scope.Scope`.
+The way through: `file` (checked and sorted), then each node is folded (`folding`) or
+handed to its importer in `IMPORTERS`, which works on the `scope.Scope`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from insitu.frontends.onnx.operators import arithmetic as onnx_arithmetic
 from insitu.frontends.onnx.operators import conv_transpose as onnx_transposed
 from insitu.frontends.onnx.operators import layers as onnx_layers
 from insitu.frontends.onnx.operators import moves as onnx_moves
-from insitu.frontends.onnx.operators import pools as onnx_windows
+from insitu.frontends.onnx.operators import pools as onnx_pools
 from insitu.frontends.onnx.operators import shape as onnx_layout
 from insitu.frontends.onnx.scope import (
     NotSupportedError,
@@ -45,51 +45,44 @@ from insitu.graph.builder import Builder
 from insitu.ops import OPS
 
 IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {
+    **onnx_layout.IMPORTERS,
     "Add": onnx_arithmetic.add,
-    "AveragePool": onnx_windows.average_pool,
+    "AveragePool": onnx_pools.average_pool,
     "BatchNormalization": onnx_layers.batch_norm,
-    "Cast": onnx_layout.cast,
-    "Clip": onnx_layout.clip,
+    "Clip": onnx_functions.clip,
     "Concat": onnx_moves.concat,
     "Conv": onnx_layers.conv,
     "ConvTranspose": onnx_transposed.conv_transpose,
     "DequantizeLinear": onnx_quantized.dequantize_linear,
     "Div": onnx_arithmetic.divide,
-    "Dropout": onnx_layout.dropout,
     "Elu": onnx_functions.elu,
-    "Flatten": onnx_layout.flatten,
     "Gelu": onnx_functions.gelu,
     "Gemm": onnx_layers.gemm,
-    "GlobalAveragePool": partial(onnx_windows.global_pool, "average_pool"),
-    "GlobalMaxPool": partial(onnx_windows.global_pool, "max_pool"),
+    "GlobalAveragePool": partial(onnx_pools.global_pool, "average_pool"),
+    "GlobalMaxPool": partial(onnx_pools.global_pool, "max_pool"),
     "HardSigmoid": onnx_functions.hard_sigmoid,
-    "HardSwish": partial(onnx_functions.plain, "hard_swish"),
-    "Identity": onnx_layout.identity,
+    "HardSwish": onnx_functions.plain,
     "LeakyRelu": onnx_functions.leaky_relu,
-    "LogSoftmax": onnx_layout.softmax,
+    "LogSoftmax": onnx_functions.softmax,
     "MatMul": onnx_layers.matmul,
-    "MaxPool": onnx_windows.max_pool,
+    "MaxPool": onnx_pools.max_pool,
     "Mul": onnx_arithmetic.multiply,
     "PRelu": onnx_functions.prelu,
     "Pad": onnx_moves.pad,
     "QuantizeLinear": onnx_quantized.quantize_linear,
-    "ReduceMax": partial(onnx_windows.reduce, "max_pool"),
-    "ReduceMean": partial(onnx_windows.reduce, "average_pool"),
-    "Relu": onnx_layout.relu,
-    "Reshape": onnx_layout.reshape,
+    "ReduceMax": partial(onnx_pools.reduce, "max_pool"),
+    "ReduceMean": partial(onnx_pools.reduce, "average_pool"),
+    "Relu": onnx_functions.relu,
     "Resize": onnx_moves.resize,
     "Selu": onnx_functions.selu,
-    "Sigmoid": partial(onnx_functions.plain, "sigmoid"),
+    "Sigmoid": onnx_functions.plain,
     "Slice": onnx_moves.slice_,
-    "Softmax": onnx_layout.softmax,
-    "Softplus": partial(onnx_functions.plain, "softplus"),
+    "Softmax": onnx_functions.softmax,
+    "Softplus": onnx_functions.plain,
     "Split": onnx_moves.split,
-    "Squeeze": onnx_layout.squeeze,
     "Sub": onnx_arithmetic.subtract,
     "Swish": onnx_functions.swish,
-    "Tanh": partial(onnx_functions.plain, "tanh"),
-    "Transpose": onnx_layout.transpose,
-    "Unsqueeze": onnx_layout.unsqueeze,
+    "Tanh": onnx_functions.plain,
 }
 """ONNX operator -> what imports it; a new one is one line here."""
 
@@ -254,7 +247,7 @@ def _walk(scope: Scope, nodes: list[onnx.NodeProto], declared: dict[str, Shape])
     names, folder = Names(), Folder(scope.opset)
     for node in nodes:
         weight = next((name for name in node.input[1:] if name in scope.constants), "")
-        op = operation(node, scope.builder.unique(names.of(node, weight)))
+        op = operation(node, scope.builder.unique(names.of(node, weight)), scope.opset)
         try:
             _import_node(scope, op, folder)
         except NotSupportedError as error:

@@ -9,7 +9,7 @@ when an op needs the other form.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +19,16 @@ from onnx import helper
 
 from insitu.errors import ModelError
 from insitu.frontends.model import Unsupported
+from insitu.frontends.onnx.file import STANDARD_DOMAINS
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Node, QParams
 from insitu.ops import OPS
 
 LARGEST_TENSOR = 2**27  # elements; half a gigabyte in float, far beyond any microcontroller
 LARGEST_ATTRIBUTE = 2**15  # for kernels, strides and padding
+
+LATEST = onnx.defs.onnx_opset_version()
+VARIADIC = onnx.defs.OpSchema.FormalParameterOption.Variadic
 
 Shape = tuple[int, ...]
 
@@ -69,11 +73,17 @@ class QuantizedData:
 
 @dataclass(frozen=True)
 class Operation:
-    """An ONNX node, its name readable and its attributes unpacked."""
+    """An ONNX node, its name readable and its attributes unpacked.
+
+    Attributes:
+        inputs: the names of tensors in their order, "" for one that is left out.
+        operands: what ONNX calls an input -> its tensor.
+    """
 
     op: str
     name: str
     inputs: tuple[str, ...]
+    operands: Mapping[str, str]
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
     proto: onnx.NodeProto = field(repr=False)
@@ -82,9 +92,20 @@ class Operation:
         """A ModelError that says where."""
         return ModelError(f'{self.op} "{self.name}": {text}')
 
-    def has(self, index: int) -> bool:
-        """Whether the optional input `index` is given."""
-        return index < len(self.inputs) and self.inputs[index] != ""
+    def __contains__(self, operand: str) -> bool:
+        """Whether the optional input is given."""
+        return bool(self.operands.get(operand))
+
+    def __getitem__(self, operand: str) -> str:
+        """The tensor that stands there."""
+        if operand not in self:
+            raise self.error(f"its input {operand} is missing")
+        return self.operands[operand]
+
+    @property
+    def first(self) -> str:
+        """What its first input is called."""
+        return next(iter(self.operands), "x")
 
     def one_output(self) -> None:
         """Refuse further outputs that somebody asks for."""
@@ -115,7 +136,7 @@ class Operation:
         return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def operation(node: onnx.NodeProto, name: str) -> Operation:
+def operation(node: onnx.NodeProto, name: str, opset: int) -> Operation:
     """Unpack a node.
 
     Raises:
@@ -129,7 +150,22 @@ def operation(node: onnx.NodeProto, name: str) -> Operation:
             raise ModelError(
                 f'{node.op_type} "{name}": attribute {attribute.name} is damaged'
             ) from None
-    return Operation(node.op_type, name, tuple(node.input), tuple(node.output), attributes, node)
+    inputs, outputs = tuple(node.input), tuple(node.output)
+    names = _input_names(node, opset)
+    operands = dict(zip(names, inputs, strict=False))
+    return Operation(node.op_type, name, inputs, operands, outputs, attributes, node)
+
+
+def _input_names(node: onnx.NodeProto, opset: int) -> list[str]:
+    """What ONNX calls the inputs of a standard operator, in all opsets alike: "mean", "W"."""
+    known = [v for v in (opset, LATEST) if onnx.defs.has(node.op_type, v, "")]
+    if node.domain not in STANDARD_DOMAINS or not known:
+        return [f"input{index}" for index in range(len(node.input))]
+    formal = onnx.defs.get_schema(node.op_type, known[0], "").inputs
+    names = [parameter.name.removeprefix("input_") for parameter in formal]
+    if formal and formal[-1].option == VARIADIC:
+        return [*names[:-1], *(f"{names[-1]}{i}" for i in range(len(node.input)))]
+    return names
 
 
 def form_of(shape: Shape) -> Shape | None:
@@ -166,53 +202,49 @@ class Scope:
         self.unsupported: list[Unsupported] = []
         self.notes: list[str] = []
 
-    def value(self, op: Operation, index: int = 0) -> tuple[Value, Shape]:
-        """The activation that `op` reads there, and its known shape."""
-        if not op.has(index):
-            raise op.error(f"input {index} is missing")
-        name = op.inputs[index]
+    def value(self, op: Operation, operand: str = "") -> tuple[Value, Shape]:
+        """The activation that `op` reads there, by default first, and its known shape."""
+        name = op[operand or op.first]
         if name in self.constants:
             raise NotSupportedError(f'its input "{name}" is a constant, not a layer\'s output')
         value = self.values[name]
         assert value.shape is not None, name  # the walk keeps nodes with unknown inputs away
         return value, value.shape
 
-    def constant(self, op: Operation, index: int, what: str) -> Array:
+    def constant(self, op: Operation, operand: str, what: str) -> Array:
         """The constant that `op` reads there."""
-        if not op.has(index):
-            raise op.error(f"input {index}, its {what}, is missing")
-        if op.inputs[index] not in self.constants:
+        if op[operand] not in self.constants:
             raise NotSupportedError(
-                f'its {what} "{op.inputs[index]}" is computed from the input, not a constant',
+                f'its {what} "{op[operand]}" is computed from the input, not a constant',
                 "keep it constant, as a weight is, and export again",
             )
-        return self.constants[op.inputs[index]]
+        return self.constants[op[operand]]
 
-    def floats(self, op: Operation, index: int, what: str, *, finite: bool = True) -> Array:
+    def floats(self, op: Operation, operand: str, what: str, *, finite: bool = True) -> Array:
         """The constant there as float32.
 
         Raises:
             ModelError: it is not of a float type, or holds NaN or infinite numbers.
         """
-        array = self.constant(op, index, what)
+        array = self.constant(op, operand, what)
         kind = array.dtype
         if kind.kind != "f" and kind.name not in ("bfloat16", "float16"):
-            raise NotSupportedError(f'its {what} "{op.inputs[index]}" is {kind}, not float')
+            raise NotSupportedError(f'its {what} "{op[operand]}" is {kind}, not float')
         with np.errstate(over="ignore", invalid="ignore"):
             floats = np.ascontiguousarray(array, dtype=np.float32).reshape(array.shape)
         bad = int(np.count_nonzero(~np.isfinite(floats)))
         if finite and bad:
             raise op.error(
-                f'its {what} "{op.inputs[index]}" holds {bad} of {floats.size} numbers that are '
+                f'its {what} "{op[operand]}" holds {bad} of {floats.size} numbers that are '
                 "NaN or infinite in float32; train or export the model again"
             )
         return floats
 
-    def in_form(self, op: Operation, index: int = 0) -> str:
+    def in_form(self, op: Operation, operand: str = "") -> str:
         """The tensor that `op` reads there, as vector x[f] or map x[h, w, c] after its rank."""
-        value, shape = self.value(op, index)
+        value, shape = self.value(op, operand)
         tensor = self.as_form(value)
-        self.values[op.inputs[index]] = Value(tensor, shape)
+        self.values[op[operand or op.first]] = Value(tensor, shape)
         return tensor
 
     def as_form(self, value: Value) -> str:
@@ -263,6 +295,11 @@ class Scope:
         if OPS[kind].weights:
             self.layers.add(op.outputs[0])
 
+    def elementwise(self, op: Operation, kind: str, **attributes: Any) -> None:
+        """Append a node of ours for `op`, whose output is like its first input."""
+        value, shape = self.value(op)
+        self.emit(op, kind, [value.tensor], shape, **attributes)
+
     def weight(self, op: Operation, letter: str, data: Array, *, scale: Array | None = None) -> str:
         """Add a constant named after `op`; scale[row], where the file says it."""
         data = np.ascontiguousarray(data, dtype=np.float32)
@@ -274,6 +311,16 @@ class Scope:
         if value.shape is not None:
             check_shape(value.shape, f'{op.op} "{op.name}": its output')
         self.values[op.outputs[index]] = value
+
+    def leads_through(self, name: str, operators: Set[str]) -> bool:
+        """Whether nothing but these operators follows a tensor."""
+        waiting = [name]
+        while waiting:
+            for node in self.readers.get(waiting.pop(), ()):
+                if node.op_type not in operators:
+                    return False
+                waiting.extend(node.output)
+        return True
 
     def writer(self, tensor: str) -> Node | None:
         """The node that makes a tensor of our graph."""

@@ -8,23 +8,14 @@ dx = (dy slope + 2^13) >> 14. Twins: activation.c, activation_f32.c, functions.c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from insitu.fixed_point import range_qparams
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    Node,
-    OpDef,
-    Phase,
-    QParams,
-    Tensor,
-    TensorType,
-    Value,
-)
+from insitu.graph.model import Node, OpDef, Phase
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
 from insitu.ops.activations.functions import EXACT, FUNCTIONS, REAL
 from insitu.ops.activations.tables import (
     ENTRIES,
@@ -36,74 +27,74 @@ from insitu.ops.activations.tables import (
     function_of,
     lookup_call,
     lookup_grad,
-    observed,
-    pointers,
     reach,
     slopes_of,
     table_of,
     times_slope,
 )
-from insitu.ops.layers.rows import UNCLIPPED, activation_qparams, emit_follow_range
-from insitu.ops.numerics.by_type import by_type, exact
+from insitu.ops.numerics.arguments import pointers, rescaled
+from insitu.ops.numerics.by_type import bit_exact, by_type
+from insitu.ops.numerics.ranges import (
+    UNCLIPPED,
+    activation_qparams,
+    emit_follow_range,
+    observed_too,
+)
+
+if TYPE_CHECKING:
+    from insitu.graph.rewriter import Rewriter
+    from insitu.quantize.assign import Quantizer
 
 
-def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+def _infer(attributes: Attributes, inputs: Tensors) -> Types:
     check_slope(attributes)
-    output = TensorType(inputs[0].shape, inputs[0].dtype)
-    return [output, TensorType((2,), "int32")] if attributes.get("observe") else [output]
+    return observed_too(attributes, *same_type(attributes, inputs))
 
 
-def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _float(attributes: Attributes, inputs: Arrays) -> Arrays:
     return [FUNCTIONS[attributes["function"]].value(inputs[0], attributes, REAL)]
 
 
-def _float_grad(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _float_grad(attributes: Attributes, inputs: Arrays) -> Arrays:
     dy, x = inputs
     return [dy * FUNCTIONS[attributes["function"]].slope(x, attributes, REAL)]
 
 
-def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+def _integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     x_q, y_q = inputs[0].qparams, outputs[0]
     assert x_q is not None and y_q is not None
     y = table_of(node, inputs[0].array, x_q, y_q)
     return [y, reach(node, x_q, y_q)][: len(node.outputs)]
 
 
-def _exact_float(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     return [function_of(node).value(inputs[0].array, node.attributes, EXACT)]
 
 
-def _integer_grad(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _integer_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     dy, x = inputs
     assert x.qparams is not None
     return [times_slope(dy.array, slopes_of(node, x.array, x.qparams))]
 
 
-def _exact_float_grad(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _exact_float_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     dy, x = (value.array for value in inputs)
     return [dy * function_of(node).slope(x, node.attributes, EXACT)]
 
 
-def _lookup(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+def _lookup(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     x, table = (value.array for value in inputs)
     return [table[x.astype(np.int64) + 128]]
 
 
-def _quantize(quantizer: Any, node: Node) -> None:
+def _quantize(quantizer: Quantizer, node: Node) -> None:
     """Emit the function itself or a lookup, after what moves and how large the map is.
 
     The output's range is that of the function where it has bounds, and the network none of its own;
     else the calibrated one, which follows what the function makes of its input's range where that
     moves.
     """
-    builder: Builder = quantizer.builder
-    x = quantizer.quantized(node.inputs[0])
+    builder, x = quantizer.builder, quantizer.quantized(node["x"])
     x_q, bounds = builder.tensors[x].qparams, function_of(node).bounds
     assert x_q is not None
     moving = x_q.range is not None
@@ -137,18 +128,10 @@ def _quantize(quantizer: Any, node: Node) -> None:
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
-    x = node.inputs[0]
-    slopes = _slopes(builder, node, x)
-    (dx,) = builder.node(
-        lookup_grad if slopes else activation_grad,
-        (dy, x, *slopes),
-        name=f"{node.name}.grad",
-        outputs=(f"{node.name}.dx",),
-        attributes={key: node.attributes[key] for key in ("function", "alpha", "beta")},
-        qparams=(builder.tensors[dy].qparams,),
-        layer=node.layer,
-        phase=Phase.BACKWARD,
-    )
+    slopes = _slopes(builder, node, node["x"])
+    op = lookup_grad if slopes else activation_grad
+    attributes = {key: node.attributes[key] for key in ("function", "alpha", "beta")}
+    dx = builder.gradient(op, node, (dy, node["x"], *slopes), attributes=attributes)
     return {"x": dx}
 
 
@@ -170,10 +153,9 @@ def _slopes(builder: Builder, node: Node, x: str) -> tuple[str, ...]:
     )
 
 
-def _simplify(rewriter: Any, node: Node) -> bool:
-    """A sigmoid at the end of a network that is trained with bce belongs to the loss."""
-    trailing = node.attributes["function"] == "sigmoid" and rewriter.is_output(node.outputs[0])
-    if not trailing or rewriter.loss != "bce":
+def _simplify(rewriter: Rewriter, node: Node) -> bool:
+    """At the end of a network that is trained with a loss of its kind it belongs to that."""
+    if not rewriter.is_of_loss(node, node.attributes["function"]):
         return False
     rewriter.bypass(node)
     return True
@@ -183,18 +165,12 @@ activation = OpDef(
     name="activation",
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=_quantize,
     simplify=_simplify,
     c_call=by_type(
-        function_call(
-            "insitu_activation_s8",
-            lambda node: (
-                *(f"?{node.inputs[0]}", f"?{node.outputs[0]}"),
-                *(f"${node.inputs[0]}", f"${node.outputs[0]}", observed(node)),
-            ),
-        ),
+        function_call("insitu_activation_s8", rescaled),
         function_call("insitu_activation_f32", pointers),
     ),
     in_place=((0, 0),),
@@ -204,13 +180,13 @@ activation = OpDef(
 activation_grad = OpDef(
     name="activation_grad",
     operands=("dy", "x"),
-    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    infer=same_type,
     float_reference=_float_grad,
-    integer_reference=exact(_integer_grad, _exact_float_grad),
+    integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     c_call=by_type(
         function_call(
             "insitu_activation_grad_s8",
-            lambda node: (f"?{node.inputs[1]}", *pointers(node)),
+            lambda node: (f"?{node['x']}", *pointers(node)),
             slope=True,
         ),
         function_call("insitu_activation_grad_f32", pointers, slope=True),
@@ -222,7 +198,7 @@ activation_grad = OpDef(
 lookup = OpDef(
     name="lookup",
     operands=("x", "table"),
-    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    infer=same_type,
     integer_reference=_lookup,
     vjp=_vjp,
     c_call=lookup_call("insitu_lookup_s8"),

@@ -7,32 +7,32 @@ pooling, say) keeps its input's quantization.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from insitu.fixed_point import F32, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    CCall,
-    Graph,
-    Node,
-    OpDef,
-    Phase,
-    QParams,
-    TensorType,
-    Value,
-)
-from insitu.ops.numerics.by_type import by_type, exact, finite, held
+from insitu.graph.model import Call, CCall, Graph, Node, OpDef, QParams
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Values, same_type
+from insitu.ops.numerics.arguments import pointers
+from insitu.ops.numerics.by_type import bit_exact, by_type, clamped, finite
 from insitu.ops.numerics.quantization import keeps_quantization
 
+if TYPE_CHECKING:
+    from insitu.graph.rewriter import Rewriter
 
-def bounds_of(attributes: Mapping[str, Any]) -> tuple[float, float]:
+
+def bounds_of(attributes: Attributes) -> tuple[float, float]:
     """The clip that a layer has taken into itself; infinite where it has none."""
     low, high = attributes.get("clip", (-math.inf, math.inf))
     return float(low), float(high)
+
+
+def with_clip(attributes: Attributes, bounds: tuple[float, float]) -> Attributes:
+    """The attributes of a layer that takes a clip into itself."""
+    return {**attributes, "clip": bounds}
 
 
 def clip_error(builder: Builder, node: Node, dy: str) -> str:
@@ -42,30 +42,25 @@ def clip_error(builder: Builder, node: Node, dy: str) -> str:
     bounds = bounds_of(node.attributes) if y_q is None else (y_q.clip_min, y_q.clip_max)
     if bounds == (-math.inf, math.inf):
         return dy
-    (masked,) = builder.node(
+    return builder.gradient(
         clip_grad,
+        node,
         (dy, y),
-        name=f"{node.name}.clip_grad",
-        outputs=(f"{node.name}.dy",),
+        name="clip_grad",
+        output="dy",
         attributes={"min": bounds[0], "max": bounds[1]},
-        qparams=(builder.tensors[dy].qparams,),
-        layer=node.layer,
-        phase=Phase.BACKWARD,
     )
-    return masked
 
 
-def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+def _integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     q = inputs[0].qparams
     assert q is not None
     low, high = clamp_bounds(node.attributes["min"], node.attributes["max"], q)
     return [np.clip(inputs[0].array, low, high)]
 
 
-def _exact_float(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
-    return [held(inputs[0].array, (node.attributes["min"], node.attributes["max"]))]
+def _exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
+    return [clamped(inputs[0].array, (node.attributes["min"], node.attributes["max"]))]
 
 
 def clamp_bounds(clip_min: float, clip_max: float, q: QParams) -> tuple[int, int]:
@@ -81,20 +76,11 @@ def clamp_bounds(clip_min: float, clip_max: float, q: QParams) -> tuple[int, int
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
-    (dx,) = builder.node(
-        clip_grad,
-        (dy, node.inputs[0]),
-        name=f"{node.name}.grad",
-        outputs=(f"{node.name}.dx",),
-        attributes={"min": node.attributes["min"], "max": node.attributes["max"]},
-        qparams=(builder.tensors[dy].qparams,),
-        layer=node.layer,
-        phase=Phase.BACKWARD,
-    )
-    return {"x": dx}
+    attributes = {"min": node.attributes["min"], "max": node.attributes["max"]}
+    return {"x": builder.gradient(clip_grad, node, (dy, node["x"]), attributes=attributes)}
 
 
-def _simplify(rewriter: Any, node: Node) -> bool:
+def _simplify(rewriter: Rewriter, node: Node) -> bool:
     """Become part of the layer before it."""
     producer = rewriter.sole_producer(node)
     if producer is None or "clip" not in producer.op.absorb or "clip" in producer.attributes:
@@ -106,30 +92,20 @@ def _simplify(rewriter: Any, node: Node) -> bool:
 
 
 def _c_call(node: Node, graph: Graph) -> CCall:
-    x, y = node.inputs[0], node.outputs[0]
-    return CCall(
-        function="insitu_clip_s8",
-        params_type="insitu_clip_params_t",
-        params=_bounds_params(node, graph),
-        arguments=(f"?{x}", f"${x}", f"${y}"),
-    )
+    call = _float_c("insitu_clip_s8")(node, graph)
+    return replace(call, arguments=(f"?{node['x']}", *call.arguments))
 
 
-def _bounds_params(node: Node, graph: Graph) -> dict[str, int | float]:
-    """Fields of insitu_clip_params_t."""
-    low, high = float(node.attributes["min"]), float(node.attributes["max"])
-    return {"size": graph.tensors[node.inputs[0]].size, "min": low, "max": high}
-
-
-def _float_c(function: str) -> Callable[[Node, Graph], CCall]:
+def _float_c(function: str) -> Call:
     """The call of a clip or its gradient in float."""
 
     def c_call(node: Node, graph: Graph) -> CCall:
+        low, high = float(node.attributes["min"]), float(node.attributes["max"])
         return CCall(
             function=function,
             params_type="insitu_clip_params_t",
-            params=_bounds_params(node, graph),
-            arguments=tuple(f"${name}" for name in (*node.inputs, node.outputs[0])),
+            params={"size": graph.tensors[node.outputs[0]].size, "min": low, "max": high},
+            arguments=pointers(node),
         )
 
     return c_call
@@ -137,11 +113,11 @@ def _float_c(function: str) -> Callable[[Node, Graph], CCall]:
 
 clip = OpDef(
     name="clip",
-    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    infer=same_type,
     float_reference=lambda attributes, inputs: [
         np.clip(inputs[0], attributes["min"], attributes["max"])
     ],
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=keeps_quantization,
     simplify=_simplify,
@@ -151,7 +127,7 @@ clip = OpDef(
 """y = min(max(x, min), max). Attributes min, max: real, possibly infinite."""
 
 
-def _float_grad(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _float_grad(attributes: Attributes, inputs: Arrays) -> Arrays:
     dy, y = inputs
     return [np.where((y > attributes["min"]) & (y < attributes["max"]), dy, 0)]
 
@@ -168,9 +144,7 @@ def _pass_bounds(node: Node, q: QParams) -> tuple[int, int]:
     return first, last
 
 
-def _integer_grad(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _integer_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     dy, y = inputs
     assert y.qparams is not None
     first, last = _pass_bounds(node, y.qparams)
@@ -178,37 +152,27 @@ def _integer_grad(
     return [np.where(passes, dy.array, np.int8(0)).astype(np.int8)]
 
 
-def _exact_float_grad(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _exact_float_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     dy, y = inputs[0].array, inputs[1].array
     low, high = finite(node.attributes["min"]), finite(node.attributes["max"])
     return [np.where((y > low) & (y < high), dy, F32(0.0))]
 
 
 def _grad_c(node: Node, graph: Graph) -> CCall:
-    dy, y = node.inputs
-    dx = node.outputs[0]
-    q = graph.tensors[y].qparams
+    call, q = _float_c("insitu_clip_grad_s8")(node, graph), graph.operand(node, "y").qparams
     assert q is not None
-    own = (q.clip_min, q.clip_max) == (node.attributes["min"], node.attributes["max"])
-    params: dict[str, int | float] = {"size": graph.tensors[dy].size}
-    if not own:
-        params |= {"min": float(node.attributes["min"]), "max": float(node.attributes["max"])}
-    return CCall(
-        function="insitu_layer_clip_grad_s8" if own else "insitu_clip_grad_s8",
-        params_type="insitu_size_params_t" if own else "insitu_clip_params_t",
-        params=params,
-        arguments=(f"?{y}", f"${dy}", f"${y}", f"${dx}"),
-    )
+    if (q.clip_min, q.clip_max) == (node.attributes["min"], node.attributes["max"]):
+        params = {"size": call.params["size"]}
+        call = CCall("insitu_layer_clip_grad_s8", "insitu_size_params_t", params, call.arguments)
+    return replace(call, arguments=(f"?{node['y']}", *call.arguments))
 
 
 clip_grad = OpDef(
     name="clip_grad",
     operands=("dy", "y"),
-    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    infer=same_type,
     float_reference=_float_grad,
-    integer_reference=exact(_integer_grad, _exact_float_grad),
+    integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     c_call=by_type(_grad_c, _float_c("insitu_clip_grad_f32")),
     in_place=((0, 0),),
 )

@@ -7,29 +7,24 @@ y = clamp(zero + ((x - zero_x) m + 2^13) >> 14), slope 2^14 where x > 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from insitu.errors import ModelError
 from insitu.fixed_point import F32, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    CCall,
-    Graph,
-    Node,
-    OpDef,
-    Phase,
-    QParams,
-    Tensor,
-    TensorType,
-    Value,
-)
-from insitu.ops.activations.tables import SLOPE_BITS, observed, times_slope
-from insitu.ops.layers.rows import quantize_rescaled, reached
-from insitu.ops.numerics.by_type import exact, is_float
+from insitu.graph.model import CCall, Graph, Node, OpDef
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
+from insitu.ops.activations.tables import SLOPE_BITS, times_slope
+from insitu.ops.numerics.arguments import observed, pointers
+from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
+from insitu.ops.numerics.outputs import put_out
+from insitu.ops.numerics.quantization import centred, scale_of
+from insitu.ops.numerics.ranges import observed_too, quantize_rescaled
+
+if TYPE_CHECKING:
+    from insitu.quantize.assign import Quantizer
 
 LARGEST_MULTIPLIER = 1 << 22
 """A ratio of 256, where a step of the input saturates 8 bits already; 255 x 2^22 < 2^31."""
@@ -37,80 +32,61 @@ LARGEST_MULTIPLIER = 1 << 22
 ONE = 1 << SLOPE_BITS
 
 
-def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+def _infer(attributes: Attributes, inputs: Tensors) -> Types:
     x, slope = inputs[0], inputs[-1]
     if slope.size not in (1, x.shape[-1]):
         raise ModelError(
             f"x{list(x.shape)} has {x.shape[-1]} channels but slope{list(slope.shape)} has "
             f"{slope.size} numbers; give it one for each channel, or one for all"
         )
-    output = TensorType(x.shape, x.dtype)
-    return [output, TensorType((2,), "int32")] if attributes.get("observe") else [output]
+    return observed_too(attributes, *same_type(attributes, inputs))
 
 
-def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _float(attributes: Attributes, inputs: Arrays) -> Arrays:
     x, slope = inputs
     return [np.where(x > 0, x, slope * x)]
 
 
-def _float_grad(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _float_grad(attributes: Attributes, inputs: Arrays) -> Arrays:
     dy, x, slope = inputs
     return [np.where(x > 0, dy, slope * dy)]
 
 
-def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
-    x_q, y_q, slope = inputs[0].qparams, outputs[0], inputs[1].array
-    assert x_q is not None and y_q is not None
-    x = inputs[0].array.astype(np.int64) - x_q.zero_point
-    ratio = F32(x_q.scale) / F32(y_q.scale)
-    m = round_clamp(ratio * slope.astype(F32), -LARGEST_MULTIPLIER, LARGEST_MULTIPLIER)
+def _integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
+    (x_value, slope), y_q = inputs, outputs[0]
+    assert y_q is not None
+    x, ratio = centred(x_value), scale_of(x_value) / F32(y_q.scale)
+    m = round_clamp(ratio * slope.array.astype(F32), -LARGEST_MULTIPLIER, LARGEST_MULTIPLIER)
     whole = round_clamp(ratio * F32(ONE), 0, LARGEST_MULTIPLIER)
     v = (x * np.where(x > 0, whole, m) + ONE // 2) >> SLOPE_BITS
-    y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
-    return [y, reached(v)][: len(node.outputs)]
+    return put_out(node, v, y_q)
 
 
-def _integer_grad(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _integer_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     dy, x, slope = inputs
-    assert x.qparams is not None
-    above = x.array.astype(np.int64) > x.qparams.zero_point
-    return [times_slope(dy.array, np.where(above, ONE, slope.array.astype(np.int64)))]
+    slopes = np.where(centred(x) > 0, ONE, slope.array.astype(np.int64))
+    return [times_slope(dy.array, slopes)]
 
 
-def _exact_float(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     return _float(node.attributes, [value.array for value in inputs])
 
 
-def _exact_float_grad(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _exact_float_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     return _float_grad(node.attributes, [value.array for value in inputs])
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
-    (dx,) = builder.node(
-        prelu_grad,
-        (dy, *node.inputs),
-        name=f"{node.name}.grad",
-        outputs=(f"{node.name}.dx",),
-        qparams=(builder.tensors[dy].qparams,),
-        layer=node.layer,
-        phase=Phase.BACKWARD,
-    )
-    return {"x": dx}
+    return {"x": builder.gradient(prelu_grad, node, (dy, *node.inputs))}
 
 
-def _quantize(quantizer: Any, node: Node) -> None:
+def _quantize(quantizer: Quantizer, node: Node) -> None:
     """The slopes become int16.
 
     Raises:
         ModelError: a slope is 2 or more, or -2 or less.
     """
-    slope = quantizer.data(node.inputs[1]).astype(F32)
+    slope = quantizer.data(node["slope"]).astype(F32)
     steepest = float(np.abs(slope).max())
     if not steepest < 2:
         raise ModelError(
@@ -118,38 +94,34 @@ def _quantize(quantizer: Any, node: Node) -> None:
             'available; train it with smaller ones, or use the precision "float32"'
         )
     data = round_clamp(slope * F32(ONE), -32768, 32767).astype(np.int16)
-    quantizer.set(node.inputs[1], quantizer.builder.constant(f"{node.name}.slope", data))
+    quantizer.set(node["slope"], quantizer.builder.constant(f"{node.name}.slope", data))
     quantize_rescaled(quantizer, node, {})
 
 
 def _params(node: Node, graph: Graph) -> dict[str, int]:
     """Fields of insitu_prelu_params_t: with one slope for all, all elements are one channel."""
-    size, channels = (graph.tensors[name].size for name in (node.outputs[0], node.inputs[-1]))
+    size, channels = graph.tensors[node.outputs[0]].size, graph.operand(node, "slope").size
     return {"positions": size // channels, "channels": channels}
 
 
 def _c_call(node: Node, graph: Graph) -> CCall:
-    x, slope = node.inputs
-    y = node.outputs[0]
-    floating = is_float(node, graph)
-    tensors = (f"${x}", f"${slope}", f"${y}")
+    quantizations = (f"?{node['x']}", f"?{node.outputs[0]}")
+    whole = (*quantizations, *pointers(node), observed(node))
     return CCall(
-        function="insitu_prelu_f32" if floating else "insitu_prelu_s8",
+        function=f"insitu_prelu_{suffix(node, graph)}",
         params_type="insitu_prelu_params_t",
         params=_params(node, graph),
-        arguments=tensors if floating else (f"?{x}", f"?{y}", *tensors, observed(node)),
+        arguments=pointers(node) if is_float(node, graph) else whole,
     )
 
 
 def _grad_c(node: Node, graph: Graph) -> CCall:
-    dy, x, slope = node.inputs
-    floating = is_float(node, graph)
-    tensors = (f"${dy}", f"${x}", f"${slope}", f"${node.outputs[0]}")
+    quantization = () if is_float(node, graph) else (f"?{node['x']}",)
     return CCall(
-        function="insitu_prelu_grad_f32" if floating else "insitu_prelu_grad_s8",
+        function=f"insitu_prelu_grad_{suffix(node, graph)}",
         params_type="insitu_prelu_params_t",
         params=_params(node, graph),
-        arguments=tensors if floating else (f"?{x}", *tensors),
+        arguments=(*quantization, *pointers(node)),
     )
 
 
@@ -158,7 +130,7 @@ prelu = OpDef(
     operands=("x", "slope"),
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=_quantize,
     c_call=_c_call,
@@ -171,7 +143,7 @@ prelu_grad = OpDef(
     operands=("dy", "x", "slope"),
     infer=_infer,
     float_reference=_float_grad,
-    integer_reference=exact(_integer_grad, _exact_float_grad),
+    integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     c_call=_grad_c,
     in_place=((0, 0),),
 )

@@ -6,26 +6,18 @@ units of 2^-14, come from float32 operations. Twin: activation.c.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from insitu.errors import ModelError
 from insitu.fixed_point import F32, round_clamp
-from insitu.graph.model import (
-    Array,
-    CCall,
-    Graph,
-    Node,
-    OpDef,
-    QParams,
-    Tensor,
-    TensorType,
-    Value,
-)
+from insitu.graph.model import Array, Call, CCall, Graph, Node, OpDef, QParams, TensorType
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
 from insitu.ops.activations.functions import EXACT, FUNCTIONS, Function, steepest
-from insitu.ops.layers.rows import reached
+from insitu.ops.numerics.arguments import observed, pointers
+from insitu.ops.numerics.outputs import error
+from insitu.ops.numerics.ranges import observed_too, reached
 
 SLOPE_BITS = 14
 """Of a slope's fraction: int16 holds slopes in [-2, 2)."""
@@ -43,7 +35,7 @@ def function_of(node: Node) -> Function:
     return FUNCTIONS[node.attributes["function"]]
 
 
-def check_slope(attributes: Mapping[str, Any]) -> None:
+def check_slope(attributes: Attributes) -> None:
     """Refuse slopes that int16 does not hold.
 
     Raises:
@@ -83,7 +75,7 @@ def reach(node: Node, x_q: QParams, y_q: QParams) -> Array:
 def times_slope(dy: Array, slope: Array) -> Array:
     """dx int8 of errors and slopes in units of 2^-14."""
     wide = dy.astype(np.int64) * slope + (1 << (SLOPE_BITS - 1))
-    return np.asarray(np.clip(wide >> SLOPE_BITS, -127, 127), np.int8)
+    return error(wide >> SLOPE_BITS)
 
 
 def _real(q: Array, x_q: QParams) -> Array:
@@ -98,9 +90,9 @@ def _steps(node: Node, q: Array, x_q: QParams, y_q: QParams) -> Array:
 
 
 def function_call(
-    kernel: str, arguments: Callable[[Node], tuple[str, ...]], *, slope: bool = False
-) -> Callable[[Node, Graph], CCall]:
-    """The call of a kernel that is given the node's function, or its slope."""
+    kernel: str, following: Callable[[Node], tuple[str, ...]], *, slope: bool = False
+) -> Call:
+    """The call of a kernel that is given the node's function, or its slope, and `following`."""
 
     def c_call(node: Node, graph: Graph) -> CCall:
         chosen = f"insitu_{node.attributes['function']}{'_slope' if slope else ''}"
@@ -112,23 +104,13 @@ def function_call(
                 **{key: float(node.attributes[key]) for key in ("alpha", "beta")},
                 "lowest": function_of(node).lowest,
             },
-            arguments=(chosen, *arguments(node)),
+            arguments=(chosen, *following(node)),
         )
 
     return c_call
 
 
-def observed(node: Node) -> str:
-    """The argument for the output of that name, 0 where a node has none."""
-    return f"${node.outputs[1]}" if len(node.outputs) > 1 else "0"
-
-
-def pointers(node: Node) -> tuple[str, ...]:
-    """The arguments of a kernel that takes no quantization."""
-    return tuple(f"${name}" for name in (*node.inputs, node.outputs[0]))
-
-
-def lookup_call(function: str) -> Callable[[Node, Graph], CCall]:
+def lookup_call(function: str) -> Call:
     """The call of a kernel that reads a table."""
 
     def c_call(node: Node, graph: Graph) -> CCall:
@@ -142,12 +124,11 @@ def lookup_call(function: str) -> Callable[[Node, Graph], CCall]:
     return c_call
 
 
-def _infer_table(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
-    table = TensorType((ENTRIES,), "int8")
-    return [table, TensorType((2,), "int32")] if attributes["observe"] else [table]
+def _infer_table(attributes: Attributes, inputs: Tensors) -> Types:
+    return observed_too(attributes, TensorType((ENTRIES,), "int8"))
 
 
-def _table(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+def _table(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     x_q, y_q = inputs[0].qparams, outputs[0]
     assert x_q is not None and y_q is not None
     return [table_of(node, GRID, x_q, y_q), reach(node, x_q, y_q)][: len(node.outputs)]
@@ -155,7 +136,7 @@ def _table(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None
 
 def _table_arguments(node: Node) -> tuple[str, ...]:
     table = node.outputs[0]
-    return (f"?{node.inputs[0]}", f"?{table}", f"${table}", observed(node))
+    return (f"?{node['x']}", f"?{table}", f"${table}", observed(node))
 
 
 activation_table = OpDef(
@@ -170,7 +151,7 @@ Input: x, for its scale alone. The table carries the quantization of the activat
 """
 
 
-def _slopes(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+def _slopes(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     x_q = inputs[0].qparams
     assert x_q is not None
     return [slopes_of(node, GRID, x_q)]
@@ -182,16 +163,14 @@ activation_slopes = OpDef(
     integer_reference=_slopes,
     c_call=function_call(
         "insitu_activation_slopes",
-        lambda node: (f"?{node.inputs[0]}", f"${node.outputs[0]}"),
+        lambda node: (f"?{node['x']}", f"${node.outputs[0]}"),
         slope=True,
     ),
 )
 """Scale in force -> slopes int16[256]. Input: x, for its scale alone."""
 
 
-def _lookup_grad(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _lookup_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     dy, x, slopes = (value.array for value in inputs)
     return [times_slope(dy, slopes[x.astype(np.int64) + 128])]
 
@@ -199,7 +178,7 @@ def _lookup_grad(
 lookup_grad = OpDef(
     name="lookup_grad",
     operands=("dy", "x", "slopes"),
-    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    infer=same_type,
     integer_reference=_lookup_grad,
     c_call=lookup_call("insitu_lookup_grad_s8"),
     in_place=((0, 0),),

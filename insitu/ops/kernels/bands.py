@@ -1,4 +1,4 @@
-"""Shape of a depthwise convolution -> how many lines its kernels take at once, and their scratch.
+"""Planner: shape of a depthwise convolution -> lines that its kernels take at once, their scratch.
 
 On Cortex-M four channels at a time are expanded to int16 and laid out in planes with zeros around
 them: a band of lines, as many as fit. Twin: insitu_depthwise.h.
@@ -18,14 +18,14 @@ KERNEL = 7
 ENOUGH_BYTES, MOST_BYTES = 6 * 1024, 12 * 1024
 """A band takes up to the first, and the second where a single line needs as much."""
 
-MOST_LIVE_BYTES = 2 * 1024
+MOST_NONZERO_BYTES = 2 * 1024
 """What may be added to them so that channels without errors cost nothing."""
 
 MOST_ERRORS = 256
 """Of a line: their sum fits int16."""
 
 ENOUGH_TAPS = 3
-"""In a line of those that a stride leaves together."""
+"""The least columns of a phase: fewer do not pay. A phase: places a stride apart."""
 
 BLOCK, BEHIND = 4, 8
 """INSITU_BLOCK and INSITU_BEHIND in the C."""
@@ -72,7 +72,7 @@ def _band(lines: int, size: Callable[[int], int], limit: int) -> Band:
     return Band(lines, 2 * LANES * size(lines))
 
 
-def live_bytes(c: Mapping[str, int]) -> int:
+def nonzero_bytes(c: Mapping[str, int]) -> int:
     """What channels that have errors are brought together in; 0 where that does not pay.
 
     Twin: insitu_depthwise_compact.h.
@@ -81,7 +81,7 @@ def live_bytes(c: Mapping[str, int]) -> int:
     weights = c["kernel_height"] * c["kernel_width"]
     needed = 2 * _even(c["in_channels"]) + LANES * (places + weights)
     worth = c["in_channels"] % LANES == 0 and c["in_channels"] > 2 * LANES
-    return needed if worth and needed <= MOST_LIVE_BYTES else 0
+    return needed if worth and needed <= MOST_NONZERO_BYTES else 0
 
 
 def forward_band(c: Mapping[str, int], limit: int = MOST_BYTES) -> Band:

@@ -1,4 +1,4 @@
-"""Which of its C kernels a convolution takes, and what it tells them.
+"""Attributes and shapes of a convolution -> which of its C kernels it takes, and their parameters.
 
 Those without groups and dilation have kernels of their own. Twin: conv_grouped.c.
 """
@@ -9,14 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from insitu.graph.model import SCRATCH_LIMIT, Tensor
-from insitu.ops.kernels.bands import (
-    BY_POSITIONS,
-    LANES,
-    MOST_BYTES,
-    Band,
-    gradient_band,
-    live_bytes,
-)
+from insitu.graph.rules import Attributes
+from insitu.ops.kernels import bands
+from insitu.ops.kernels.bands import BY_POSITIONS, LANES, MOST_BYTES, Band
 from insitu.ops.numerics.geometry import DENSE, conv_params, dilation_of, groups_of
 
 BandOf = Callable[[Mapping[str, int], int], Band]
@@ -29,31 +24,29 @@ DEPTHWISE_BLOCK = 16
 """INSITU_DEPTHWISE_BLOCK in the C."""
 
 
-def is_plain(attributes: Mapping[str, Any]) -> bool:
+def is_plain(attributes: Attributes) -> bool:
     """Whether a convolution, or a linear layer, has neither groups nor dilation."""
     return groups_of(attributes) == 1 and dilation_of(attributes) == DENSE
 
 
-def is_product(attributes: Mapping[str, Any], x: Tensor, w: Tensor) -> bool:
+def is_fully_connected(attributes: Attributes, x: Tensor, w: Tensor) -> bool:
     """Whether the only window is the whole map: a linear layer, in every bit but its update."""
     whole = x.shape[:2] == w.shape[1:3] and not any(attributes["padding"])
     return whole and is_plain(attributes)
 
 
-def kernel_of(attributes: Mapping[str, Any]) -> str:
+def kernel_of(attributes: Attributes) -> str:
     """The kernel family of a convolution."""
     return PLAIN if is_plain(attributes) else GROUPED
 
 
-def is_depthwise(attributes: Mapping[str, Any], w: Tensor) -> bool:
+def is_depthwise(attributes: Attributes, w: Tensor) -> bool:
     """Whether every channel is a group of its own with one row of weights."""
     groups = groups_of(attributes)
     return not is_plain(attributes) and groups == w.shape[0] and w.shape[3] == 1
 
 
-def band(
-    attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor, band_of: BandOf | None
-) -> Band:
+def band(attributes: Attributes, x: Tensor, w: Tensor, y: Tensor, band_of: BandOf | None) -> Band:
     """Lines that a depthwise layer's kernel takes at once; `band_of`: for a kernel with planes."""
     dense = dilation_of(attributes) == DENSE
     if band_of is None or not dense or not is_depthwise(attributes, w):
@@ -62,24 +55,24 @@ def band(
     return band_of(conv_params(attributes, x, w, y), limit)
 
 
-def live_scratch(
-    attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor, scratch_bytes: int
+def nonzero_scratch(
+    attributes: Attributes, x: Tensor, w: Tensor, y: Tensor, scratch_bytes: int
 ) -> int:
-    """What a depthwise kernel of the backward pass adds to its scratch, see `live_bytes`."""
+    """What a depthwise kernel of the backward pass adds to its scratch, see `nonzero_bytes`."""
     if not is_depthwise(attributes, w) or dilation_of(attributes) != DENSE:
         return 0
-    added = live_bytes(conv_params(attributes, x, w, y))
+    added = bands.nonzero_bytes(conv_params(attributes, x, w, y))
     limit: int = attributes.get(SCRATCH_LIMIT, MOST_BYTES)
     return added if scratch_bytes + added <= limit else 0
 
 
 def shape_params(
-    attributes: Mapping[str, Any],
+    attributes: Attributes,
     x: Tensor,
     w: Tensor,
     y: Tensor,
     band_of: BandOf | None = None,
-    live: int = 0,
+    nonzero: int = 0,
 ) -> dict[str, Any]:
     """Fields of insitu_conv_params_t, or of insitu_conv_groups_params_t, see `band`."""
     conv = conv_params(attributes, x, w, y)
@@ -92,12 +85,12 @@ def shape_params(
         "dilation_height": height,
         "dilation_width": width,
         "band": band(attributes, x, w, y, band_of).lines,
-        "live_bytes": live,
+        "compact_bytes": nonzero,
     }
 
 
 def gradient_scratch(
-    attributes: Mapping[str, Any], x: Tensor, w: Tensor, dy: Tensor, *, lines: int = 0
+    attributes: Attributes, x: Tensor, w: Tensor, dy: Tensor, *, lines: int = 0
 ) -> int:
     """Bytes of the gradient of one row, or of so many rows as are made at once; int32.
 
@@ -107,5 +100,5 @@ def gradient_scratch(
     row = 4 * (w.size // w.shape[0])
     if not is_depthwise(attributes, w):
         return row * (1 + lines)
-    planes = band(attributes, x, w, dy, gradient_band).bytes
+    planes = band(attributes, x, w, dy, bands.gradient_band).bytes
     return max(row * (DEPTHWISE_BLOCK + lines), row * (LANES + lines) + planes)

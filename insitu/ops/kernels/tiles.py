@@ -1,4 +1,4 @@
-"""Shapes of a convolution -> how many positions its kernels take at once, and their scratch.
+"""Planner: shapes of a convolution -> positions that its kernels take at once, their scratch.
 
 A tile's operands are expanded to int16 once, each channel's weights once a tile: the larger the
 tile, the fewer instructions, the more scratch. Twins: conv_forward_tiled.c,
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from insitu.graph.model import SCRATCH_LIMIT
+from insitu.graph.rules import Attributes
 from insitu.ops.kernels.choice import is_plain
 
 Shape = tuple[int, ...]
@@ -69,7 +70,7 @@ def tiled(params: Mapping[str, Any], tile: Tile) -> dict[str, Any]:
     return {**params, **names, **block, "tile_bytes": tile.bytes}
 
 
-def forward_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> Tile:
+def forward_tile(attributes: Attributes, x: Shape, w: Shape, y: Shape) -> Tile:
     """Of x[h, w, in], w[out, kernel_h, kernel_w, in], y[h, w, out]."""
     if not is_plain(attributes):
         return ONE_BY_ONE
@@ -86,8 +87,8 @@ def forward_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) ->
     return _cheapest(_flat(x, w, y, stride, y[:2]), (x, w, y), operands, size, most)
 
 
-def grad_input_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> Tile:
-    """The same for dx[h, w, in]; positions are those that leave the same rest by the stride."""
+def grad_input_tile(attributes: Attributes, x: Shape, w: Shape, y: Shape) -> Tile:
+    """The same for dx[h, w, in]; positions are those of one phase, a stride apart."""
     if not is_plain(attributes):
         return ONE_BY_ONE
     stride: Pair = attributes["stride"]
@@ -107,7 +108,7 @@ def grad_input_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape)
     return _cheapest(_flat(x, w, y, stride, phase), (x, w, y), operands, size, most)
 
 
-def listed_errors(attributes: Mapping[str, Any], w: Shape) -> int:
+def listed_errors(attributes: Attributes, w: Shape) -> int:
     """Entries of the list of errors that a position of dx is made of; 8 bytes each."""
     stride: Pair = attributes["stride"]
     places = math.prod(-(-w[1 + a] // stride[a]) for a in range(2))
@@ -116,7 +117,7 @@ def listed_errors(attributes: Mapping[str, Any], w: Shape) -> int:
     return min(-(-places * w[0] // CHANNELS) * CHANNELS, max(free, CHANNELS), MOST_LISTED)
 
 
-def update_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> Tile:
+def update_tile(attributes: Attributes, x: Shape, w: Shape, y: Shape) -> Tile:
     """For the weight gradient: also how many of its rows and elements make a block.
 
     A single position's rows are made one by one: there are no sums.
@@ -124,14 +125,14 @@ def update_tile(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> 
     if not is_plain(attributes) or y[:2] == (1, 1):
         return ONE_BY_ONE
     stride: Pair = attributes["stride"]
-    size, line, rests = _flat(x, w, y, stride, y[:2]), w[2] * w[3], min(stride[0], w[1])
+    size, line, phases = _flat(x, w, y, stride, y[:2]), w[2] * w[3], min(stride[0], w[1])
     found = []
     for (height, width), out, elements in itertools.product(
         _candidates(*size),
         _parts(w[0], CHANNELS, 16),
         _parts(line, CHANNELS, 48),
     ):
-        lines = rests * (height + (w[1] - 1) // stride[0])
+        lines = phases * (height + (w[1] - 1) // stride[0])
         inputs, errors = elements * lines * width, out * height * width
         sums = out * w[1] * elements
         tiles = -(-size[0] // height) * -(-size[1] // width)
@@ -151,14 +152,14 @@ def _parts(size: int, unit: int, most: int) -> list[int]:
     return sorted(part for part in parts if part <= most)
 
 
-def _most_bytes(attributes: Mapping[str, Any], x: Shape, w: Shape, y: Shape) -> int:
+def _most_bytes(attributes: Attributes, x: Shape, w: Shape, y: Shape) -> int:
     held = max(math.prod(w), 2 * (math.prod(x) + math.prod(y)))
     limit: int = attributes.get(SCRATCH_LIMIT, MOST_BYTES)
     return min(max(held, LEAST_BYTES), MOST_BYTES, limit)
 
 
 def _flat(x: Shape, w: Shape, y: Shape, stride: Pair, size: Shape) -> Pair:
-    """Rows and columns to be divided; a 1x1 kernel takes a map as one row, as insitu_flat."""
+    """Rows and columns to be divided; a 1x1 kernel takes a map as one row, as flatten_1x1."""
     if w[1:3] == (1, 1) == tuple(stride) and x[:2] == y[:2]:
         return 1, size[0] * size[1]
     return size[0], size[1]
@@ -169,17 +170,17 @@ def _even(n: int) -> int:
 
 
 def _line(columns: int, width: int, step: int) -> int:
-    """Elements of one of the two streams of a line, as insitu_line."""
+    """Elements of one of the two streams of a line, as layout_line."""
     return (columns - 1) // 2 * min(_even(width), 2 * step) + _even(width)
 
 
 def _span(pad: int, kernel: int, stride: int) -> int:
     """Errors along an axis that the positions of dx between two steps look at."""
     lows, ends = [], []
-    for rest in range(stride):
-        places = -(-(kernel - (rest + pad) % stride) // stride)
+    for phase in range(stride):
+        places = -(-(kernel - (phase + pad) % stride) // stride)
         if places > 0:
-            ends.append((rest + pad) // stride + 1)
+            ends.append((phase + pad) // stride + 1)
             lows.append(ends[-1] - places)
     return max(ends) - min(lows)
 

@@ -7,9 +7,8 @@ largest value at every update, see `ops.paper_update`. Twin: affine.c.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,28 +24,39 @@ from insitu.graph.model import (
     Node,
     OpDef,
     Phase,
-    QParams,
     Role,
-    Tensor,
     TensorType,
-    Value,
 )
+from insitu.graph.rules import Attributes, Quantizations, Tensors, Values
 from insitu.ops.activations.clip import clip_error
+from insitu.ops.layers.calls import layer_macs, layer_tensors
 from insitu.ops.layers.gradient import window
-from insitu.ops.layers.rows import FRESH_RANGE, UNCLIPPED
-from insitu.ops.numerics.geometry import dilation_of, groups_of, output_size
+from insitu.ops.layers.rows import FRESH_RANGE
+from insitu.ops.numerics.geometry import groups_of
 from insitu.ops.numerics.grouped import products, transposed
+from insitu.ops.numerics.quantization import centred, scale_of
+from insitu.ops.numerics.ranges import UNCLIPPED
 from insitu.ops.updates.selected_rows import keep_error, select_error
 from insitu.ops.updates.standardized import (
     PARAMS,
     affine_params,
     as_map,
     as_window,
-    centred_map,
     emit_update,
     follow_error,
-    window_of,
+    output_places,
 )
+
+if TYPE_CHECKING:
+    from insitu.quantize.assign import Quantizer
+
+ONE_PLACE: Attributes = {
+    "stride": (1, 1),
+    "padding": (0, 0, 0, 0),
+    "kernel": (1, 1),
+    "size": (1, 1),
+}
+"""The window of a linear layer."""
 
 ERROR_GRID = F32(128.0 / 127.0)
 """A range of errors is [-m 128 / 127, m], so that its zero point is 0 and its scale m / 127."""
@@ -55,7 +65,7 @@ MISS = 512
 """Requantized values are held to +-512 before the zero point is added: all 8-bit results."""
 
 
-def quantize_affine(quantizer: Any, node: Node) -> None:
+def quantize_affine(quantizer: Quantizer, node: Node) -> None:
     """Put a convolution or a linear layer in integers: ranges of activations stay as calibrated.
 
     A value that is held at an end of such a range no longer depends on the weights, so the ends
@@ -65,39 +75,37 @@ def quantize_affine(quantizer: Any, node: Node) -> None:
     Raises:
         ModelError: a bias beyond what can be held.
     """
-    builder: Builder = quantizer.builder
-    x = quantizer.quantized(node.inputs[0])
+    builder, float_y = quantizer.builder, node.outputs[0]
+    assert node.op.window is not None, node.op.name
+    place = node.op.window(node, quantizer.graph)
     clip = node.attributes.get("clip", UNCLIPPED)
-    scores = quantizer.is_scores(node.outputs[0]) and clip == UNCLIPPED
-    y_q = None if scores else _held(quantizer.calibrated(node.outputs[0]), clip)
+    scores = quantizer.is_scores(float_y) and clip == UNCLIPPED
+    low, high = (float(F32(end)) for end in quantizer.calibrated(float_y))
+    low, high = min(low, 0.0), max(high, 0.0)
+    y_q = None if scores else range_qparams(low, high, max(low, clip[0]), min(high, clip[1]))
+    shape = quantizer.graph.tensors[float_y].shape
     (y,) = builder.node(
         affine,
-        (x, *_weights(quantizer, node)),
+        (quantizer.quantized(node["x"]), *_weights(quantizer, node)),
         name=node.name,
         outputs=(f"{node.name}.y",),
-        attributes={**window(node.attributes), "scores": scores},
+        attributes={**place, **window(node.attributes), "shape": shape, "scores": scores},
         qparams=(y_q,),
         layer=node.name,
     )
-    quantizer.set(node.outputs[0], y)
+    quantizer.set(float_y, y)
 
 
-def _held(ends: tuple[float, float], clip: tuple[float, float]) -> QParams:
-    """Quantization of a range that holds what a layer puts out, as an activation function does."""
-    low, high = float(F32(min(ends[0], 0.0))), float(F32(max(ends[1], 0.0)))
-    return range_qparams(low, high, max(low, clip[0]), min(high, clip[1]))
-
-
-def _weights(quantizer: Any, node: Node) -> tuple[str, str]:
+def _weights(quantizer: Quantizer, node: Node) -> tuple[str, str]:
     """Names of the weights and the biases (units of 2^-20) in the integer graph.
 
     Raises:
         ModelError: a bias is larger than what these units hold.
     """
-    builder: Builder = quantizer.builder
+    builder = quantizer.builder
     trained = quantizer.is_trained(node)
     kind = Kind.STATE if trained else Kind.CONSTANT
-    real = quantizer.data(node.inputs[1]).astype(F32)
+    real = quantizer.data(node["w"]).astype(F32)
     low, high = min(real.min(), F32(0.0)), max(real.max(), F32(0.0))
     if not high - low > F32(1e-20):
         high = F32(FRESH_RANGE / np.sqrt(real[0].size))
@@ -108,44 +116,31 @@ def _weights(quantizer: Any, node: Node) -> tuple[str, str]:
     if trained:
         name = builder.state("w_range", np.asarray([low, high], F32), Role.RANGE, layer=node.name)
         q = replace(q, range=name)
-    bias = quantizer.data(node.inputs[2]).astype(F32) / BIAS_SCALE
+    bias = quantizer.data(node["bias"]).astype(F32) / BIAS_SCALE
     if np.abs(bias).max() > 2**30:
         raise ModelError(
             f'{node.op.name} "{node.name}": a bias of {np.abs(bias).max() * BIAS_SCALE:g} is '
             "beyond the 1024 that the preset paper can hold; scale the samples down"
         )
     biases = round_clamp(bias, -(2**30), 2**30).astype(np.int32)
-    layer: dict[str, Any] = {"layer": node.name, "kind": kind}
+    layer: Attributes = {"layer": node.name, "kind": kind}
     return (
         builder.state("w", data.astype(np.int8), Role.WEIGHT, qparams=q, **layer),
         builder.state("bias", biases, Role.BIAS, **layer),
     )
 
 
-def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
-    x, w = inputs[0], inputs[1]
-    dtype = "float32" if attributes["scores"] else "int8"
-    if len(w.shape) == 2:
-        if x.size != w.shape[1]:
-            raise ModelError(
-                f"x{list(x.shape)} has {x.size} features but w{list(w.shape)} takes {w.shape[1]}; "
-                "check the flatten before it"
-            )
-        return [TensorType((w.shape[0],), dtype)]
-    kernel, size = (w.shape[1], w.shape[2]), (x.shape[0], x.shape[1])
-    stride, padding = attributes["stride"], attributes["padding"]
-    out = output_size(size, kernel, stride, padding, dilation_of(attributes))
-    return [TensorType((*out, w.shape[0]), dtype)]
+def _infer(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
+    return [TensorType(attributes["shape"], "float32" if attributes["scores"] else "int8")]
 
 
-def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+def _integer(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     x, w, bias = inputs
-    x_q, w_q, y_q = x.qparams, w.qparams, outputs[0]
-    assert x_q is not None and w_q is not None
-    rows = as_window(w.array.astype(np.int64) - w_q.zero_point)
-    acc = products(window_of(node.attributes), centred_map(x, w.array), rows)[0]
-    unit = F32(F32(x_q.scale) * F32(w_q.scale))
-    shape = _infer(node.attributes, [_of_shape(x.array), _of_shape(w.array)])[0].shape
+    (y_q,) = outputs
+    rows = as_window(node.attributes, centred(w))
+    (acc,) = products(node.attributes, as_map(node.attributes["size"], centred(x)), rows)
+    unit = F32(scale_of(x) * scale_of(w))
+    shape = node.attributes["shape"]
     if y_q is None:
         y = acc.astype(F32) * unit + bias.array.astype(F32) * BIAS_SCALE
         return [y.reshape(shape)]
@@ -154,10 +149,6 @@ def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
     v = round_clamp((acc + in_acc).astype(F32) * ratio, -MISS, MISS) + y_q.zero_point
     y = np.clip(v, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
     return [y.reshape(shape)]
-
-
-def _of_shape(array: Array) -> Tensor:
-    return Tensor("", array.shape)
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
@@ -173,7 +164,6 @@ def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[
 
 def _emit_grad_input(builder: Builder, node: Node, dy: str) -> str:
     """Emit dx, on the range of dy or on one of its own that moves."""
-    x, w = node.inputs[:2]
     error = builder.tensors[dy].qparams
     assert error is not None
     moving = builder.scheme.error_range == "moving"
@@ -185,12 +175,12 @@ def _emit_grad_input(builder: Builder, node: Node, dy: str) -> str:
         error = replace(moving_q, range=name)
     dx, *observed = builder.node(
         affine_grad_input,
-        (dy, w),
+        (dy, node["w"]),
         name=f"{node.name}.grad_input",
         outputs=(f"{node.name}.dx", f"{node.name}.largest_dx"),
         attributes={
             **window(node.attributes),
-            "shape": builder.tensors[x].shape,
+            "shape": builder.tensors[node["x"]].shape,
             "observe": moving,
         },
         qparams=(error,),
@@ -203,22 +193,27 @@ def _emit_grad_input(builder: Builder, node: Node, dy: str) -> str:
     return dx
 
 
-def _terms(w: Tensor) -> int:
+def _terms(node: Node, graph: Graph) -> int:
+    w = graph.operand(node, "w")
     return w.size // w.shape[0]
 
 
 def _c_call(node: Node, graph: Graph) -> CCall:
-    x, w, bias = node.inputs
-    y = node.outputs[0]
+    (x, w, bias), (y,) = node.inputs, node.outputs
     scores = node.attributes["scores"]
-    tensors = graph.tensors
     quantization = (f"?{x}", f"?{w}") if scores else (f"?{x}", f"?{w}", f"?{y}")
     return CCall(
         function="insitu_affine_logits_s8" if scores else "insitu_affine_s8",
         params_type=PARAMS,
-        params=affine_params(node.attributes, tensors[x], tensors[w], tensors[y]),
+        params=affine_params(node.attributes, *layer_tensors(node, graph)),
         arguments=(*quantization, f"${x}", f"${w}", f"${bias}", "!", f"${y}"),
     )
+
+
+def _bounds(node: Node, graph: Graph) -> list[Bound]:
+    terms = _terms(node, graph)
+    largest = 255 * 255 * terms + 2**30
+    return [Bound(f"{node.name}: accumulator of {terms} products", largest)]
 
 
 affine = OpDef(
@@ -228,54 +223,40 @@ affine = OpDef(
     integer_reference=_integer,
     vjp=_vjp,
     c_call=_c_call,
-    scratch_bytes=lambda node, graph: 2 * _terms(graph.tensors[node.inputs[1]]),
-    macs=lambda node, graph: (
-        graph.tensors[node.inputs[1]].size
-        * graph.tensors[node.outputs[0]].size
-        // graph.tensors[node.outputs[0]].shape[-1]
-    ),
-    bounds=lambda node, graph: [
-        Bound(
-            f"{node.name}: accumulator of {_terms(graph.tensors[node.inputs[1]])} products",
-            255 * 255 * _terms(graph.tensors[node.inputs[1]]) + 2**30,
-        )
-    ],
+    scratch_bytes=lambda node, graph: 2 * _terms(node, graph),
+    macs=layer_macs,
+    bounds=_bounds,
     weights=("w",),
 )
-"""Inputs: x, w, bias at 2^-20. Attributes: scores (float32 output), window of a convolution."""
+"""Inputs: x, w, bias at 2^-20. Attributes: scores (float32 output), shape of y, and a window:
+stride, padding, kernel, size (of the map x) [, groups, dilation]."""
 
 
-def _grad_input(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _grad_input(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     dy, w = inputs
-    dy_q, w_q, dx_q = dy.qparams, w.qparams, outputs[0]
-    assert dy_q is not None and w_q is not None and dx_q is not None
-    shape = node.attributes["shape"]
-    size = shape[:2] if len(w.array.shape) == 4 else (1, 1)
-    rows = as_window(w.array.astype(np.int64) - w_q.zero_point)
-    errors = as_map(dy.array.astype(np.int64), w.array)
-    acc = transposed({**window_of(node.attributes), "size": size}, errors, rows)
-    unit = F32(F32(dy_q.scale) * F32(w_q.scale))
+    dx_q, *_ = outputs
+    assert dx_q is not None
+    rows = as_window(node.attributes, centred(w))
+    errors = as_map(output_places(node.attributes), dy.array.astype(np.int64))
+    acc = transposed(node.attributes, errors, rows)
+    unit = F32(scale_of(dy) * scale_of(w))
     ratio = F32(unit / F32(dx_q.scale))
     dx = round_clamp(acc.astype(F32) * ratio, -127, 127).astype(np.int8)
     largest = np.asarray([F32(np.abs(acc).max().astype(F32) * unit)], F32)
-    return [dx.reshape(shape), largest][: len(node.outputs)]
+    return [dx.reshape(node.attributes["shape"]), largest][: len(node.outputs)]
 
 
-def _infer_grad_input(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+def _infer_grad_input(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
     types = [TensorType(attributes["shape"], "int8")]
     return [*types, TensorType((1,), "float32")] if attributes["observe"] else types
 
 
 def _grad_input_c(node: Node, graph: Graph) -> CCall:
-    dy, w = node.inputs
-    dx, *observed = node.outputs
-    tensors = graph.tensors
+    (dy, w), (dx, *observed) = node.inputs, node.outputs
     return CCall(
         function="insitu_affine_grad_input_s8",
         params_type=PARAMS,
-        params=affine_params(node.attributes, tensors[dx], tensors[w], tensors[dy]),
+        params=affine_params(node.attributes, *layer_tensors(node, graph)),
         arguments=(
             *(f"?{dy}", f"?{w}", f"?{dx}", f"${dy}", f"${w}", f"${dx}"),
             f"${observed[0]}" if observed else "0",
@@ -284,7 +265,7 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
 
 
 def _grad_input_bounds(node: Node, graph: Graph) -> list[Bound]:
-    w = graph.tensors[node.inputs[1]]
+    w = graph.operand(node, "w")
     terms = w.size // w.shape[-1] // groups_of(node.attributes)
     return [Bound(f"{node.name}: error of {terms} products", 255 * 127 * terms)]
 
@@ -295,11 +276,7 @@ affine_grad_input = OpDef(
     infer=_infer_grad_input,
     integer_reference=_grad_input,
     c_call=_grad_input_c,
-    macs=lambda node, graph: (
-        graph.tensors[node.inputs[1]].size
-        * graph.tensors[node.inputs[0]].size
-        // graph.tensors[node.inputs[0]].shape[-1]
-    ),
+    macs=layer_macs,
     bounds=_grad_input_bounds,
 )
 """dx = sum of (w - z_w) dy. Inputs: dy, w. Outputs: dx [, largest |dx| float32[1]]."""

@@ -6,20 +6,23 @@ Where nothing can take it, or where it is to be trained, a map's normalization b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from insitu.errors import ModelError
-from insitu.graph.model import Array, Node, OpDef, QParams, Tensor, TensorType
+from insitu.graph.model import Array, Node, OpDef, QParams, TensorType
+from insitu.graph.rules import Arrays, Attributes, Tensors
 from insitu.ops.layers.conv import conv
 
+if TYPE_CHECKING:
+    from insitu.graph.rewriter import Rewriter
 
-def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
-    x = inputs[0]
-    for parameter in inputs[1:]:
+
+def _infer(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
+    x, *parameters = inputs
+    for parameter in parameters:
         if parameter.shape != (x.shape[-1],):
             raise ModelError(
                 f"x{list(x.shape)} has {x.shape[-1]} channels but {parameter.name} has shape "
@@ -36,21 +39,22 @@ def scale_and_shift(
     return scale, beta.astype(np.float64) - mean.astype(np.float64) * scale
 
 
-def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _float(attributes: Attributes, inputs: Arrays) -> list[Array]:
     x, gamma, beta, mean, variance = inputs
     scale, shift = scale_and_shift(gamma, beta, mean, variance, attributes["epsilon"])
     return [(x * scale + shift).astype(x.dtype)]
 
 
-def _simplify(rewriter: Any, node: Node) -> bool:
+def _simplify(rewriter: Rewriter, node: Node) -> bool:
     """Multiply scale and shift into the layer before, or become a layer."""
-    gamma, beta, mean, variance = (rewriter.data(name) for name in node.inputs[1:])
+    _x, *parameters = node.inputs
+    gamma, beta, mean, variance = (rewriter.data(name) for name in parameters)
     scale, shift = scale_and_shift(gamma, beta, mean, variance, node.attributes["epsilon"])
     producer = None if rewriter.is_kept(node) else rewriter.sole_producer(node)
     if producer is None or "affine" not in producer.op.absorb or "clip" in producer.attributes:
         return _become_layer(rewriter, node, scale, shift)
-    known = rewriter.tensor(producer.inputs[1]).qparams
-    w, b = (rewriter.data(name).astype(np.float64) for name in producer.inputs[1:3])
+    known = rewriter.tensor(producer["w"]).qparams
+    w, b = (rewriter.data(producer[name]).astype(np.float64) for name in ("w", "bias"))
     w, b = producer.op.absorb["affine"](w, b, scale, shift)
     rewriter.replace_data(producer, "w", w.astype(np.float32), _scaled(known, scale))
     rewriter.replace_data(producer, "bias", b.astype(np.float32))
@@ -58,9 +62,9 @@ def _simplify(rewriter: Any, node: Node) -> bool:
     return True
 
 
-def _become_layer(rewriter: Any, node: Node, scale: Array, shift: Array) -> bool:
+def _become_layer(rewriter: Rewriter, node: Node, scale: Array, shift: Array) -> bool:
     """A depthwise 1x1 convolution, which others behind it can join; not of vectors."""
-    if len(rewriter.tensor(node.inputs[0]).shape) != 3:
+    if len(rewriter.tensor(node["x"]).shape) != 3:
         return False
     w, b = scale.astype(np.float32).reshape(-1, 1, 1, 1), shift.astype(np.float32)
     attributes = {"stride": (1, 1), "padding": (0, 0, 0, 0), "groups": len(b), "dilation": (1, 1)}

@@ -7,26 +7,16 @@ o's group. Twin: conv.c; with groups or dilation conv_grouped.c.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from insitu.errors import ModelError
-from insitu.fixed_point import F32, draw_bytes, rescale, round_clamp
+from insitu.fixed_point import F32, draw_bytes, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    Bound,
-    CCall,
-    Graph,
-    Node,
-    OpDef,
-    QParams,
-    Tensor,
-    TensorType,
-    Value,
-)
+from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, TensorType
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Values, no_outputs
+from insitu.ops.kernels import tiles
 from insitu.ops.kernels.bands import forward_band, grad_input_band, gradient_band
 from insitu.ops.kernels.choice import (
     DEPTHWISE_BLOCK,
@@ -34,37 +24,44 @@ from insitu.ops.kernels.choice import (
     band,
     gradient_scratch,
     is_depthwise,
-    is_product,
+    is_fully_connected,
     kernel_of,
-    live_scratch,
+    nonzero_scratch,
     shape_params,
 )
-from insitu.ops.kernels.tiles import (
-    Tile,
-    forward_tile,
-    grad_input_tile,
-    listed_errors,
-    tiled,
-    update_tile,
-)
 from insitu.ops.layers import conv_f32
-from insitu.ops.layers.gradient import LayerGradient, grad_input_bounds, layer_vjp, window
-from insitu.ops.layers.linear import forward_c, grad_input_c, input_bytes, list_bytes
-from insitu.ops.layers.rows import (
-    UNCLIPPED,
-    accumulator_bound,
-    expand_error,
-    quantize_layer,
-    requantize,
-    update_bias,
+from insitu.ops.layers.calls import (
+    forward_call,
+    grad_input_call,
+    layer_macs,
+    layer_tensors,
+    update_call,
 )
-from insitu.ops.numerics.by_type import by_type, exact, is_float
+from insitu.ops.layers.gradient import (
+    LayerGradient,
+    expand_error,
+    grad_input_bounds,
+    layer_vjp,
+    rescaled_error,
+    window,
+)
+from insitu.ops.layers.linear import forward_c, grad_input_c, input_bytes, list_bytes
+from insitu.ops.layers.rows import accumulator_bound, quantize_layer, requantize
+from insitu.ops.numerics.by_type import bit_exact, by_type, is_float, no_scratch
 from insitu.ops.numerics.geometry import Padding, dilation_of, groups_of, output_size
 from insitu.ops.numerics.grouped import products, transposed, weight_gradient
+from insitu.ops.numerics.quantization import centred, scale_of
+from insitu.ops.numerics.ranges import UNCLIPPED, observed_too
+from insitu.ops.updates.bias import update_bias
+from insitu.ops.updates.buffer import conv_accumulate
+from insitu.ops.updates.buffer_f32 import conv_accumulate_f32
+
+if TYPE_CHECKING:
+    pass
 
 
-def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
-    x, w, groups = inputs[0], inputs[1], groups_of(attributes)
+def _infer(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
+    (x, w, *_), groups = inputs, groups_of(attributes)
     if len(x.shape) != 3 or x.shape[2] != groups * w.shape[3]:
         raise ModelError(
             f"x{list(x.shape)} has {x.shape[-1]} channels but w{list(w.shape)} takes "
@@ -77,87 +74,61 @@ def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[Tens
     kernel, size = (w.shape[1], w.shape[2]), (x.shape[0], x.shape[1])
     stride, padding = attributes["stride"], attributes["padding"]
     out = output_size(size, kernel, stride, padding, dilation_of(attributes))
-    types = [TensorType((*out, w.shape[0]), x.dtype)]
-    return [*types, TensorType((2,), "int32")] if attributes.get("observe") else types
+    return observed_too(attributes, TensorType((*out, w.shape[0]), x.dtype))
 
 
-def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _float(attributes: Attributes, inputs: Arrays) -> list[Array]:
     x, w, b = inputs
     y = products(attributes, x, w) + b
     return [np.clip(y, *attributes.get("clip", UNCLIPPED))]
 
 
-def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
-    x, w, bias, multiplier, shift = (value.array for value in inputs[:5])
-    x_q, y_q = inputs[0].qparams, outputs[0]
-    assert x_q is not None and y_q is not None
-    centred = x.astype(np.int64)[None] - x_q.zero_point
-    accumulator = products(node.attributes, centred, w.astype(np.int64))[0]
-    y, observed = requantize(accumulator, bias, multiplier, shift, y_q)
-    return [y, observed][: len(node.outputs)]
+def _integer(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
+    x, w, bias, multiplier, shift, *_ = inputs
+    accumulator = products(node.attributes, centred(x)[None], w.array.astype(np.int64))[0]
+    return requantize(accumulator, (bias, multiplier, shift), outputs)
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
     return layer_vjp(GRADIENT, builder, node, dy, wanted)
 
 
-def _macs(node: Node, graph: Graph) -> int:
-    w, y = graph.tensors[node.inputs[1]], graph.tensors[node.outputs[0]]
-    return y.shape[0] * y.shape[1] * w.size
+def _window(node: Node, graph: Graph) -> Attributes:
+    x, w = (graph.operand(node, name) for name in ("x", "w"))
+    return {"kernel": w.shape[1:3], "size": x.shape[:2]}
 
 
 def _bounds(node: Node, graph: Graph) -> list[Bound]:
     if is_float(node, graph):
         return []
-    w = graph.tensors[node.inputs[1]]
+    w = graph.operand(node, "w")
     return [accumulator_bound(node, w.size // w.shape[0])]
 
 
 def _c_call(node: Node, graph: Graph) -> CCall:
-    x, w, bias, multiplier, shift = node.inputs[:5]
-    if is_product(node.attributes, graph.tensors[x], graph.tensors[w]):
+    x, w, y = layer_tensors(node, graph)
+    if is_fully_connected(node.attributes, x, w):
         return forward_c(node, graph)
-    y, tensors = node.outputs[0], graph.tensors
-    observed = f"${node.outputs[1]}" if len(node.outputs) > 1 else "0"
-    kernel = kernel_of(node.attributes)
-    return CCall(
-        function=f"insitu_{kernel}_s8",
-        params_type=f"insitu_{kernel}_params_t",
-        params=tiled(
-            shape_params(node.attributes, tensors[x], tensors[w], tensors[y], forward_band),
-            _forward_tile(node, graph),
-        ),
-        arguments=(
-            f"?{x}",
-            f"?{y}",
-            f"${x}",
-            f"${w}",
-            f"${bias}",
-            f"${multiplier}",
-            f"${shift}",
-            "!",
-            f"${y}",
-            observed,
-        ),
-    )
+    shape = shape_params(node.attributes, x, w, y, forward_band)
+    tiled = tiles.tiled(shape, _forward_tile(node, graph))
+    return forward_call(node, kernel_of(node.attributes), tiled)
 
 
-def _forward_tile(node: Node, graph: Graph) -> Tile:
-    x, w, y = (graph.tensors[name].shape for name in (*node.inputs[:2], node.outputs[0]))
-    return forward_tile(node.attributes, x, w, y)
+def _forward_tile(node: Node, graph: Graph) -> tiles.Tile:
+    return tiles.forward_tile(node.attributes, *(t.shape for t in layer_tensors(node, graph)))
 
 
 def _scratch(node: Node, graph: Graph) -> int:
     """One patch, int16, or a tile; of depthwise layers the weights of a block, or planes."""
-    x, w, y = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
-    if is_product(node.attributes, x, w):
+    x, w, y = layer_tensors(node, graph)
+    if is_fully_connected(node.attributes, x, w):
         return input_bytes(w)
     rows = DEPTHWISE_BLOCK if is_depthwise(node.attributes, w) else 1
     planes = band(node.attributes, x, w, y, forward_band)
     return max(2 * rows * (w.size // w.shape[0]), planes.bytes, _forward_tile(node, graph).bytes)
 
 
-def _wider(attributes: Mapping[str, Any], border: Padding) -> dict[str, Any]:
+def _wider(attributes: Attributes, border: Padding) -> dict[str, Any]:
     """The attributes with a border of zeros added to the padding."""
     padding = tuple(a + b for a, b in zip(attributes["padding"], border, strict=True))
     return {**attributes, "padding": padding}
@@ -168,9 +139,10 @@ conv: OpDef = OpDef(
     operands=("x", "w", "bias", "multiplier", "shift", "trained_bias", "row_scale"),
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, conv_f32.forward),
+    integer_reference=bit_exact(_integer, conv_f32.forward),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_layer(quantizer, node, conv, window(node.attributes)),
+    window=_window,
     absorb={
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1, 1, 1), b * scale + shift),
@@ -178,82 +150,65 @@ conv: OpDef = OpDef(
     },
     c_call=by_type(_c_call, conv_f32.forward_c),
     scratch_bytes=by_type(_scratch, conv_f32.forward_scratch),
-    macs=_macs,
+    macs=layer_macs,
     bounds=_bounds,
     weights=("w",),
 )
 """Inputs float: x, w, b. Integer: x, w, bias, multiplier, shift [, trained bias, row scale]."""
 
 
-def _infer_grad_input(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
-    channels = groups_of(attributes) * inputs[1].shape[3]
-    return [TensorType((*attributes["size"], channels), inputs[0].dtype)]
+def _infer_grad_input(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
+    dy, w, *_ = inputs
+    channels = groups_of(attributes) * w.shape[3]
+    return [TensorType((*attributes["size"], channels), dy.dtype)]
 
 
-def _integer_grad_input(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _integer_grad_input(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     dy, w, rel = (value.array for value in inputs)
-    attributes = node.attributes
-    expanded = expand_error(dy, rel, attributes["drop"])
-    total = transposed(attributes, expanded[None], w.astype(np.int64))[0]
-    v = rescale(total, attributes["multiplier"], attributes["shift"])
-    return [np.clip(v, -127, 127).astype(np.int8)]
+    expanded = expand_error(dy, rel, node.attributes["drop"])
+    (total,) = transposed(node.attributes, expanded[None], w.astype(np.int64))
+    return [rescaled_error(total, node.attributes)]
 
 
 def _grad_input_c(node: Node, graph: Graph) -> CCall:
-    (dy, w, rel), dx = node.inputs, node.outputs[0]
-    tensors, kernel = graph.tensors, kernel_of(node.attributes)
-    if is_product(node.attributes, tensors[dx], tensors[w]):
+    (dx, w, dy), kernel = layer_tensors(node, graph), kernel_of(node.attributes)
+    if is_fully_connected(node.attributes, dx, w):
         return grad_input_c(node, graph)
-    return CCall(
-        function=f"insitu_{kernel}_grad_input_s8",
-        params_type=f"insitu_{kernel}_grad_input_params_t",
-        params={
-            "shape": tiled(
-                shape_params(
-                    *(node.attributes, tensors[dx], tensors[w], tensors[dy], grad_input_band),
-                    live=_grad_input_live(node, graph),
-                ),
-                _grad_input_tile(node, graph),
-            ),
-            **{name: node.attributes[name] for name in ("drop", "multiplier", "shift")},
-            **({} if kernel == GROUPED else {"entries": _listed(node, graph)}),
-        },
-        arguments=(f"${dy}", f"${w}", f"${rel}", "!", f"${dx}"),
-    )
+    nonzero = _grad_input_nonzero(node, graph)
+    shape = shape_params(node.attributes, dx, w, dy, grad_input_band, nonzero)
+    tiled = tiles.tiled(shape, _grad_input_tile(node, graph))
+    if kernel == GROUPED:
+        return grad_input_call(node, kernel, tiled)
+    entries = tiles.listed_errors(node.attributes, w.shape)
+    return grad_input_call(node, kernel, tiled, entries=entries)
 
 
-def _grad_input_tile(node: Node, graph: Graph) -> Tile:
-    dy, w, dx = (graph.tensors[name].shape for name in (*node.inputs[:2], node.outputs[0]))
-    return grad_input_tile(node.attributes, dx, w, dy)
-
-
-def _listed(node: Node, graph: Graph) -> int:
-    return listed_errors(node.attributes, graph.tensors[node.inputs[1]].shape)
+def _grad_input_tile(node: Node, graph: Graph) -> tiles.Tile:
+    return tiles.grad_input_tile(node.attributes, *(t.shape for t in layer_tensors(node, graph)))
 
 
 def _grad_input_planes(node: Node, graph: Graph) -> int:
-    dy, w, dx = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
+    dx, w, dy = layer_tensors(node, graph)
     planes = band(node.attributes, dx, w, dy, grad_input_band)
     return max(2 * DEPTHWISE_BLOCK * (w.size // w.shape[0]), planes.bytes)
 
 
-def _grad_input_live(node: Node, graph: Graph) -> int:
-    dy, w, dx = (graph.tensors[name] for name in (*node.inputs[:2], node.outputs[0]))
+def _grad_input_nonzero(node: Node, graph: Graph) -> int:
+    dx, w, dy = layer_tensors(node, graph)
     if band(node.attributes, dx, w, dy, grad_input_band).lines == 0:
         return 0
-    return live_scratch(node.attributes, dx, w, dy, _grad_input_planes(node, graph))
+    return nonzero_scratch(node.attributes, dx, w, dy, _grad_input_planes(node, graph))
 
 
 def _grad_input_scratch(node: Node, graph: Graph) -> int:
     """Sums over the channels, int32, and a list, or a tile; depthwise: the weights, or planes."""
-    w, dx = graph.tensors[node.inputs[1]], graph.tensors[node.outputs[0]]
-    if is_product(node.attributes, dx, w):
+    dx, w, _ = layer_tensors(node, graph)
+    if is_fully_connected(node.attributes, dx, w):
         return list_bytes(w)
     if is_depthwise(node.attributes, w):
-        return _grad_input_planes(node, graph) + _grad_input_live(node, graph)
-    listed = 0 if kernel_of(node.attributes) == GROUPED else 8 * _listed(node, graph)
+        return _grad_input_planes(node, graph) + _grad_input_nonzero(node, graph)
+    is_grouped = kernel_of(node.attributes) == GROUPED
+    listed = 0 if is_grouped else 8 * tiles.listed_errors(node.attributes, w.shape)
     return max(4 * dx.shape[2] + listed, _grad_input_tile(node, graph).bytes)
 
 
@@ -262,36 +217,29 @@ conv_grad_input = OpDef(
     operands=("dy", "w", "rel"),
     infer=_infer_grad_input,
     float_reference=lambda attributes, inputs: [transposed(attributes, *inputs)],
-    integer_reference=exact(_integer_grad_input, conv_f32.grad_input),
+    integer_reference=bit_exact(_integer_grad_input, conv_f32.grad_input),
     c_call=by_type(_grad_input_c, conv_f32.grad_input_c),
-    scratch_bytes=by_type(_grad_input_scratch, lambda node, graph: 0),
-    macs=lambda node, graph: (
-        graph.tensors[node.inputs[1]].size
-        * graph.tensors[node.inputs[0]].size
-        // graph.tensors[node.inputs[1]].shape[0]
-    ),
+    scratch_bytes=by_type(_grad_input_scratch, no_scratch),
+    macs=layer_macs,
     bounds=grad_input_bounds,
 )
 """Inputs: dy, w (before this step's update), rel[out] where integer."""
 
 
-def _float_update(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _float_update(attributes: Attributes, inputs: Arrays) -> list[Array]:
     dy, x, w, b, rate = inputs
     dw = weight_gradient(attributes, dy, x, w.shape)
     kept = w * (1 - rate * attributes.get("weight_decay", 0.0))
     return [kept - rate * dw, b - rate * dy.sum(axis=(0, 1, 2))]
 
 
-def _integer_update(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
-    dy, x, w, bias, rate, scale, generator = (value.array for value in inputs)
-    dy_q, x_q = inputs[0].qparams, inputs[1].qparams
-    assert dy_q is not None and x_q is not None
-    errors, centred = dy.astype(np.int64), x.astype(np.int64)[None] - x_q.zero_point
-    gradient = weight_gradient(node.attributes, errors[None], centred, w.shape)
+def _integer_update(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
+    error, x, *_ = inputs
+    dy, _, w, bias, rate, scale, generator = (value.array for value in inputs)
+    errors = dy.astype(np.int64)
+    gradient = weight_gradient(node.attributes, errors[None], centred(x)[None], w.shape)
     gradient = gradient.reshape(len(w), -1)
-    factor = F32(F32(rate[0]) * F32(dy_q.scale)) * F32(x_q.scale) * F32(2.0**32)
+    factor = F32(F32(rate[0]) * scale_of(error)) * scale_of(x) * F32(2.0**32)
     rows, state = w.reshape(w.shape[0], -1).astype(np.int64), int(generator[0])
     for row in range(w.shape[0]):
         if not errors[..., row].any():
@@ -300,7 +248,7 @@ def _integer_update(
         octets, state = draw_bytes(state, rows.shape[1])
         step = (gradient[row] * multiplier + (octets << 24) + (1 << 23)) >> 32
         rows[row] = np.clip(rows[row] - step, -127, 127)
-    new_bias = update_bias(bias, errors.sum(axis=(0, 1)), F32(rate[0]), F32(dy_q.scale))
+    new_bias = update_bias(bias, errors.sum(axis=(0, 1)), F32(rate[0]), scale_of(error))
     return [
         rows.reshape(w.shape).astype(np.int8),
         new_bias,
@@ -311,72 +259,45 @@ def _integer_update(
 def _update_bounds(node: Node, graph: Graph) -> list[Bound]:
     if is_float(node, graph):
         return []
-    dy = graph.tensors[node.inputs[0]]
+    dy = graph.operand(node, "dy")
     positions = dy.shape[0] * dy.shape[1]
     return [Bound(f"{node.name}: gradient over {positions} positions", 127 * 255 * positions)]
 
 
 def _update_c(node: Node, graph: Graph) -> CCall:
-    dy, x, w, bias, rate, scale, generator = node.inputs
-    tensors, kernel = graph.tensors, kernel_of(node.attributes)
-    return CCall(
-        function=f"insitu_{kernel}_update_s8",
-        params_type=f"insitu_{kernel}_params_t",
-        params=tiled(
-            shape_params(
-                *(node.attributes, tensors[x], tensors[w], tensors[dy], gradient_band),
-                live=_update_live(node, graph),
-            ),
-            _update_tile(node, graph),
-        ),
-        arguments=(
-            f"?{dy}",
-            f"?{x}",
-            f"${dy}",
-            f"${x}",
-            f"${scale}",
-            f"${rate}",
-            "!",
-            f"${generator}",
-            f"${bias}",
-            f"${w}",
-        ),
-        counts_saturated=True,
-    )
+    nonzero = _update_nonzero(node, graph)
+    shape = shape_params(node.attributes, *layer_tensors(node, graph), gradient_band, nonzero)
+    tiled = tiles.tiled(shape, _update_tile(node, graph))
+    return update_call(node, kernel_of(node.attributes), tiled)
 
 
-def _update_tile(node: Node, graph: Graph) -> Tile:
-    dy, x, w = (graph.tensors[name].shape for name in node.inputs[:3])
-    return update_tile(node.attributes, x, w, dy)
+def _update_tile(node: Node, graph: Graph) -> tiles.Tile:
+    return tiles.update_tile(node.attributes, *(t.shape for t in layer_tensors(node, graph)))
 
 
 def _update_scratch(node: Node, graph: Graph) -> int:
     """The gradient of a row or of some, or a tile."""
-    x, w, dy = (graph.tensors[node.inputs[index]] for index in (1, 2, 0))
-    rows = gradient_scratch(node.attributes, x, w, dy)
-    return max(rows + _update_live(node, graph), _update_tile(node, graph).bytes)
+    rows = gradient_scratch(node.attributes, *layer_tensors(node, graph))
+    return max(rows + _update_nonzero(node, graph), _update_tile(node, graph).bytes)
 
 
-def _update_live(node: Node, graph: Graph) -> int:
-    x, w, dy = (graph.tensors[node.inputs[index]] for index in (1, 2, 0))
+def _update_nonzero(node: Node, graph: Graph) -> int:
+    x, w, dy = layer_tensors(node, graph)
     if band(node.attributes, x, w, dy, gradient_band).lines == 0:
         return 0
-    return live_scratch(node.attributes, x, w, dy, gradient_scratch(node.attributes, x, w, dy))
+    rows = gradient_scratch(node.attributes, x, w, dy)
+    return nonzero_scratch(node.attributes, x, w, dy, rows)
 
 
 conv_update = OpDef(
     name="conv_update",
     operands=("dy", "x", "w", "bias", "rate", "row_scale", "generator"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     float_reference=_float_update,
-    integer_reference=exact(_integer_update, conv_f32.update),
+    integer_reference=bit_exact(_integer_update, conv_f32.update),
     c_call=by_type(_update_c, conv_f32.update_c),
     scratch_bytes=by_type(_update_scratch, conv_f32.update_scratch),
-    macs=lambda node, graph: (
-        graph.tensors[node.inputs[2]].size
-        * graph.tensors[node.inputs[0]].size
-        // graph.tensors[node.inputs[2]].shape[0]
-    ),
+    macs=layer_macs,
     bounds=_update_bounds,
 )
 """w -= rate dy x, in place. Inputs: dy, x, w, bias, rate [, row scale, generator].
@@ -384,14 +305,19 @@ conv_update = OpDef(
 Attribute weight_decay, in float: w (1 - rate weight_decay) before."""
 
 
+def _terms(node: Node, builder: Builder) -> int:
+    x, w = (builder.tensors[node[name]] for name in ("x", "w"))
+    return w.size // x.shape[2]
+
+
 GRADIENT = LayerGradient(
     grad_input=conv_grad_input,
     update=conv_update,
-    terms=lambda node, builder: (
-        builder.tensors[node.inputs[1]].size // builder.tensors[node.inputs[0]].shape[2]
-    ),
+    accumulate=conv_accumulate,
+    accumulate_f32=conv_accumulate_f32,
+    terms=_terms,
     attributes=lambda node, builder: {
         **window(node.attributes),
-        "size": builder.tensors[node.inputs[0]].shape[:2],
+        "size": builder.tensors[node["x"]].shape[:2],
     },
 )

@@ -7,7 +7,7 @@ Twin: loss.c.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,17 @@ from insitu.graph.model import (
     CCall,
     Ends,
     Graph,
+    IntegerReference,
     Node,
     OpDef,
-    QParams,
-    Tensor,
     TensorType,
-    Value,
 )
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values
 from insitu.ops.losses.cross_entropy import least_error
 from insitu.ops.numerics.by_type import NO_BOUND
+
+OfOne = Callable[[np.float32, np.float32], tuple[np.float32, np.float32]]
+"""(score, target) -> (error, loss) of one output"""
 
 
 def _sigmoid_float(x: Array) -> Array:
@@ -35,7 +37,7 @@ def _sigmoid_float(x: Array) -> Array:
     return np.asarray(np.where(x < 0, e, 1) / (1 + e))
 
 
-def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+def _infer(attributes: Attributes, inputs: Tensors) -> Types:
     scores, target = inputs
     if scores.shape != target.shape:
         raise ModelError(
@@ -45,7 +47,7 @@ def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[Tens
     return [TensorType(scores.shape, dtype), TensorType((1,), "float32")]
 
 
-def _finished(attributes: Mapping[str, Any], error: Array, losses: Array) -> list[Array]:
+def _finished(attributes: Attributes, error: Array, losses: Array) -> list[Array]:
     """error, losses [batch, ...] float64 -> dy[batch, ...], loss[batch]."""
     flat = np.abs(error).reshape(len(error), -1)
     dy = attributes["factor"] * error
@@ -53,13 +55,13 @@ def _finished(attributes: Mapping[str, Any], error: Array, losses: Array) -> lis
     return [dy, losses.reshape(len(losses), -1).mean(axis=1)]
 
 
-def _squared_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _squared_float(attributes: Attributes, inputs: Arrays) -> Arrays:
     """scores[batch, ...], target[batch, ...] -> dy[batch, ...], loss[batch]."""
     error = inputs[0] - inputs[1]
     return _finished(attributes, error, error * error)
 
 
-def _binary_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _binary_float(attributes: Attributes, inputs: Arrays) -> Arrays:
     scores, target = inputs
     losses = np.maximum(scores, 0) - scores * target + np.log1p(np.exp(-np.abs(scores)))
     return _finished(attributes, _sigmoid_float(scores) - target, losses)
@@ -84,15 +86,13 @@ def _binary(score: np.float32, target: np.float32) -> tuple[np.float32, np.float
     return F32(_sigmoid(score) - target), _binary_loss(score, target)
 
 
-def _exact(of_one: Callable[[np.float32, np.float32], tuple[np.float32, np.float32]]) -> Any:
-    """The integer reference of a loss, from (score, target) -> (error, loss) of one output.
+def _exact(of_one: OfOne) -> IntegerReference:
+    """The integer reference of a loss.
 
     One sum in the order of the outputs; every operation rounds once.
     """
 
-    def reference(
-        node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-    ) -> list[Array]:
+    def reference(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
         scores, target = (value.array.astype(F32).reshape(-1) for value in inputs)
         shape, integer = inputs[0].array.shape, node.attributes["integer"]
         with np.errstate(all="ignore"):
@@ -110,11 +110,7 @@ def _exact(of_one: Callable[[np.float32, np.float32], tuple[np.float32, np.float
     return reference
 
 
-def _teaches(
-    of_one: Callable[[np.float32, np.float32], tuple[np.float32, np.float32]],
-    scores: Array,
-    target: Array,
-) -> bool:
+def _teaches(of_one: OfOne, scores: Array, target: Array) -> bool:
     """Whether what the error is made of is finite."""
     checked = scores - target if of_one is _squared else scores
     return bool(np.all(np.abs(checked) <= NO_BOUND))
@@ -153,7 +149,7 @@ def _call(node: Node, graph: Graph, stem: str, on_grid: tuple[str, dict[str, Any
     return CCall(
         function=f"{stem}_{'s8' if integer else 'f32'}",
         params_type=kind,
-        params={"size": graph.tensors[node.inputs[0]].size, **fields},
+        params={"size": graph.operand(node, "scores").size, **fields},
         arguments=tuple(f"${name}" for name in (*node.inputs, *node.outputs)),
     )
 

@@ -8,27 +8,20 @@ nothing: the layer's columns are permuted instead, and it reads the map in memor
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from insitu.errors import ModelError
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    CCall,
-    Graph,
-    Node,
-    OpDef,
-    Phase,
-    QParams,
-    Tensor,
-    TensorType,
-    Value,
-)
+from insitu.graph.model import Array, Call, CCall, Graph, Node, OpDef, TensorType
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
+from insitu.ops.numerics.arguments import pointers
 from insitu.ops.numerics.by_type import suffix
 from insitu.ops.numerics.quantization import keeps_quantization
+
+if TYPE_CHECKING:
+    from insitu.graph.rewriter import Rewriter
 
 
 def channels_first(x: Array) -> Array:
@@ -42,28 +35,24 @@ def channels_last(x: Array, shape: tuple[int, ...]) -> Array:
     return x.reshape(x.shape[0], channels, height, width).transpose(0, 2, 3, 1)
 
 
-def _flatten_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _flatten_float(attributes: Attributes, inputs: Arrays) -> Arrays:
     x = inputs[0]
     return [channels_first(x) if x.ndim == 4 else x.reshape(x.shape[0], -1)]
 
 
-def _unflatten_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _unflatten_float(attributes: Attributes, inputs: Arrays) -> Arrays:
     return [channels_last(inputs[0], attributes["shape"])]
 
 
-def _flatten_integer(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _flatten_integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     return [_flatten_float({}, [inputs[0].array[None]])[0][0]]
 
 
-def _unflatten_integer(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _unflatten_integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     return [channels_last(inputs[0].array[None], node.attributes["shape"])[0]]
 
 
-def _infer_unflatten(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+def _infer_unflatten(attributes: Attributes, inputs: Tensors) -> Types:
     shape = tuple(attributes["shape"])
     if math.prod(shape) != inputs[0].size:
         raise ModelError(
@@ -73,29 +62,18 @@ def _infer_unflatten(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) ->
     return [TensorType(shape, inputs[0].dtype)]
 
 
-def _vjp(gradient: str) -> Any:
-    """The gradient of a change of order is the opposite change of order."""
-
-    def vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
-        shape = builder.tensors[node.inputs[0]].shape
-        (dx,) = builder.node(
-            flatten_grad if gradient == "flatten_grad" else unflatten_grad,
-            (dy,),
-            name=f"{node.name}.grad",
-            outputs=(f"{node.name}.dx",),
-            attributes={"shape": shape},
-            qparams=(builder.tensors[dy].qparams,),
-            layer=node.layer,
-            phase=Phase.BACKWARD,
-        )
-        return {"x": dx}
-
-    return vjp
+def _flatten_vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
+    shape = builder.tensors[node["x"]].shape
+    return {"x": builder.gradient(unflatten, node, (dy,), attributes={"shape": shape})}
 
 
-def _simplify_flatten(rewriter: Any, node: Node) -> bool:
+def _unflatten_vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
+    return {"x": builder.gradient(flatten, node, (dy,))}
+
+
+def _simplify_flatten(rewriter: Rewriter, node: Node) -> bool:
     """Disappear where order does not matter, or into the columns of the layer behind."""
-    x = rewriter.tensor(node.inputs[0])
+    x = rewriter.tensor(node["x"])
     if len(x.shape) == 1:
         rewriter.bypass(node)
         return True
@@ -103,79 +81,61 @@ def _simplify_flatten(rewriter: Any, node: Node) -> bool:
     if consumer is None or "permute" not in consumer.op.absorb:
         return False
     order = np.argsort(channels_first(np.arange(x.size).reshape(1, *x.shape))[0])
-    w = consumer.op.absorb["permute"](rewriter.data(consumer.inputs[1]), order)
+    w = consumer.op.absorb["permute"](rewriter.data(consumer["w"]), order)
     rewriter.replace_data(consumer, "w", w, rewriter.tensor(consumer["w"]).qparams)
     rewriter.bypass(node)
     return True
 
 
-def _simplify_identity(rewriter: Any, node: Node) -> bool:
+def _simplify_identity(rewriter: Rewriter, node: Node) -> bool:
     rewriter.bypass(node)
     return True
 
 
-def _c_call(stem: str) -> Any:
+def _c_call(stem: str) -> Call:
     """Both directions walk the map [h, w, c]; which of x and y is the map differs."""
 
     def c_call(node: Node, graph: Graph) -> CCall:
-        x, y = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
+        x, y = graph.operand(node, "x"), graph.tensors[node.outputs[0]]
         height, width, channels = (*(x if len(x.shape) == 3 else y).shape, 1, 1)[:3]
         return CCall(
             function=f"{stem}_{suffix(node, graph)}",
             params_type="insitu_layout_params_t",
             params={"height": height, "width": width, "channels": channels},
-            arguments=(f"${x.name}", f"${y.name}"),
+            arguments=pointers(node),
         )
 
     return c_call
 
 
-flatten = OpDef(
+flatten: OpDef = OpDef(
     name="flatten",
     infer=lambda attributes, inputs: [TensorType((inputs[0].size,), inputs[0].dtype)],
     float_reference=_flatten_float,
     integer_reference=_flatten_integer,
-    vjp=_vjp("flatten_grad"),
+    vjp=_flatten_vjp,
     quantize=keeps_quantization,
     simplify=_simplify_flatten,
     c_call=_c_call("insitu_flatten"),
 )
-"""x[h, w, c] -> y[c * h * w], channels first."""
+"""x[h, w, c] -> y[c * h * w], channels first. The gradient of unflatten."""
 
-unflatten = OpDef(
+unflatten: OpDef = OpDef(
     name="unflatten",
     infer=_infer_unflatten,
     float_reference=_unflatten_float,
     integer_reference=_unflatten_integer,
-    vjp=_vjp("unflatten_grad"),
+    vjp=_unflatten_vjp,
     quantize=keeps_quantization,
     c_call=_c_call("insitu_unflatten"),
 )
-"""x[c * h * w] -> y[h, w, c], reading channels first. Attribute shape = (h, w, c)."""
+"""x[c * h * w] -> y[h, w, c], reading channels first. Attribute shape = (h, w, c).
 
-flatten_grad = OpDef(
-    name="flatten_grad",
-    operands=("dy",),
-    infer=_infer_unflatten,
-    float_reference=_unflatten_float,
-    integer_reference=_unflatten_integer,
-    c_call=_c_call("insitu_unflatten"),
-)
-"""The gradient of flatten. Attribute shape: that of the map."""
-
-unflatten_grad = OpDef(
-    name="unflatten_grad",
-    operands=("dy",),
-    infer=lambda attributes, inputs: [TensorType((inputs[0].size,), inputs[0].dtype)],
-    float_reference=_flatten_float,
-    integer_reference=_flatten_integer,
-    c_call=_c_call("insitu_flatten"),
-)
-"""The gradient of unflatten."""
+The gradient of flatten."""
 
 identity = OpDef(
     name="identity",
-    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    infer=same_type,
     float_reference=lambda attributes, inputs: [inputs[0]],
     simplify=_simplify_identity,
 )

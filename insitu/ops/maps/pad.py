@@ -9,30 +9,24 @@ input's quantization. Source: the operation Pad of XLA, with negative and interi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from insitu.errors import ModelError
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    CCall,
-    Graph,
-    Node,
-    OpDef,
-    Phase,
-    QParams,
-    Tensor,
-    TensorType,
-    Value,
-)
+from insitu.graph.model import Array, Call, CCall, Graph, Node, OpDef, TensorType
+from insitu.graph.rules import Arrays, Attributes, Tensors, Types, Values
+from insitu.ops.numerics.arguments import pointers
 from insitu.ops.numerics.by_type import is_float, suffix
 from insitu.ops.numerics.quantization import keeps_quantization
 
+if TYPE_CHECKING:
+    from insitu.graph.rewriter import Rewriter
 
-def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+
+def _infer(attributes: Attributes, inputs: Tensors) -> Types:
     shape = tuple(attributes["shape"])
     if len(shape) != len(inputs[0].shape) or min(shape) < 1:
         raise ModelError(
@@ -50,7 +44,7 @@ def _span(low: int, step: int, small: int, large: int) -> tuple[slice, slice]:
     return slice(first, end), slice(low + first * step, low + (end - 1) * step + 1, step)
 
 
-def _moved(attributes: Mapping[str, Any], x: Array, value: int, *, pads: bool) -> Array:
+def _moved(attributes: Attributes, x: Array, value: int, *, pads: bool) -> Array:
     """x[batch, ...] -> y[batch, ...] with `value` for zero."""
     shape = tuple(attributes["shape"])
     y = np.full((len(x), *shape), value, x.dtype)
@@ -66,64 +60,30 @@ def _moved(attributes: Mapping[str, Any], x: Array, value: int, *, pads: bool) -
     return y
 
 
-def _float(*, pads: bool) -> Any:
-    def reference(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
-        return [_moved(attributes, inputs[0], 0, pads=pads)]
-
-    return reference
-
-
-def _integer(*, pads: bool) -> Any:
+def _integer(node: Node, inputs: Values, *, pads: bool) -> Arrays:
     """The same for int8 and float32."""
-
-    def reference(
-        node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-    ) -> list[Array]:
-        q = inputs[0].qparams
-        zero = 0 if q is None else q.zero_point
-        return [_moved(node.attributes, inputs[0].array[None], zero, pads=pads)[0]]
-
-    return reference
-
-
-def _emit(
-    op: OpDef, builder: Builder, node: Node, x: str, attributes: Mapping[str, Any], name: str
-) -> str:
-    (dx,) = builder.node(
-        op,
-        (x,),
-        name=name,
-        outputs=(name,),
-        attributes=attributes,
-        qparams=(builder.tensors[x].qparams,),
-        layer=node.layer,
-        phase=Phase.BACKWARD,
-    )
-    return dx
+    q = inputs[0].qparams
+    zero = 0 if q is None else q.zero_point
+    return [_moved(node.attributes, inputs[0].array[None], zero, pads=pads)[0]]
 
 
 def emit_slice(
     builder: Builder, node: Node, dy: str, name: str, low: Sequence[int], shape: Sequence[int]
 ) -> str:
-    """The piece of an error dy that begins at `low` and has `shape`."""
+    """NODE.name: the piece of an error dy that begins at `low` and has `shape`."""
     attributes = {"low": tuple(low), "step": (1,) * len(shape), "shape": tuple(shape)}
-    return _emit(slice_op, builder, node, dy, attributes, name)
+    return builder.gradient(slice_op, node, (dy,), name=name, output=name, attributes=attributes)
 
 
-def _vjp(*, pads: bool) -> Any:
-    def vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
-        shape = builder.tensors[node.inputs[0]].shape
-        attributes = {**node.attributes, "shape": shape}
-        op = slice_op if pads else pad
-        return {"x": _emit(op, builder, node, dy, attributes, f"{node.name}.dx")}
-
-    return vjp
+def _gradient(op: OpDef, builder: Builder, node: Node, dy: str) -> dict[str, str]:
+    attributes = {**node.attributes, "shape": builder.tensors[node["x"]].shape}
+    return {"x": builder.gradient(op, node, (dy,), name="dx", attributes=attributes)}
 
 
-def _simplify(rewriter: Any, node: Node) -> bool:
+def _simplify(rewriter: Rewriter, node: Node) -> bool:
     """Disappear where nothing is added, or into the padding of the convolution or pool behind."""
     low, shape = node.attributes["low"], node.attributes["shape"]
-    x = rewriter.tensor(node.inputs[0])
+    x = rewriter.tensor(node["x"])
     if set(low) == {0} and tuple(shape) == x.shape and set(node.attributes["step"]) == {1}:
         rewriter.bypass(node)
         return True
@@ -145,9 +105,9 @@ def _simplify(rewriter: Any, node: Node) -> bool:
     return True
 
 
-def _c_call(function: str, *, pads: bool) -> Any:
+def _c_call(function: str, *, pads: bool) -> Call:
     def c_call(node: Node, graph: Graph) -> CCall:
-        x, y = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
+        x, y = graph.operand(node, "x"), graph.tensors[node.outputs[0]]
         missing = (3 - len(x.shape)) * (1,)
         shapes = {
             "small": (*missing, *(x if pads else y).shape),
@@ -161,7 +121,7 @@ def _c_call(function: str, *, pads: bool) -> Any:
             function=f"{function}_{suffix(node, graph)}",
             params_type="insitu_pad_params_t",
             params={name: dict(zip(axes, values, strict=True)) for name, values in shapes.items()},
-            arguments=(*quantization, f"${x.name}", f"${y.name}"),
+            arguments=(*quantization, *pointers(node)),
         )
 
     return c_call
@@ -170,9 +130,9 @@ def _c_call(function: str, *, pads: bool) -> Any:
 pad: OpDef = OpDef(
     name="pad",
     infer=_infer,
-    float_reference=_float(pads=True),
-    integer_reference=_integer(pads=True),
-    vjp=_vjp(pads=True),
+    float_reference=lambda attributes, inputs: [_moved(attributes, inputs[0], 0, pads=True)],
+    integer_reference=lambda node, inputs, outputs: _integer(node, inputs, pads=True),
+    vjp=lambda builder, node, dy, wanted: _gradient(slice_op, builder, node, dy),
     quantize=keeps_quantization,
     simplify=_simplify,
     c_call=_c_call("insitu_pad", pads=True),
@@ -182,9 +142,9 @@ pad: OpDef = OpDef(
 slice_op: OpDef = OpDef(
     name="slice",
     infer=_infer,
-    float_reference=_float(pads=False),
-    integer_reference=_integer(pads=False),
-    vjp=_vjp(pads=False),
+    float_reference=lambda attributes, inputs: [_moved(attributes, inputs[0], 0, pads=False)],
+    integer_reference=lambda node, inputs, outputs: _integer(node, inputs, pads=False),
+    vjp=lambda builder, node, dy, wanted: _gradient(pad, builder, node, dy),
     quantize=keeps_quantization,
     c_call=_c_call("insitu_slice", pads=False),
 )

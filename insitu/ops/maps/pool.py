@@ -6,7 +6,7 @@ behind it, so it keeps its integers and only its scale becomes 1 / (window size)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,26 +15,16 @@ import numpy as np
 from insitu.errors import ConfigError, ModelError
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    Bound,
-    CCall,
-    Graph,
-    Node,
-    OpDef,
-    Phase,
-    QParams,
-    Tensor,
-    TensorType,
-    Value,
-)
-from insitu.ops.numerics.by_type import exact, is_float, suffix
-from insitu.ops.numerics.geometry import Padding, output_size, scatter, taps, windows
+from insitu.graph.model import Array, Bound, Call, CCall, Graph, Node, OpDef, TensorType
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, of_shape
+from insitu.ops.numerics.arguments import pointers
+from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
+from insitu.ops.numerics.geometry import Padding, Pair, output_size, scatter, taps, windows
 from insitu.ops.numerics.quantization import keeps_quantization
 from insitu.ops.numerics.sums import sum_of
 
 
-def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+def _infer(attributes: Attributes, inputs: Tensors) -> Types:
     x = inputs[0]
     if len(x.shape) != 3:
         raise ModelError(f"x{list(x.shape)} is not a feature map; pool before the flatten")
@@ -49,32 +39,26 @@ def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[Tens
     return [TensorType((*out, x.shape[2]), x.dtype)]
 
 
-def _infer_grad(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
-    return [TensorType(tuple(attributes["shape"]), inputs[0].dtype)]
-
-
-def _geometry(attributes: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+def _geometry(attributes: Attributes) -> tuple[Pair, Pair, Padding]:
     return attributes["kernel"], attributes["stride"], attributes["padding"]
 
 
-def _max_windows(attributes: Mapping[str, Any], x: Array, lowest: float) -> Array:
+def _max_windows(attributes: Attributes, x: Array, lowest: float) -> Array:
     """[batch, out_h, out_w, window, c], padding below everything."""
     patches = windows(x, *_geometry(attributes), value=lowest)
     return patches.reshape(*patches.shape[:3], -1, x.shape[3])
 
 
-def _max_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _max_float(attributes: Attributes, inputs: Arrays) -> Arrays:
     return [_max_windows(attributes, inputs[0], -np.inf).max(axis=3)]
 
 
-def _max_integer(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _max_integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     x = inputs[0].array.astype(np.int64)[None]
     return [_max_windows(node.attributes, x, -999).max(axis=3)[0].astype(np.int8)]
 
 
-def _max_scatter(attributes: Mapping[str, Any], dy: Array, x: Array, lowest: float) -> Array:
+def _max_scatter(attributes: Attributes, dy: Array, x: Array, lowest: float) -> Array:
     """Each error goes to the first largest element of its window; sums where windows overlap."""
     patches = _max_windows(attributes, x, lowest)
     first = patches.argmax(axis=3)[:, :, :, None, :]
@@ -85,9 +69,7 @@ def _max_scatter(attributes: Mapping[str, Any], dy: Array, x: Array, lowest: flo
     return scatter(routed, (x.shape[1], x.shape[2]), stride, padding)
 
 
-def _max_grad_integer(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _max_grad_integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     """Sums saturate one by one, windows in row order; exact order matters only past 127."""
     dy, x = inputs[0].array.astype(np.int64), inputs[1].array.astype(np.int64)
     first = _max_windows(node.attributes, x[None], -999).argmax(axis=3)[0]
@@ -100,15 +82,11 @@ def _max_grad_integer(
     return [dx.astype(np.int8)]
 
 
-def _max_exact_float(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _max_exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     return [_max_float(node.attributes, [inputs[0].array[None]])[0][0]]
 
 
-def _max_grad_exact_float(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _max_grad_exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     dy, x = inputs[0].array, inputs[1].array
     patches = _max_windows(node.attributes, x[None], -np.inf)
     routed = np.arange(patches.shape[3])[:, None] == patches.argmax(axis=3)[:, :, :, None, :]
@@ -116,7 +94,7 @@ def _max_grad_exact_float(
     return [_scatter_in_order(node.attributes, spread, x.shape)]
 
 
-def _scatter_in_order(attributes: Mapping[str, Any], spread: Array, shape: Any) -> Array:
+def _scatter_in_order(attributes: Attributes, spread: Array, shape: Sequence[int]) -> Array:
     """[out_h, out_w, window, c] -> [h, w, c], each sum in the order of the windows, from 0 on.
 
     The first window that holds a place holds it with its last tap.
@@ -129,31 +107,23 @@ def _scatter_in_order(attributes: Mapping[str, Any], spread: Array, shape: Any) 
     return padded[top : top + shape[0], left : left + shape[1]].copy()
 
 
-def _pool_vjp(gradient: Any, *, with_x: bool) -> Any:
-    def vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
-        x = builder.tensors[node.inputs[0]]
-        attributes = {**node.attributes, "shape": x.shape}
-        error = builder.tensors[dy].qparams
-        if error is not None and not with_x:
-            if error.range is not None:
-                raise ConfigError(
-                    f'{node.op.name} "{node.name}": errors with a range that moves cannot pass '
-                    "average pools; use the error range fixed"
-                )
-            error = replace(error, scale=error.scale / F32(_window(node.attributes)))
-        (dx,) = builder.node(
-            gradient(),
-            (dy, x.name) if with_x else (dy,),
-            name=f"{node.name}.grad",
-            outputs=(f"{node.name}.dx",),
-            attributes=attributes,
-            qparams=(error,),
-            layer=node.layer,
-            phase=Phase.BACKWARD,
-        )
-        return {"x": dx}
+def _max_vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
+    attributes = {**node.attributes, "shape": builder.tensors[node["x"]].shape}
+    return {"x": builder.gradient(max_pool_grad, node, (dy, node["x"]), attributes=attributes)}
 
-    return vjp
+
+def _average_vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
+    attributes = {**node.attributes, "shape": builder.tensors[node["x"]].shape}
+    error = builder.tensors[dy].qparams
+    if error is not None:
+        if error.range is not None:
+            raise ConfigError(
+                f'average_pool "{node.name}": errors with a range that moves cannot pass average '
+                "pools; use the error range fixed"
+            )
+        error = replace(error, scale=error.scale / F32(_window(node.attributes)))
+    dx = builder.gradient(average_pool_grad, node, (dy,), attributes=attributes, qparams=error)
+    return {"x": dx}
 
 
 def _params(node: Node, x: tuple[int, ...], y: tuple[int, ...]) -> dict[str, int | float]:
@@ -175,28 +145,18 @@ def _params(node: Node, x: tuple[int, ...], y: tuple[int, ...]) -> dict[str, int
     }
 
 
-def _forward_c(stem: str) -> Any:
+def _c_call(stem: str, *, forward: bool = False) -> Call:
+    """A forward pass is told the zero point of its input, that padding has."""
+
     def c_call(node: Node, graph: Graph) -> CCall:
-        x, y = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
-        quantization = () if is_float(node, graph) else (f"?{x.name}",)
+        read, made = graph.inputs_of(node)[0], graph.tensors[node.outputs[0]]
+        x, y = (read, made) if forward else (made, read)
+        quantized = forward and not is_float(node, graph)
         return CCall(
             function=f"{stem}_{suffix(node, graph)}",
             params_type="insitu_pool_params_t",
             params=_params(node, x.shape, y.shape),
-            arguments=(*quantization, f"${x.name}", f"${y.name}"),
-        )
-
-    return c_call
-
-
-def _backward_c(stem: str) -> Any:
-    def c_call(node: Node, graph: Graph) -> CCall:
-        dy, dx = graph.tensors[node.inputs[0]], graph.tensors[node.outputs[0]]
-        return CCall(
-            function=f"{stem}_{suffix(node, graph)}",
-            params_type="insitu_pool_params_t",
-            params=_params(node, dx.shape, dy.shape),
-            arguments=tuple(f"${name}" for name in (*node.inputs, dx.name)),
+            arguments=(*((f"?{x.name}",) if quantized else ()), *pointers(node)),
         )
 
     return c_call
@@ -206,31 +166,31 @@ max_pool = OpDef(
     name="max_pool",
     infer=_infer,
     float_reference=_max_float,
-    integer_reference=exact(_max_integer, _max_exact_float),
-    vjp=_pool_vjp(lambda: max_pool_grad, with_x=True),
+    integer_reference=bit_exact(_max_integer, _max_exact_float),
+    vjp=_max_vjp,
     quantize=keeps_quantization,
-    c_call=_forward_c("insitu_max_pool"),
+    c_call=_c_call("insitu_max_pool", forward=True),
 )
 """Attributes kernel, stride, padding; padding never wins."""
 
 max_pool_grad: OpDef = OpDef(
     name="max_pool_grad",
     operands=("dy", "x"),
-    infer=_infer_grad,
+    infer=of_shape,
     float_reference=lambda attributes, inputs: [
         _max_scatter(attributes, inputs[0], inputs[1], -np.inf)
     ],
-    integer_reference=exact(_max_grad_integer, _max_grad_exact_float),
-    c_call=_backward_c("insitu_max_pool_grad"),
+    integer_reference=bit_exact(_max_grad_integer, _max_grad_exact_float),
+    c_call=_c_call("insitu_max_pool_grad"),
 )
 """Inputs: dy, x. Attribute shape: that of x."""
 
 
-def _window(attributes: Mapping[str, Any]) -> int:
+def _window(attributes: Attributes) -> int:
     return int(attributes["kernel"][0] * attributes["kernel"][1])
 
 
-def _counts(attributes: Mapping[str, Any], size: tuple[int, int]) -> Array:
+def _counts(attributes: Attributes, size: tuple[int, int]) -> Array:
     """[out_h, out_w, 1]: how many elements each window averages over."""
     kernel, stride, padding = _geometry(attributes)
     out = output_size(size, kernel, stride, padding)
@@ -240,15 +200,13 @@ def _counts(attributes: Mapping[str, Any], size: tuple[int, int]) -> Array:
     return np.asarray(patches.sum(axis=(3, 4))[0])
 
 
-def _average_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _average_float(attributes: Attributes, inputs: Arrays) -> Arrays:
     x = inputs[0]
     total = windows(x, *_geometry(attributes)).sum(axis=(3, 4))
     return [(total / _counts(attributes, (x.shape[1], x.shape[2]))).astype(x.dtype)]
 
 
-def _average_integer(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _average_integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     """round(sum / count) of q + 128, halves up; counted padding is the zero point."""
     q = inputs[0].qparams
     assert q is not None
@@ -260,7 +218,7 @@ def _average_integer(
     return [((2 * total + counts) // (2 * counts) - 128).astype(np.int8)]
 
 
-def _average_scatter(attributes: Mapping[str, Any], spread: Array) -> Array:
+def _average_scatter(attributes: Attributes, spread: Array) -> Array:
     """[batch, out_h, out_w, c] -> the sum over the windows that hold each element."""
     kernel, stride, padding = _geometry(attributes)
     height, width, channels = attributes["shape"]
@@ -270,14 +228,12 @@ def _average_scatter(attributes: Mapping[str, Any], spread: Array) -> Array:
     return scatter(patches, (height, width), stride, padding)
 
 
-def _average_grad_float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _average_grad_float(attributes: Attributes, inputs: Arrays) -> Arrays:
     counts = _counts(attributes, tuple(attributes["shape"][:2]))
     return [_average_scatter(attributes, inputs[0] / counts)]
 
 
-def _average_grad_integer(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _average_grad_integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     """The output's scale is that of dy divided by the window; a smaller count weighs more.
 
     Each window gives round(dy window / count), halves away from 0; the sum saturates at the end.
@@ -316,9 +272,7 @@ def _average_grad_bounds(node: Node, graph: Graph) -> list[Bound]:
     ]
 
 
-def _average_exact_float(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _average_exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     """(0 + sum in order of the window) / count."""
     x = inputs[0].array
     patches = windows(x[None], *_geometry(node.attributes))[0]
@@ -327,9 +281,7 @@ def _average_exact_float(
     return [total / _counts(node.attributes, (x.shape[0], x.shape[1])).astype(F32)]
 
 
-def _average_grad_exact_float(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _average_grad_exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     shape = node.attributes["shape"]
     counts = _counts(node.attributes, (shape[0], shape[1])).astype(F32)
     share = (inputs[0].array / counts)[:, :, None, :]
@@ -337,7 +289,7 @@ def _average_grad_exact_float(
     return [_scatter_in_order(node.attributes, spread, shape)]
 
 
-def _wider(attributes: Mapping[str, Any], border: Padding) -> dict[str, Any] | None:
+def _wider(attributes: Attributes, border: Padding) -> dict[str, Any] | None:
     """The attributes with a border of zeros, which count; None where a window could not say so."""
     own, kernel = attributes["padding"], attributes["kernel"]
     padding = tuple(a + b for a, b in zip(own, border, strict=True))
@@ -352,22 +304,22 @@ average_pool = OpDef(
     name="average_pool",
     infer=_infer,
     float_reference=_average_float,
-    integer_reference=exact(_average_integer, _average_exact_float),
-    vjp=_pool_vjp(lambda: average_pool_grad, with_x=False),
+    integer_reference=bit_exact(_average_integer, _average_exact_float),
+    vjp=_average_vjp,
     quantize=keeps_quantization,
     absorb={"padding": _wider},
     bounds=_average_bounds,
-    c_call=_forward_c("insitu_average_pool"),
+    c_call=_c_call("insitu_average_pool", forward=True),
 )
 """Attributes kernel, stride, padding, count_include_pad."""
 
 average_pool_grad: OpDef = OpDef(
     name="average_pool_grad",
     operands=("dy",),
-    infer=_infer_grad,
+    infer=of_shape,
     float_reference=_average_grad_float,
-    integer_reference=exact(_average_grad_integer, _average_grad_exact_float),
+    integer_reference=bit_exact(_average_grad_integer, _average_grad_exact_float),
     bounds=_average_grad_bounds,
-    c_call=_backward_c("insitu_average_pool_grad"),
+    c_call=_c_call("insitu_average_pool_grad"),
 )
 """Inputs: dy. Attribute shape: that of x."""

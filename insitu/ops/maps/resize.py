@@ -6,39 +6,29 @@ error its scale.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from insitu.errors import ModelError
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    Bound,
-    CCall,
-    Graph,
-    Node,
-    OpDef,
-    Phase,
-    QParams,
-    Tensor,
-    TensorType,
-    Value,
-)
-from insitu.ops.numerics.by_type import exact, is_float, suffix
+from insitu.graph.model import Array, Bound, Call, CCall, Graph, Node, OpDef, TensorType
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values
+from insitu.ops.numerics.arguments import pointers
+from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
+from insitu.ops.numerics.outputs import error
 from insitu.ops.numerics.quantization import keeps_quantization
 from insitu.ops.numerics.sums import sum_of
 
 
-def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+def _infer(attributes: Attributes, inputs: Tensors) -> Types:
     x, (high, wide) = inputs[0], attributes["factor"]
     if len(x.shape) != 3:
         raise ModelError(f"x{list(x.shape)} is not a feature map; resize before the flatten")
     return [TensorType((x.shape[0] * high, x.shape[1] * wide, x.shape[2]), x.dtype)]
 
 
-def _infer_grad(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+def _infer_grad(attributes: Attributes, inputs: Tensors) -> Types:
     (height, width, channels), (high, wide) = inputs[0].shape, attributes["factor"]
     return [TensorType((height // high, width // wide, channels), inputs[0].dtype)]
 
@@ -57,34 +47,20 @@ def _blocks(dy: Array, factor: tuple[int, int]) -> Array:
     return parts.reshape(*parts.shape[:-2], -1)
 
 
-def _integer_grad(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _integer_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     total = _blocks(inputs[0].array.astype(np.int64), node.attributes["factor"]).sum(axis=-1)
-    return [np.clip(total, -127, 127).astype(np.int8)]
+    return [error(total)]
 
 
-def _exact_float_grad(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _exact_float_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     return [sum_of(np.moveaxis(_blocks(inputs[0].array, node.attributes["factor"]), -1, 0))]
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
-    (dx,) = builder.node(
-        resize_grad,
-        (dy,),
-        name=f"{node.name}.grad",
-        outputs=(f"{node.name}.dx",),
-        attributes=node.attributes,
-        qparams=(builder.tensors[dy].qparams,),
-        layer=node.layer,
-        phase=Phase.BACKWARD,
-    )
-    return {"x": dx}
+    return {"x": builder.gradient(resize_grad, node, (dy,), attributes=node.attributes)}
 
 
-def _c_call(function: str, small: Any) -> Any:
+def _c_call(function: str, small: Callable[[Node], str]) -> Call:
     """small: the smaller map's name, of a node."""
 
     def c_call(node: Node, graph: Graph) -> CCall:
@@ -100,7 +76,7 @@ def _c_call(function: str, small: Any) -> Any:
                 "factor_height": high,
                 "factor_width": wide,
             },
-            arguments=(f"${node.inputs[0]}", f"${node.outputs[0]}"),
+            arguments=pointers(node),
         )
 
     return c_call
@@ -123,7 +99,7 @@ resize = OpDef(
     ],
     vjp=_vjp,
     quantize=keeps_quantization,
-    c_call=_c_call("insitu_resize", lambda node: node.inputs[0]),
+    c_call=_c_call("insitu_resize", lambda node: node["x"]),
 )
 """Attribute factor: (height, width), whole numbers."""
 
@@ -134,7 +110,7 @@ resize_grad = OpDef(
     float_reference=lambda attributes, inputs: [
         _blocks(inputs[0], attributes["factor"]).sum(axis=-1)
     ],
-    integer_reference=exact(_integer_grad, _exact_float_grad),
+    integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     bounds=_grad_bounds,
     c_call=_c_call("insitu_resize_grad", lambda node: node.outputs[0]),
 )

@@ -7,7 +7,6 @@ two moves. Where a tensor has several readers, their errors meet in `add_errors`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,21 +14,14 @@ import numpy as np
 from insitu.errors import ConfigError, ModelError
 from insitu.fixed_point import F32, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    CCall,
-    Graph,
-    Node,
-    OpDef,
-    Phase,
-    QParams,
-    Tensor,
-    TensorType,
-    Value,
-)
-from insitu.ops.activations.clip import bounds_of, clip_error
-from insitu.ops.layers.rows import UNCLIPPED, quantize_rescaled, reached
-from insitu.ops.numerics.by_type import by_type, exact, held
+from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Phase, QParams, Value
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
+from insitu.ops.activations.clip import bounds_of, clip_error, with_clip
+from insitu.ops.numerics.arguments import pointers, rescaled
+from insitu.ops.numerics.by_type import bit_exact, by_type, clamped, suffix
+from insitu.ops.numerics.outputs import error, put_out
+from insitu.ops.numerics.quantization import centred, scale_of
+from insitu.ops.numerics.ranges import observed_too, quantize_rescaled
 
 BITS = 14
 """Of a multiplier's fraction: both products are exact to 1/128 of a step."""
@@ -38,76 +30,60 @@ LARGEST_MULTIPLIER = 1 << 22
 """A ratio of 256, where a step of the input saturates 8 bits already; 2 x 255 x 2^22 < 2^31."""
 
 
-def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+def _infer(attributes: Attributes, inputs: Tensors) -> Types:
     a, b = inputs
     if a.shape != b.shape:
         raise ModelError(
             f"{a.name}{list(a.shape)} and {b.name}{list(b.shape)} differ in shape; both must agree"
         )
-    output = TensorType(a.shape, a.dtype)
-    return [output, TensorType((2,), "int32")] if attributes.get("observe") else [output]
+    return observed_too(attributes, *same_type(attributes, inputs))
 
 
-def _sign(attributes: Mapping[str, Any]) -> int:
+def _sign(attributes: Attributes) -> int:
     return -1 if attributes.get("subtract") else 1
 
 
-def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _float(attributes: Attributes, inputs: Arrays) -> Arrays:
     return [np.clip(inputs[0] + _sign(attributes) * inputs[1], *bounds_of(attributes))]
 
 
-def _exact_float(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     a, b = inputs[0].array, inputs[1].array
     y = a - b if node.attributes.get("subtract") else a + b
-    return [held(y, bounds_of(node.attributes))]
+    return [clamped(y, bounds_of(node.attributes))]
 
 
-def meeting_multiplier(q: QParams, y_q: QParams) -> int:
-    """From the scale of an input to that of the output, in units of 2^-14."""
-    ratio = F32(q.scale) / F32(y_q.scale)
-    return int(round_clamp(ratio * F32(2.0**BITS), 0, LARGEST_MULTIPLIER))
-
-
-def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
-    y_q = outputs[0]
+def brought(value: Value, y_q: QParams | None) -> Array:
+    """A value in steps of the output's scale, times 2^14."""
     assert y_q is not None
-    total = np.zeros(inputs[0].array.shape, np.int64)
-    for value, sign in zip(inputs, (1, _sign(node.attributes)), strict=True):
-        q = value.qparams
-        assert q is not None
-        multiplier = meeting_multiplier(q, y_q)
-        total += sign * (value.array.astype(np.int64) - q.zero_point) * multiplier
-    v = (total + (1 << (BITS - 1))) >> BITS
-    y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
-    return [y, reached(v)][: len(node.outputs)]
+    ratio = scale_of(value) / F32(y_q.scale)
+    return centred(value) * int(round_clamp(ratio * F32(2.0**BITS), 0, LARGEST_MULTIPLIER))
+
+
+def rounded(total: Array) -> Array:
+    """What was times 2^14, halves up."""
+    return (total + (1 << (BITS - 1))) >> BITS
+
+
+def _integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
+    a, b = (brought(value, outputs[0]) for value in inputs)
+    return put_out(node, rounded(a + _sign(node.attributes) * b), outputs[0])
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
     dy = clip_error(builder, node, dy)
     gradients = {"a": dy, "b": dy}
     if node.attributes.get("subtract") and "b" in wanted:
-        (gradients["b"],) = builder.node(
-            negate,
-            (dy,),
-            name=f"{node.name}.negate",
-            qparams=(builder.tensors[dy].qparams,),
-            layer=node.layer,
-            phase=Phase.BACKWARD,
-        )
+        gradients["b"] = builder.gradient(negate, node, (dy,), name="negate", output="negate.y")
     return gradients
 
 
 def _c_call(node: Node, graph: Graph) -> CCall:
-    a, b = node.inputs
-    y = node.outputs[0]
-    observed = f"${node.outputs[1]}" if len(node.outputs) > 1 else "0"
     return CCall(
         function="insitu_add_s8",
         params_type="insitu_add_params_t",
-        params={"size": graph.tensors[y].size, "sign": _sign(node.attributes)},
-        arguments=(f"?{a}", f"?{b}", f"?{y}", f"${a}", f"${b}", f"${y}", observed),
+        params={"size": graph.operand(node, "a").size, "sign": _sign(node.attributes)},
+        arguments=rescaled(node),
     )
 
 
@@ -116,8 +92,8 @@ def _float_c(node: Node, graph: Graph) -> CCall:
     return CCall(
         function="insitu_subtract_f32" if node.attributes.get("subtract") else "insitu_add_f32",
         params_type="insitu_clip_params_t",
-        params={"size": graph.tensors[node.outputs[0]].size, "min": low, "max": high},
-        arguments=tuple(f"${name}" for name in (*node.inputs, node.outputs[0])),
+        params={"size": graph.operand(node, "a").size, "min": low, "max": high},
+        arguments=pointers(node),
     )
 
 
@@ -126,12 +102,12 @@ add = OpDef(
     operands=("a", "b"),
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_rescaled(
         quantizer, node, {"subtract": _sign(node.attributes) < 0}
     ),
-    absorb={"clip": lambda attributes, clip: {**attributes, "clip": clip}},
+    absorb={"clip": with_clip},
     c_call=by_type(_c_call, _float_c),
     in_place=((0, 0), (0, 1)),
 )
@@ -139,19 +115,18 @@ add = OpDef(
 
 
 def _negate_c(node: Node, graph: Graph) -> CCall:
-    floating = graph.tensors[node.inputs[0]].dtype == "float32"
     return CCall(
-        function="insitu_negate_f32" if floating else "insitu_negate_s8",
+        function=f"insitu_negate_{suffix(node, graph)}",
         params_type="insitu_size_params_t",
-        params={"size": graph.tensors[node.inputs[0]].size},
-        arguments=(f"${node.inputs[0]}", f"${node.outputs[0]}"),
+        params={"size": graph.operand(node, "dy").size},
+        arguments=pointers(node),
     )
 
 
 negate = OpDef(
     name="negate",
     operands=("dy",),
-    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    infer=same_type,
     float_reference=lambda attributes, inputs: [-inputs[0]],
     integer_reference=lambda node, inputs, outputs: [-inputs[0].array],
     c_call=_negate_c,
@@ -188,31 +163,26 @@ def emit_sum_of_errors(builder: Builder, x: str, first: str, second: str) -> str
         outputs=(f"{x}.error",),
         attributes=attributes,
         qparams=(q,),
-        layer=builder.nodes[-1].layer,
+        layer=next(node.layer for node in builder.nodes if x in node.outputs),
         phase=Phase.BACKWARD,
     )
     return total
 
 
-def _integer_errors(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _integer_errors(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     a, b = (value.array.astype(np.int64) for value in inputs)
     m_a, m_b = node.attributes["multipliers"]
-    total = (a * m_a + b * m_b + (1 << (BITS - 1))) >> BITS
-    return [np.clip(total, -127, 127).astype(np.int8)]
+    return [error(rounded(a * m_a + b * m_b))]
 
 
 def _errors_c(node: Node, graph: Graph) -> CCall:
-    size = graph.tensors[node.outputs[0]].size
-    pointers = tuple(f"${name}" for name in (*node.inputs, node.outputs[0]))
-    if "multipliers" not in node.attributes:
-        low, high = UNCLIPPED
-        params: dict[str, Any] = {"size": size, "min": float(low), "max": float(high)}
-        return CCall("insitu_add_f32", "insitu_clip_params_t", params, pointers)
     first, second = node.attributes["multipliers"]
-    params = {"size": size, "first": first, "second": second}
-    return CCall("insitu_add_errors_s8", "insitu_add_errors_params_t", params, pointers)
+    return CCall(
+        function="insitu_add_errors_s8",
+        params_type="insitu_add_errors_params_t",
+        params={"size": graph.operand(node, "a").size, "first": first, "second": second},
+        arguments=pointers(node),
+    )
 
 
 add_errors = OpDef(
@@ -220,8 +190,8 @@ add_errors = OpDef(
     operands=("a", "b"),
     infer=_infer,
     float_reference=lambda attributes, inputs: [inputs[0] + inputs[1]],
-    integer_reference=exact(_integer_errors, _exact_float),
-    c_call=_errors_c,
+    integer_reference=bit_exact(_integer_errors, _exact_float),
+    c_call=by_type(_errors_c, _float_c),
     in_place=((0, 0), (0, 1)),
 )
 """e = sat((a M_a + b M_b + 2^13) >> 14); attribute multipliers, 2^14 for the larger scale."""

@@ -8,32 +8,23 @@ the error.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from insitu.errors import ModelError
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    CCall,
-    Graph,
-    Node,
-    OpDef,
-    QParams,
-    Tensor,
-    TensorType,
-    Value,
-)
-from insitu.ops.activations.clip import bounds_of, clip_error
-from insitu.ops.layers.rows import quantize_rescaled, reached
+from insitu.graph.model import CCall, Graph, Node, OpDef, TensorType
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values
+from insitu.ops.activations.clip import bounds_of, clip_error, with_clip
 from insitu.ops.maps.pad import emit_slice
-from insitu.ops.merge.add import BITS, meeting_multiplier
-from insitu.ops.numerics.by_type import by_type, exact, held
+from insitu.ops.merge.add import brought, rounded
+from insitu.ops.numerics.arguments import observed
+from insitu.ops.numerics.by_type import bit_exact, by_type, clamped
+from insitu.ops.numerics.outputs import put_out
+from insitu.ops.numerics.ranges import observed_too, quantize_rescaled
 
 
-def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[TensorType]:
+def _infer(attributes: Attributes, inputs: Tensors) -> Types:
     axis, first = attributes["axis"], inputs[0].shape
     for x in inputs[1:]:
         if len(x.shape) != len(first) or _others(x.shape, axis) != _others(first, axis):
@@ -42,38 +33,27 @@ def _infer(attributes: Mapping[str, Any], inputs: Sequence[Tensor]) -> list[Tens
                 f"{axis}; bring them to one size before it"
             )
     length = sum(x.shape[axis] for x in inputs)
-    output = TensorType((*first[:axis], length, *first[axis + 1 :]), inputs[0].dtype)
-    return [output, TensorType((2,), "int32")] if attributes.get("observe") else [output]
+    shape = (*first[:axis], length, *first[axis + 1 :])
+    return observed_too(attributes, TensorType(shape, inputs[0].dtype))
 
 
 def _others(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return shape[:axis] + shape[axis + 1 :]
 
 
-def _float(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+def _float(attributes: Attributes, inputs: Arrays) -> Arrays:
     y = np.concatenate(inputs, axis=attributes["axis"] + 1)
     return [np.clip(y, *bounds_of(attributes))]
 
 
-def _exact_float(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
+def _exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     y = np.concatenate([value.array for value in inputs], axis=node.attributes["axis"])
-    return [held(y, bounds_of(node.attributes))]
+    return [clamped(y, bounds_of(node.attributes))]
 
 
-def _integer(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
-    y_q = outputs[0]
-    assert y_q is not None
-    parts = []
-    for value in inputs:
-        assert value.qparams is not None
-        total = value.array.astype(np.int64) - value.qparams.zero_point
-        total = total * meeting_multiplier(value.qparams, y_q)
-        parts.append((total + (1 << (BITS - 1))) >> BITS)
-    v = np.concatenate(parts, axis=node.attributes["axis"])
-    y = np.clip(v + y_q.zero_point, y_q.clamp_min, y_q.clamp_max).astype(np.int8)
-    return [y, reached(v)][: len(node.outputs)]
+def _integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
+    parts = [rounded(brought(value, outputs[0])) for value in inputs]
+    return put_out(node, np.concatenate(parts, axis=node.attributes["axis"]), outputs[0])
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
@@ -83,7 +63,7 @@ def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[
         shape = builder.tensors[name].shape
         low = tuple(start if a == axis else 0 for a in range(len(shape)))
         if operand in wanted:
-            gradients[operand] = emit_slice(builder, node, dy, f"{node.name}.d{index}", low, shape)
+            gradients[operand] = emit_slice(builder, node, dy, f"d{index}", low, shape)
         start += shape[axis]
     return gradients
 
@@ -108,7 +88,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
             tuple(f"${name}" for name in node.inputs),
             tuple(str(size) for size in sizes),
             f"${y}",
-            f"${node.outputs[1]}" if len(node.outputs) > 1 else "0",
+            observed(node),
         ),
     )
 
@@ -133,12 +113,12 @@ concat = OpDef(
     operands=("x...",),
     infer=_infer,
     float_reference=_float,
-    integer_reference=exact(_integer, _exact_float),
+    integer_reference=bit_exact(_integer, _exact_float),
     vjp=_vjp,
     quantize=lambda quantizer, node: quantize_rescaled(
         quantizer, node, {"axis": node.attributes["axis"]}
     ),
-    absorb={"clip": lambda attributes, clip: {**attributes, "clip": clip}},
+    absorb={"clip": with_clip},
     c_call=by_type(_c_call, _float_c),
 )
 """Attributes axis (0: height, or features; 2: channels of a map), clip: an activation function's

@@ -11,14 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from insitu.fixed_point import F32
-from insitu.graph.model import (
-    Array,
-    Graph,
-    IntegerReference,
-    Node,
-    QParams,
-    Value,
-)
+from insitu.graph.model import Array, Graph, IntegerReference, Node
+from insitu.graph.rules import Quantizations, Values
 
 T = TypeVar("T")
 
@@ -26,16 +20,15 @@ NO_BOUND = F32(3.402823466e38)
 """Stands for infinity: INSITU_NO_BOUND in insitu.h."""
 
 
-def exact(integer: IntegerReference, floating: IntegerReference) -> IntegerReference:
-    """The reference that is `integer` of quantized values and `floating` of float32.
+def bit_exact(integer: IntegerReference, floating: IntegerReference) -> IntegerReference:
+    """The bit-exact reference that is `integer` of quantized values and `floating` of float32.
 
     Floats may leave the finite numbers where a learning rate is far too large.
     """
 
-    def either(
-        node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-    ) -> Sequence[Array]:
-        if inputs[0].array.dtype != F32:
+    def either(node: Node, inputs: Values, outputs: Quantizations) -> Sequence[Array]:
+        first, *_ = inputs
+        if first.array.dtype != F32:
             return integer(node, inputs, outputs)
         with np.errstate(all="ignore"):
             return floating(node, inputs, outputs)
@@ -56,7 +49,8 @@ def by_type(
 
 def is_float(node: Node, graph: Graph) -> bool:
     """Whether a node reads floats."""
-    return graph.tensors[node.inputs[0]].dtype == "float32"
+    first, *_ = node.inputs
+    return graph.tensors[first].dtype == "float32"
 
 
 def suffix(node: Node, graph: Graph) -> str:
@@ -64,8 +58,13 @@ def suffix(node: Node, graph: Graph) -> str:
     return "f32" if is_float(node, graph) else "s8"
 
 
-def held(v: Array, bounds: tuple[float, float]) -> Array:
-    """v float32, held to the bounds of an activation function; NaN passes."""
+def no_scratch(node: Node, graph: Graph) -> int:
+    """Of kernels that need none, beside others that do."""
+    return 0
+
+
+def clamped(v: Array, bounds: tuple[float, float]) -> Array:
+    """v float32, clamped to the bounds of an activation function; NaN passes."""
     low, high = (finite(bound) for bound in bounds)
     return np.where(v < low, low, np.where(v > high, high, v))
 

@@ -6,13 +6,13 @@ are left out where they are 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 from insitu.errors import ModelError
 from insitu.graph.model import Array, Tensor
+from insitu.graph.rules import Attributes
 
 Pair = tuple[int, int]
 Padding = tuple[int, int, int, int]
@@ -22,12 +22,12 @@ DENSE: Pair = (1, 1)
 """The dilation of a window without holes."""
 
 
-def groups_of(attributes: Mapping[str, Any]) -> int:
+def groups_of(attributes: Attributes) -> int:
     """How many groups the channels of a convolution come in."""
     return int(attributes.get("groups", 1))
 
 
-def dilation_of(attributes: Mapping[str, Any]) -> Pair:
+def dilation_of(attributes: Attributes) -> Pair:
     """How far the places of a convolution's window lie apart."""
     height, width = attributes.get("dilation", DENSE)
     return height, width
@@ -105,29 +105,18 @@ def scatter(
     return padded[:, top : top + size[0], left : left + size[1]]
 
 
-def conv_params(attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor) -> dict[str, int]:
-    """Fields of insitu_conv_params_t; a linear layer is a convolution of one position."""
+def conv_params(attributes: Attributes, x: Tensor, w: Tensor, y: Tensor) -> dict[str, int]:
+    """Fields of insitu_conv_params_t, without a tile."""
     names = (
         *("in_height", "in_width", "in_channels", "out_height", "out_width", "out_channels"),
         *("kernel_height", "kernel_width", "stride_height", "stride_width", "pad_top", "pad_left"),
-        *("tile_height", "tile_width", "tile_out", "tile_in", "tile_bytes"),
     )
-    if len(w.shape) == 2:
-        values = (1, 1, w.shape[1], 1, 1, w.shape[0], 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0)
-    else:
-        stride, padding = attributes["stride"], attributes["padding"]
-        values = (
-            *x.shape,
-            *y.shape,
-            w.shape[1],
-            w.shape[2],
-            *stride,
-            padding[0],
-            padding[1],
-            0,
-            0,
-            0,
-            0,
-            0,
-        )
-    return dict(zip(names, values, strict=True))
+    kernel, padding = w.shape[1:3], attributes["padding"][:2]
+    fields = zip(names, (*x.shape, *y.shape, *kernel, *attributes["stride"], *padding), strict=True)
+    tile = ("tile_height", "tile_width", "tile_out", "tile_in", "tile_bytes")
+    return {**dict(fields), **dict.fromkeys(tile, 0)}
+
+
+def linear_params(w: Tensor) -> dict[str, int]:
+    """Fields of insitu_linear_params_t."""
+    return {"out_features": w.shape[0], "in_features": w.size // w.shape[0]}

@@ -6,16 +6,14 @@ reads. Invariant: sums are in the arrays' own type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from insitu.graph.model import Array
+from insitu.graph.rules import Attributes
 from insitu.ops.numerics.geometry import dilation_of, groups_of, scatter, windows
 
 
-def patches_of(attributes: Mapping[str, Any], x: Array, shape: tuple[int, ...]) -> Array:
+def patches_of(attributes: Attributes, x: Array, shape: tuple[int, ...]) -> Array:
     """x[batch, h, w, c] -> [batch, out_h, out_w, kernel_h, kernel_w, c]; shape: of the weights."""
     return windows(
         x,
@@ -26,7 +24,7 @@ def patches_of(attributes: Mapping[str, Any], x: Array, shape: tuple[int, ...]) 
     )
 
 
-def products(attributes: Mapping[str, Any], x: Array, w: Array) -> Array:
+def products(attributes: Attributes, x: Array, w: Array) -> Array:
     """y[batch, out_h, out_w, o] = sum over ky, kx, i of w[o, ky, kx, i] x, 0 outside the map."""
     patches, groups = patches_of(attributes, x, w.shape), groups_of(attributes)
     if groups == 1:
@@ -36,7 +34,7 @@ def products(attributes: Mapping[str, Any], x: Array, w: Array) -> Array:
     return np.reshape(y, (*patches.shape[:3], len(w)))
 
 
-def transposed(attributes: Mapping[str, Any], dy: Array, w: Array) -> Array:
+def transposed(attributes: Attributes, dy: Array, w: Array) -> Array:
     """dy[batch, out_h, out_w, o], w[o, kh, kw, i] -> dx[batch, h, w, c]; attribute size: h, w."""
     groups, stride, padding = groups_of(attributes), attributes["stride"], attributes["padding"]
     if groups == 1:
@@ -48,9 +46,7 @@ def transposed(attributes: Mapping[str, Any], dy: Array, w: Array) -> Array:
     return scatter(patches, attributes["size"], stride, padding, dilation_of(attributes))
 
 
-def weight_gradient(
-    attributes: Mapping[str, Any], dy: Array, x: Array, shape: tuple[int, ...]
-) -> Array:
+def weight_gradient(attributes: Attributes, dy: Array, x: Array, shape: tuple[int, ...]) -> Array:
     """dw[o, kh, kw, i] = sum over batch and positions of dy x; shape: of the weights."""
     patches, groups = patches_of(attributes, x, shape), groups_of(attributes)
     if groups == 1:
@@ -59,6 +55,19 @@ def weight_gradient(
     errors = dy.reshape(*dy.shape[:3], groups, -1)
     dw = np.einsum("bhwgo,bhwyxgi->goyxi", errors, split, optimize=True)
     return np.reshape(dw, shape)
+
+
+def terms(attributes: Attributes, x: Array, shape: tuple[int, ...]) -> Array:
+    """x[h, w, i] -> [positions, weights in a row], zeros outside the map; shape: of the weights.
+
+    With groups [positions, rows, weights in a row].
+    """
+    patches, groups = patches_of(attributes, x[None], shape)[0], groups_of(attributes)
+    positions = patches.shape[0] * patches.shape[1]
+    if groups == 1:
+        return np.reshape(patches, (positions, -1))
+    split = patches.reshape(positions, shape[1] * shape[2], groups, -1).swapaxes(1, 2)
+    return np.repeat(split.reshape(positions, groups, -1), shape[0] // groups, axis=1)
 
 
 def _by_group(w: Array, groups: int) -> Array:

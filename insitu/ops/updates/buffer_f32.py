@@ -6,117 +6,132 @@ decay. Samples add their part to v, which is the only buffer. Twin: buffer_f32.c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Phase, QParams, Role, Value
-from insitu.graph.names import LEARNING_RATE
+from insitu.graph.model import Array, CCall, Graph, IntegerReference, Node, OpDef, Role
+from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
 from insitu.ops.kernels.choice import kernel_of, shape_params
-from insitu.ops.layers import conv_f32
+from insitu.ops.numerics.geometry import linear_params
+from insitu.ops.numerics.grouped import terms
 from insitu.ops.numerics.sums import outer_sum, sum_of
+from insitu.ops.updates.buffer import accumulate_macs, emit_batch_update
+
+
+def gradient_buffers(
+    builder: Builder, node: Node, shape: tuple[int, ...], dtype: str
+) -> tuple[str, str]:
+    """State of one type that gradients are added to: of the biases, of the weights."""
+    return (
+        builder.state("bias_buffer", np.zeros(shape[:1], dtype), Role.BUFFER, layer=node.layer),
+        builder.state("w_buffer", np.zeros(shape, dtype), Role.BUFFER, layer=node.layer),
+    )
 
 
 def emit_float_update(
-    builder: Builder, node: Node, dy: str, names: tuple[str, str], window: Mapping[str, Any]
+    builder: Builder,
+    node: Node,
+    dy: str,
+    moved: tuple[str, str],
+    accumulate: OpDef,
+    window: Attributes,
 ) -> None:
-    """Emit accumulation and, for complete batches, the step.
-
-    Args:
-        names: of the layer's weights and biases.
-        window: attributes of a convolution, see `layer_gradient.window`.
-    """
-    w, bias = names
-    scheme, shape = builder.scheme, builder.tensors[w].shape
-    buffers = tuple(
-        builder.state(name, np.zeros(size, F32), Role.BUFFER, layer=node.layer)
-        for name, size in (("bias_buffer", shape[:1]), ("w_buffer", shape))
-    )
-    builder.node(
-        accumulate_f32,
-        (dy, node.inputs[0], *buffers),
-        name=f"{node.name}.accumulate",
-        attributes={**window, "share": float(F32(1.0) / F32(scheme.batch))},
-        updates=buffers,
-        layer=node.layer,
-        phase=Phase.UPDATE,
-    )
-    builder.node(
-        apply_f32,
-        (LEARNING_RATE, *buffers, bias, w),
-        name=f"{node.name}.apply",
-        attributes={"momentum": scheme.momentum, "weight_decay": scheme.weight_decay},
-        updates=(*buffers, bias, w),
-        layer=node.layer,
-        phase=Phase.APPLY,
+    """Emit the update of a float layer; arguments as those of `buffer.emit_buffered_update`."""
+    scheme, (_, w) = builder.scheme, moved
+    emit_batch_update(
+        *(builder, node, dy),
+        (accumulate, {**window, "share": float(F32(1.0) / F32(scheme.batch))}),
+        (apply_f32, {"momentum": scheme.momentum, "weight_decay": scheme.weight_decay}),
+        buffers=gradient_buffers(builder, node, builder.tensors[w].shape, "float32"),
+        moved=moved,
     )
 
 
-def _accumulate(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
-    dy, x, bias_buffer, buffer = (value.array for value in inputs)
-    share, shape = F32(node.attributes["share"]), buffer.shape
-    errors = dy.reshape(-1, shape[0])
-    alive = errors.any(axis=0)
-    with np.errstate(all="ignore"):
-        if len(shape) == 2:
-            sums = share * errors[0]
-            added = buffer + sums[:, None] * x.reshape(-1)
-        else:
-            gradient = outer_sum(errors, conv_f32.terms(node.attributes, x, shape))
-            sums = share * sum_of(errors)
-            added = buffer + share * gradient.reshape(shape)
-        keep = alive.reshape(-1, *[1] * (len(shape) - 1))
-        return [np.where(alive, bias_buffer + sums, bias_buffer), np.where(keep, added, buffer)]
+BatchShare = Callable[[Node, Array, Array, tuple[int, ...]], tuple[Array, Array]]
+"""(node, dy[position, row], x, shape of the weights) -> what biases and weights get of a sample."""
 
 
-def _accumulate_c(node: Node, graph: Graph) -> CCall:
+def _share_of_map(node: Node, dy: Array, x: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    share = F32(node.attributes["share"])
+    gradient = outer_sum(dy, terms(node.attributes, x, shape))
+    return share * sum_of(dy), share * gradient.reshape(shape)
+
+
+def _share_of_features(
+    node: Node, dy: Array, x: Array, shape: tuple[int, ...]
+) -> tuple[Array, Array]:
+    (errors,) = F32(node.attributes["share"]) * dy
+    return errors, errors[:, None] * x.reshape(-1)
+
+
+def _accumulate(batch_share: BatchShare) -> IntegerReference:
+    def reference(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
+        dy, x, bias_buffer, buffer = (value.array for value in inputs)
+        errors = dy.reshape(-1, len(buffer))
+        nonzero = np.asarray(errors.any(axis=0))
+        with np.errstate(all="ignore"):
+            biases, weights = batch_share(node, errors, x, buffer.shape)
+            learns = nonzero.reshape(-1, *[1] * (buffer.ndim - 1))
+            return [
+                np.where(nonzero, bias_buffer + biases, bias_buffer),
+                np.where(learns, buffer + weights, buffer),
+            ]
+
+    return reference
+
+
+def _accumulate_call(node: Node, kernel: str, shape: Attributes, *scratch: str) -> CCall:
     dy, x, bias_buffer, buffer = node.inputs
-    tensor = graph.tensors[buffer]
-    is_conv = len(tensor.shape) == 4
-    kind = kernel_of(node.attributes) if is_conv else "linear"
-    linear = {"out_features": tensor.shape[0], "in_features": tensor.size // tensor.shape[0]}
-    shape = shape_params(node.attributes, graph.tensors[x], tensor, graph.tensors[dy])
     return CCall(
-        function=f"insitu_{kind}_accumulate_f32",
-        params_type=f"insitu_{kind}_accumulate_f32_params_t",
-        params={"shape": shape if is_conv else linear, "share": node.attributes["share"]},
-        arguments=(
-            *(f"${dy}", f"${x}"),
-            *(["!"] if is_conv else []),
-            *(f"${bias_buffer}", f"${buffer}"),
-        ),
+        function=f"insitu_{kernel}_accumulate_f32",
+        params_type=f"insitu_{kernel}_accumulate_f32_params_t",
+        params={"shape": shape, "share": node.attributes["share"]},
+        arguments=(f"${dy}", f"${x}", *scratch, f"${bias_buffer}", f"${buffer}"),
     )
 
 
-def _scratch(node: Node, graph: Graph) -> int:
-    """The gradient of one row of a convolution."""
-    buffer = graph.tensors[node.inputs[-1]]
-    return 4 * buffer.size // buffer.shape[0] if len(buffer.shape) == 4 else 0
+def _linear_accumulate_c(node: Node, graph: Graph) -> CCall:
+    return _accumulate_call(node, "linear", linear_params(graph.operand(node, "buffer")))
 
 
-def _macs(node: Node, graph: Graph) -> int:
-    buffer, dy = graph.tensors[node.inputs[-1]], graph.tensors[node.inputs[0]]
-    return buffer.size * dy.size // dy.shape[-1]
+def _conv_accumulate_c(node: Node, graph: Graph) -> CCall:
+    dy, x, buffer = (graph.operand(node, name) for name in ("dy", "x", "buffer"))
+    shape = shape_params(node.attributes, x, buffer, dy)
+    return _accumulate_call(node, kernel_of(node.attributes), shape, "!")
 
 
-accumulate_f32 = OpDef(
-    name="accumulate_f32",
+def _conv_accumulate_scratch(node: Node, graph: Graph) -> int:
+    """The gradient of one row."""
+    buffer = graph.operand(node, "buffer")
+    return 4 * buffer.size // buffer.shape[0]
+
+
+linear_accumulate_f32 = OpDef(
+    name="linear_accumulate_f32",
     operands=("dy", "x", "bias_buffer", "buffer"),
-    infer=lambda attributes, inputs: [],
-    integer_reference=_accumulate,
-    c_call=_accumulate_c,
-    scratch_bytes=_scratch,
-    macs=_macs,
+    infer=no_outputs,
+    integer_reference=_accumulate(_share_of_features),
+    c_call=_linear_accumulate_c,
+    macs=accumulate_macs,
 )
 """v += share dy x. Inputs: dy, x, bias buffer, buffer."""
 
 
-def _apply(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+conv_accumulate_f32 = replace(
+    linear_accumulate_f32,
+    name="conv_accumulate_f32",
+    integer_reference=_accumulate(_share_of_map),
+    c_call=_conv_accumulate_c,
+    scratch_bytes=_conv_accumulate_scratch,
+)
+"""The same, summed over positions."""
+
+
+def _apply(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     rate, bias_buffer, buffer, bias, w = (value.array for value in inputs)
     momentum, decay = (F32(node.attributes[name]) for name in ("momentum", "weight_decay"))
     with np.errstate(all="ignore"):
@@ -126,7 +141,7 @@ def _apply(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None
 
 
 def _apply_c(node: Node, graph: Graph) -> CCall:
-    w = graph.tensors[node.inputs[-1]]
+    w = graph.operand(node, "w")
     return CCall(
         function="insitu_apply_f32",
         params_type="insitu_apply_f32_params_t",
@@ -143,7 +158,7 @@ def _apply_c(node: Node, graph: Graph) -> CCall:
 apply_f32 = OpDef(
     name="apply_f32",
     operands=("rate", "bias_buffer", "buffer", "bias", "w"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_apply,
     c_call=_apply_c,
 )

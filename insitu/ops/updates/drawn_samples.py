@@ -7,8 +7,6 @@ expectation of every step is what it was. Twin: draw_sample.c.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from insitu.fixed_point import F32, draw_bytes
@@ -22,14 +20,13 @@ from insitu.graph.model import (
     Node,
     OpDef,
     Phase,
-    QParams,
     Role,
     TensorType,
-    Value,
 )
 from insitu.graph.names import GENERATOR, LEARNING_RATE
+from insitu.graph.rules import Quantizations, Values
 from insitu.graph.scheme import fixed_fraction
-from insitu.ops.numerics.by_type import NO_BOUND
+from insitu.ops.numerics.by_type import NO_BOUND, suffix
 
 DRAWN_RATE = "drawn_rate"
 """Activation float32[1]: the rate of the layers behind the draw in this step."""
@@ -67,7 +64,7 @@ def step_rate(builder: Builder) -> str:
     return DRAWN_RATE if DRAWN_RATE in builder.tensors else LEARNING_RATE
 
 
-def _draw(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+def _draw(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     dy, seen, generator, rate = (value.array for value in inputs)
     total = _size(dy)
     if not total <= NO_BOUND:
@@ -96,17 +93,16 @@ def _size(dy: Array) -> int | np.float32:
 
 
 def _draw_c(node: Node, graph: Graph) -> CCall:
-    error = graph.tensors[node.inputs[0]]
     return CCall(
-        function=f"insitu_draw_sample_{'f32' if error.dtype == 'float32' else 's8'}",
+        function=f"insitu_draw_sample_{suffix(node, graph)}",
         params_type="insitu_draw_sample_params_t",
-        params={"size": error.size, **node.attributes},
+        params={"size": graph.operand(node, "dy").size, **node.attributes},
         arguments=(*(f"${name}" for name in node.inputs), f"${node.outputs[0]}"),
     )
 
 
 def _draw_bounds(node: Node, graph: Graph) -> list[Bound]:
-    size = graph.tensors[node.inputs[0]].size
+    size = graph.operand(node, "dy").size
     return [Bound(f"{node.name}: sum of {size} errors", 127 * size)]
 
 

@@ -7,9 +7,8 @@ select_rows.c, select_rows_f32.c.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -25,12 +24,11 @@ from insitu.graph.model import (
     Node,
     OpDef,
     Phase,
-    QParams,
     Role,
-    TensorType,
-    Value,
 )
+from insitu.graph.rules import Arrays, Attributes, Quantizations, Values, same_type
 from insitu.graph.scheme import fixed_fraction
+from insitu.ops.numerics.by_type import suffix
 
 
 def select_error(builder: Builder, node: Node, dy: str) -> str:
@@ -125,12 +123,12 @@ class RowErrors:
     """
 
     sums: Array
-    total: Any
-    largest: Any
+    total: int | np.floating
+    largest: int | np.floating
     k: int
 
 
-def row_errors(dy: Array, seen: Array, attributes: Mapping[str, Any]) -> RowErrors:
+def row_errors(dy: Array, seen: Array, attributes: Attributes) -> RowErrors:
     """In integers exactly; in float in memory order, one rounding an operation."""
     rows = dy.shape[-1]
     least, most = attributes["least"], attributes["most"]
@@ -154,7 +152,7 @@ def row_errors(dy: Array, seen: Array, attributes: Mapping[str, Any]) -> RowErro
     return RowErrors(sums, sum_of_all, highest, k)
 
 
-def _select(attributes: Mapping[str, Any], dy: Array, seen: Array) -> list[Array]:
+def _select(attributes: Attributes, dy: Array, seen: Array) -> list[Array]:
     errors = row_errors(dy, seen, attributes)
     if errors.k == 0:
         return [dy, seen]
@@ -162,16 +160,15 @@ def _select(attributes: Mapping[str, Any], dy: Array, seen: Array) -> list[Array
     return [np.where(kept, dy, dy.dtype.type(0)), np.asarray([errors.largest], seen.dtype)]
 
 
-def _integer_select(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
-    return _select(node.attributes, *(value.array for value in inputs))
+def _integer_select(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
+    dy, seen = (value.array for value in inputs)
+    return _select(node.attributes, dy, seen)
 
 
 def _sample_by_sample(rule: Callable[..., list[Array]]) -> FloatReference:
     """The rule for dy[batch, ..., rows], one sample after the other."""
 
-    def reference(attributes: Mapping[str, Any], inputs: Sequence[Array]) -> list[Array]:
+    def reference(attributes: Attributes, inputs: Arrays) -> list[Array]:
         dy, *state = inputs
         selected = np.empty_like(dy)
         for index, sample in enumerate(dy):
@@ -181,29 +178,28 @@ def _sample_by_sample(rule: Callable[..., list[Array]]) -> FloatReference:
     return reference
 
 
-def _suffix(dtype: str) -> str:
-    return "f32" if dtype == "float32" else "s8"
-
-
-def _select_c(node: Node, graph: Graph) -> CCall:
-    dy, *state = node.inputs
-    error = graph.tensors[dy]
+def _rows_call(node: Node, graph: Graph, fields: tuple[str, str], *arguments: str) -> CCall:
+    """The call of a kernel of rows; fields: the attributes that it takes."""
+    error = graph.operand(node, "dy")
     rows = error.shape[-1]
     return CCall(
-        function=f"insitu_{node.op.name}_{_suffix(error.dtype)}",
-        params_type="insitu_select_rows_params_t",
+        function=f"insitu_{node.op.name}_{suffix(node, graph)}",
+        params_type=f"insitu_{node.op.name}_params_t",
         params={
             "positions": error.size // rows,
             "rows": rows,
-            "least": node.attributes["least"],
-            "most": node.attributes["most"],
+            **{name: node.attributes[name] for name in fields},
         },
-        arguments=(f"${dy}", "!", *(f"${name}" for name in state), f"${node.outputs[0]}"),
+        arguments=(f"${error.name}", *arguments, f"${node.outputs[0]}"),
     )
 
 
+def _select_c(node: Node, graph: Graph) -> CCall:
+    return _rows_call(node, graph, ("least", "most"), "!", f"${node['largest']}")
+
+
 def _select_bounds(node: Node, graph: Graph) -> list[Bound]:
-    error = graph.tensors[node.inputs[0]]
+    error = graph.operand(node, "dy")
     return [
         Bound(f"{node.name}: sum of {error.size} errors", 127 * error.size),
         Bound(f"{node.name}: rows", error.shape[-1], 2**16 - 1),
@@ -213,11 +209,11 @@ def _select_bounds(node: Node, graph: Graph) -> list[Bound]:
 select_rows = OpDef(
     name="select_rows",
     operands=("dy", "largest"),
-    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
+    infer=same_type,
     float_reference=_sample_by_sample(_select),
     integer_reference=_integer_select,
     c_call=_select_c,
-    scratch_bytes=lambda node, graph: 4 * graph.tensors[node.inputs[0]].shape[-1],
+    scratch_bytes=lambda node, graph: 4 * graph.operand(node, "dy").shape[-1],
     in_place=((0, 0),),
     bounds=_select_bounds,
 )
@@ -226,35 +222,20 @@ select_rows = OpDef(
 Attributes least, most: fractions of the rows, times 2^16."""
 
 
-def _keep(attributes: Mapping[str, Any], dy: Array) -> Array:
+def _keep(attributes: Attributes, inputs: Arrays) -> list[Array]:
+    (dy,) = inputs
     row = np.arange(dy.shape[-1])
     kept = (row >= attributes["first"]) & (row < attributes["end"])
-    return np.where(kept, dy, dy.dtype.type(0))
-
-
-def _keep_c(node: Node, graph: Graph) -> CCall:
-    error = graph.tensors[node.inputs[0]]
-    rows = error.shape[-1]
-    return CCall(
-        function=f"insitu_keep_rows_{_suffix(error.dtype)}",
-        params_type="insitu_keep_rows_params_t",
-        params={
-            "positions": error.size // rows,
-            "rows": rows,
-            "first": node.attributes["first"],
-            "end": node.attributes["end"],
-        },
-        arguments=(f"${node.inputs[0]}", f"${node.outputs[0]}"),
-    )
+    return [np.where(kept, dy, dy.dtype.type(0))]
 
 
 keep_rows = OpDef(
     name="keep_rows",
     operands=("dy",),
-    infer=lambda attributes, inputs: [TensorType(inputs[0].shape, inputs[0].dtype)],
-    float_reference=lambda attributes, inputs: [_keep(attributes, inputs[0])],
-    integer_reference=lambda node, inputs, outputs: [_keep(node.attributes, inputs[0].array)],
-    c_call=_keep_c,
+    infer=same_type,
+    float_reference=_keep,
+    integer_reference=lambda node, inputs, _: _keep(node.attributes, [v.array for v in inputs]),
+    c_call=lambda node, graph: _rows_call(node, graph, ("first", "end")),
     in_place=((0, 0),),
 )
 """Rows [first, end) keep their error. Input: dy[..., rows]."""

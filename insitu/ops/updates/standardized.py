@@ -7,29 +7,28 @@ Twin: affine_update.c.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from insitu.fixed_point import BIAS_STEP_LIMIT, F32, range_qparams, round_clamp, square_root
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    Bound,
-    CCall,
-    Graph,
-    Node,
-    OpDef,
-    Phase,
-    QParams,
-    Role,
-    Tensor,
-    Value,
+from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Phase, Role, Tensor
+from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
+from insitu.ops.numerics.geometry import (
+    Pair,
+    conv_params,
+    dilation_of,
+    groups_of,
+    linear_params,
+    output_size,
 )
-from insitu.graph.names import LEARNING_RATE
-from insitu.ops.numerics.geometry import conv_params, dilation_of, groups_of
 from insitu.ops.numerics.grouped import weight_gradient
+from insitu.ops.numerics.quantization import centred, scale_of
+from insitu.ops.updates.buffer import accumulate_macs, emit_batch_update
+from insitu.ops.updates.buffer_f32 import gradient_buffers
 
 MOVING_AVERAGE = F32(0.01)
 """Weight of a sample in the range of errors."""
@@ -41,66 +40,56 @@ SMALLEST_ERROR = F32(2.0**-20)
 PARAMS = "insitu_conv_groups_params_t"
 
 
-def affine_params(attributes: Mapping[str, Any], x: Tensor, w: Tensor, y: Tensor) -> dict[str, Any]:
+def output_places(attributes: Attributes) -> Pair:
+    """Height and width of a layer's output."""
+    size, kernel = attributes["size"], attributes["kernel"]
+    stride, padding = attributes["stride"], attributes["padding"]
+    return output_size(size, kernel, stride, padding, dilation_of(attributes))
+
+
+def affine_params(attributes: Attributes, x: Tensor, w: Tensor, y: Tensor) -> dict[str, Any]:
     """Fields of insitu_conv_groups_params_t, without planes."""
     height, width = dilation_of(attributes)
+    maps = (
+        _over(attributes["size"], x),
+        _over((w.shape[0], *attributes["kernel"]), w),
+        _over(output_places(attributes), y),
+    )
     return {
-        "conv": conv_params(attributes, x, w, y),
+        "conv": conv_params(attributes, *maps),
         "groups": groups_of(attributes),
         "dilation_height": height,
         "dilation_width": width,
         "band": 0,
-        "live_bytes": 0,
+        "compact_bytes": 0,
     }
 
 
-def window_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of the convolution that a layer is."""
-    return {"stride": (1, 1), "padding": (0, 0, 0, 0), **attributes}
+def _over(places: tuple[int, ...], tensor: Tensor) -> Tensor:
+    """[*places, channel]."""
+    return replace(tensor, shape=(*places, tensor.size // math.prod(places)))
 
 
-def as_window(w: Array) -> Array:
+def as_window(attributes: Attributes, w: Array) -> Array:
     """Weights as [row, kernel_h, kernel_w, channel of the group]."""
-    return w if w.ndim == 4 else w.reshape(len(w), 1, 1, -1)
+    return w.reshape(len(w), *attributes["kernel"], -1)
 
 
-def as_map(x: Array, w: Array) -> Array:
-    """A layer's input, output or error as [1, h, w, channel]; w: its weights."""
-    return x[None] if w.ndim == 4 else x.reshape(1, 1, 1, -1)
+def as_map(places: Pair, x: Array) -> Array:
+    """A layer's input, output or error as [1, h, w, channel]."""
+    return x.reshape(1, *places, -1)
 
 
-def centred_map(x: Value, w: Array) -> Array:
-    """x - zero point, int64, as `as_map`."""
-    assert x.qparams is not None
-    return as_map(x.array.astype(np.int64) - x.qparams.zero_point, w)
-
-
-def emit_update(builder: Builder, node: Node, dy: str, window: Mapping[str, Any]) -> None:
+def emit_update(builder: Builder, node: Node, dy: str, window: Attributes) -> None:
     """Emit accumulation and, for complete batches, the standardized step of a layer."""
-    x, w, bias = node.inputs
-    tensor = builder.tensors[w]
-    assert tensor.qparams is not None and tensor.qparams.range is not None
-    buffers = tuple(
-        builder.state(name, np.zeros(shape, np.int32), Role.BUFFER, layer=node.layer)
-        for name, shape in (("bias_buffer", tensor.shape[:1]), ("w_buffer", tensor.shape))
-    )
-    builder.node(
-        affine_accumulate,
-        (dy, x, *buffers),
-        name=f"{node.name}.accumulate",
-        attributes={**window, "batch": builder.scheme.batch},
-        updates=buffers,
-        layer=node.layer,
-        phase=Phase.UPDATE,
-    )
-    changed = (*buffers, bias, tensor.qparams.range, w)
-    builder.node(
-        affine_apply,
-        (LEARNING_RATE, *changed),
-        name=f"{node.name}.apply",
-        updates=changed,
-        layer=node.layer,
-        phase=Phase.APPLY,
+    w = builder.tensors[node["w"]]
+    assert w.qparams is not None and w.qparams.range is not None
+    emit_batch_update(
+        *(builder, node, dy),
+        (affine_accumulate, {**window, "batch": builder.scheme.batch}),
+        (affine_apply, {}),
+        buffers=gradient_buffers(builder, node, w.shape, "int32"),
+        moved=(node["bias"], w.qparams.range, w.name),
     )
 
 
@@ -131,15 +120,13 @@ def follow_error(builder: Builder, node: Node, error_range: str, observed: str) 
     )
 
 
-def _accumulate(
-    node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]
-) -> list[Array]:
-    dy, x, bias_buffer, buffer = inputs
-    errors = as_map(dy.array.astype(np.int64), buffer.array)
-    shape = as_window(buffer.array).shape
-    dw = weight_gradient(window_of(node.attributes), errors, centred_map(x, buffer.array), shape)
+def _accumulate(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
+    error, x, bias_buffer, buffer = inputs
+    dy = as_map(output_places(node.attributes), error.array.astype(np.int64))
+    shape = as_window(node.attributes, buffer.array).shape
+    dw = weight_gradient(node.attributes, dy, as_map(node.attributes["size"], centred(x)), shape)
     return [
-        (bias_buffer.array + errors.sum(axis=(0, 1, 2))).astype(np.int32),
+        (bias_buffer.array + dy.sum(axis=(0, 1, 2))).astype(np.int32),
         (buffer.array + dw.reshape(buffer.array.shape)).astype(np.int32),
     ]
 
@@ -155,8 +142,13 @@ def _accumulate_c(node: Node, graph: Graph) -> CCall:
     )
 
 
+def _accumulate_scratch(node: Node, graph: Graph) -> int:
+    buffer = graph.operand(node, "buffer")
+    return 2 * buffer.size // buffer.shape[0]
+
+
 def _accumulate_bounds(node: Node, graph: Graph) -> list[Bound]:
-    dy, batch = graph.tensors[node.inputs[0]], node.attributes["batch"]
+    dy, batch = graph.operand(node, "dy"), node.attributes["batch"]
     terms = batch * dy.size // dy.shape[-1]
     what = f"{node.name}: gradient over {terms // batch} positions and {batch} samples"
     return [Bound(what, 127 * 255 * terms)]
@@ -165,17 +157,11 @@ def _accumulate_bounds(node: Node, graph: Graph) -> list[Bound]:
 affine_accumulate = OpDef(
     name="affine_accumulate",
     operands=("dy", "x", "bias_buffer", "buffer"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_accumulate,
     c_call=_accumulate_c,
-    scratch_bytes=lambda node, graph: (
-        2 * graph.tensors[node.inputs[3]].size // graph.tensors[node.inputs[3]].shape[0]
-    ),
-    macs=lambda node, graph: (
-        graph.tensors[node.inputs[3]].size
-        * graph.tensors[node.inputs[0]].size
-        // graph.tensors[node.inputs[0]].shape[-1]
-    ),
+    scratch_bytes=_accumulate_scratch,
+    macs=accumulate_macs,
     bounds=_accumulate_bounds,
 )
 """buffer += dy x, exactly. Inputs: dy, x, bias buffer, buffer."""
@@ -191,16 +177,14 @@ def standardize(gradient: Array, rate: np.float32) -> tuple[np.float32, np.float
     return mean, F32(rate / sd) if sd > 0 else F32(0.0)
 
 
-def _apply(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+def _apply(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     rate, bias_buffer, buffer, bias, w_range, w = (value.array for value in inputs)
-    q = inputs[5].qparams
-    assert q is not None
-    rows, gradient = w.reshape(len(w), -1), buffer.reshape(len(w), -1)
-    real = np.empty(rows.shape, F32)
+    *_, old = inputs
+    gradient = buffer.reshape(len(w), -1)
+    real = centred(old).reshape(gradient.shape).astype(F32) * scale_of(old)
     for row in range(len(w)):
         mean, factor = standardize(gradient[row], F32(rate[0]))
-        old = (rows[row].astype(np.int64) - q.zero_point).astype(F32) * F32(q.scale)
-        real[row] = old - (gradient[row].astype(F32) - mean) * factor
+        real[row] -= (gradient[row].astype(F32) - mean) * factor
     low, high = min(F32(0.0), real.min()), max(F32(0.0), real.max())
     new_range, new_w = w_range, w
     if high - low > F32(1e-20):
@@ -222,27 +206,33 @@ def _apply(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None
 
 
 def _apply_c(node: Node, graph: Graph) -> CCall:
-    w = graph.tensors[node.inputs[-1]]
+    rate, *changed = node.inputs
     return CCall(
         function="insitu_affine_apply_s8",
         params_type="insitu_linear_params_t",
-        params={"out_features": w.shape[0], "in_features": w.size // w.shape[0]},
-        arguments=(f"?{w.name}", f"${node.inputs[0]}", "!", *(f"${n}" for n in node.inputs[1:])),
+        params=linear_params(graph.operand(node, "w")),
+        arguments=(f"?{node['w']}", f"${rate}", "!", *(f"${name}" for name in changed)),
     )
 
 
 affine_apply = OpDef(
     name="affine_apply",
     operands=("rate", "bias_buffer", "buffer", "bias", "range", "w"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_apply,
     c_call=_apply_c,
-    scratch_bytes=lambda node, graph: 8 * graph.tensors[node.inputs[-1]].shape[0],
+    scratch_bytes=lambda node, graph: 8 * graph.operand(node, "w").shape[0],
 )
 """The step of a batch. Inputs: rate, bias buffer, buffer, bias, range[2], w."""
 
 
-def _average(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
+def _range_call(node: Node, graph: Graph) -> CCall:
+    """Its arguments are all that it reads."""
+    arguments = tuple(f"${name}" for name in node.inputs)
+    return CCall(f"insitu_{node.op.name}", params_type="", params={}, arguments=arguments)
+
+
+def _average(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     observed, ahead = (value.array for value in inputs)
     return [ahead + MOVING_AVERAGE * (observed - ahead)]
 
@@ -250,33 +240,24 @@ def _average(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | No
 average_error = OpDef(
     name="average_error",
     operands=("largest", "average"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_average,
-    c_call=lambda node, graph: CCall(
-        function="insitu_average_error",
-        params_type="",
-        params={},
-        arguments=tuple(f"${name}" for name in node.inputs),
-    ),
+    c_call=_range_call,
 )
 """A moving average of the largest error of a sample. Inputs: largest[1], average[1]."""
 
 
-def _adopt(node: Node, inputs: Sequence[Value], outputs: Sequence[QParams | None]) -> list[Array]:
-    largest = max(F32(inputs[0].array[0]), SMALLEST_ERROR)
+def _adopt(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
+    average, _range = inputs
+    largest = max(F32(average.array[0]), SMALLEST_ERROR)
     return [np.asarray([-largest * F32(128.0 / 127.0), largest], F32)]
 
 
 adopt_error = OpDef(
     name="adopt_error",
     operands=("average", "range"),
-    infer=lambda attributes, inputs: [],
+    infer=no_outputs,
     integer_reference=_adopt,
-    c_call=lambda node, graph: CCall(
-        function="insitu_adopt_error",
-        params_type="",
-        params={},
-        arguments=tuple(f"${name}" for name in node.inputs),
-    ),
+    c_call=_range_call,
 )
 """The average becomes the range of the next batch's errors. Inputs: average[1], range[2]."""

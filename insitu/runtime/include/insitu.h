@@ -26,7 +26,7 @@ typedef struct {
   int32_t predicted; /* class before the update, -1 where labels are targets */
   int32_t skipped;   /* 1: the error was zero everywhere, or skipped: no weight changed;
                         2: left out by a sampled update: the last layer alone learnt */
-  int32_t saturated; /* rows whose step was too large for its multiplier and was held */
+  int32_t saturated; /* rows whose step was too large for its multiplier and was clamped */
 } insitu_info_t;
 
 /* Quantization of a tensor, fixed or in force during one step. */

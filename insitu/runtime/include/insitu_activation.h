@@ -1,7 +1,7 @@
 /* Activation functions of one argument: the kernels, in int8 and float, and the functions.
  *
- * Conventions as in insitu_kernels.h. Twin: insitu/ops/activations/functions.py, tables.py, activation.py,
- * prelu.py.
+ * Conventions as in insitu_kernels.h. Twin: insitu/ops/activations/functions.py, tables.py,
+ * activation.py, prelu.py.
  */
 #ifndef INSITU_ACTIVATION_H
 #define INSITU_ACTIVATION_H
@@ -35,7 +35,7 @@ insitu_function_t insitu_softplus, insitu_softplus_slope;
 /* ---- activation.c -------------------------------------------------------------------------- */
 
 /* y = clamp(zero + round(f((x - zero_x) scale_x) (1 / scale))); y may be x. observed (or 0): least
- * and largest of f over the input's range, in steps of the output, held to +-32767. */
+ * and largest of f over the input's range, in steps of the output, clamped to +-32767. */
 void insitu_activation_s8(const insitu_activation_params_t *p, insitu_function_t *f,
                           const insitu_qparams_t *x_q, const insitu_qparams_t *y_q, const int8_t *x,
                           int8_t *y, int32_t *observed);
@@ -69,7 +69,7 @@ typedef struct {
   int32_t positions, channels; /* of x[positions, channels] */
 } insitu_prelu_params_t;
 
-/* y = clamp(zero + ((x - zero_x) m + 2^13) >> 14); m = round(scale_x / scale slope[c]) held to
+/* y = clamp(zero + ((x - zero_x) m + 2^13) >> 14); m = round(scale_x / scale slope[c]) clamped to
  * +-2^22, slope 2^14 where x > zero_x; y may be x. observed (or 0): smallest and largest value
  * before the clamp. |(x - zero_x) m| < 2^30. */
 void insitu_prelu_s8(const insitu_prelu_params_t *p, const insitu_qparams_t *x_q,

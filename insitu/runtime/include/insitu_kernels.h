@@ -23,7 +23,8 @@ typedef struct {
 } insitu_row_parameters_params_t;
 
 /* multiplier[rows] = round(2^(32 - shift) x_scale row_scale / y_scale), bias_acc[rows] =
- * bias 2^-20 / (x_scale row_scale) held to +-2^30; shift[1] keeps every multiplier below 2^31. */
+ * bias 2^-20 / (x_scale row_scale) clamped to +-2^30; shift[1] keeps every multiplier below 2^31.
+ */
 void insitu_row_parameters(const insitu_row_parameters_params_t *p, const insitu_qparams_t *x_q,
                            const insitu_qparams_t *y_q, const float *row_scale, const int32_t *bias,
                            int32_t *multiplier, int32_t *bias_acc, int32_t *shift);
@@ -75,7 +76,7 @@ void insitu_conv_grad_input_s8(const insitu_conv_grad_input_params_t *p, const i
 /* w[o] = sat127(w[o] - d), d = (G M + u) >> 32, G = sum over positions of dy (x - zero),
  * M = round(2^32 rate dy_scale x_scale / row_scale[o]), u = r 2^24 + 2^23, r 8 random bits.
  * Rows without an error draw nothing and stay. scratch: int32[weights in a row], or for tiles
- * update_tile(...).bytes if that is more. Returns how many rows had M held at 2^31 - 1. */
+ * update_tile(...).bytes if that is more. Returns how many rows had M clamped at 2^31 - 1. */
 int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparams_t *dy_q,
                               const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
                               const float *row_scale, const float *rate, void *scratch,
@@ -115,7 +116,7 @@ void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *p, con
 
 /* w[o, i] = sat127(w[o, i] - ((kappa (x[i] - zero) + r 2^8 + 2^7) >> 16)),
  * kappa = round(2^16 dy[o] rate dy_scale x_scale / row_scale[o]), int16; r 8 random bits.
- * Rows without an error draw nothing and stay. Returns how many rows had kappa held. */
+ * Rows without an error draw nothing and stay. Returns how many rows had kappa clamped. */
 int32_t insitu_linear_update_s8(const insitu_linear_params_t *p, const insitu_qparams_t *dy_q,
                                 const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
                                 const float *row_scale, const float *rate, void *scratch,
@@ -138,8 +139,8 @@ typedef struct {
 
 /* buffer[o] += G M, G as for insitu_conv_update_s8, M = round(gain rate dy_scale x_scale /
  * row_scale[o]): int32 rounded to nearest, int16 stochastically with 8 bits; both saturate.
- * bias_buffer in units of 2^-26, held to +-2^30. Rows without an error draw nothing and stay.
- * scratch: int32[weights in a row]. Returns how many rows had M held. */
+ * bias_buffer in units of 2^-26, clamped to +-2^30. Rows without an error draw nothing and stay.
+ * scratch: int32[weights in a row]. Returns how many rows had M clamped. */
 int32_t insitu_conv_accumulate_s8(const insitu_conv_accumulate_params_t *p,
                                   const insitu_qparams_t *dy_q, const insitu_qparams_t *x_q,
                                   const int8_t *dy, const int8_t *x, const float *row_scale,
@@ -188,7 +189,8 @@ uint32_t insitu_add_row(int32_t wide, int32_t size, int32_t multiplier, const in
 /* buffer of a bias plus the rounded step errors factor. */
 int32_t insitu_add_bias(int32_t buffer, int32_t errors, float factor);
 
-/* ---- affine_update.c -------------------------------------------------------------------------- */
+/* ---- affine_update.c --------------------------------------------------------------------------
+ */
 
 /* w = round((real - rate (g - mean of the row) / sd of the row) / scale') + zero', real = (w -
  * zero) scale; scale' and zero' are those of range[2], the new weights' smallest and largest. The
@@ -260,7 +262,7 @@ typedef struct {
 } insitu_add_params_t;
 
 /* y = clamp(zero_y + ((a - zero_a) M_a + sign (b - zero_b) M_b + 2^13) >> 14),
- * M = round(2^14 scale / scale_y), held to 2^22. observed as for conv. y may be a or b. */
+ * M = round(2^14 scale / scale_y), clamped to 2^22. observed as for conv. y may be a or b. */
 void insitu_add_s8(const insitu_add_params_t *p, const insitu_qparams_t *a_q,
                    const insitu_qparams_t *b_q, const insitu_qparams_t *y_q, const int8_t *a,
                    const int8_t *b, int8_t *y, int32_t *observed);
@@ -302,7 +304,8 @@ typedef struct {
 void insitu_keep_rows_s8(const insitu_keep_rows_params_t *p, const int8_t *dy, int8_t *kept);
 void insitu_keep_rows_f32(const insitu_keep_rows_params_t *p, const float *dy, float *kept);
 
-/* ---- draw_sample.c: which samples the layers before the last one learn from --------------------- */
+/* ---- draw_sample.c: which samples the layers before the last one learn from ---------------------
+ */
 
 typedef struct {
   int32_t size;        /* of dy */

@@ -18,7 +18,7 @@ extern "C" {
 
 #define INSITU_BLOCK 4 /* rows that are worked on side by side */
 
-/* y[o] = b[o] + w[o, 0] x[0] + w[o, 1] x[1] + ..., held to [min, max]. */
+/* y[o] = b[o] + w[o, 0] x[0] + w[o, 1] x[1] + ..., clamped to [min, max]. */
 void insitu_rows_times_f32(int32_t rows, int32_t size, const float *w, const float *b,
                            const float *x, float min, float max, float *y);
 
@@ -40,7 +40,7 @@ typedef struct {
   float min, max; /* of the activation function */
 } insitu_conv_f32_params_t;
 
-/* y[oy, ox, o] = b[o] + sum over ky, kx, i of w[o, ky, kx, i] x[iy, ix, i], held to [min, max];
+/* y[oy, ox, o] = b[o] + sum over ky, kx, i of w[o, ky, kx, i] x[iy, ix, i], clamped to [min, max];
  * places outside the map are 0. scratch: float[2][weights in a row]. */
 void insitu_conv_f32(const insitu_conv_f32_params_t *p, const float *x, const float *w,
                      const float *b, void *scratch, float *y);
@@ -76,7 +76,7 @@ typedef struct {
   float min, max; /* of the activation function */
 } insitu_linear_f32_params_t;
 
-/* y[o] = b[o] + sum over i of w[o, i] x[i], held to [min, max]. */
+/* y[o] = b[o] + sum over i of w[o, i] x[i], clamped to [min, max]. */
 void insitu_linear_f32(const insitu_linear_f32_params_t *p, const float *x, const float *w,
                        const float *b, float *y);
 
@@ -142,7 +142,7 @@ void insitu_average_pool_grad_f32(const insitu_pool_params_t *p, const float *dy
 /* y = min(max(x, min), max); y may be x. */
 void insitu_clip_f32(const insitu_clip_params_t *p, const float *x, float *y);
 
-/* y = a + b, y = a - b, held to [min, max]; y may be a or b. */
+/* y = a + b, y = a - b, clamped to [min, max]; y may be a or b. */
 void insitu_add_f32(const insitu_clip_params_t *p, const float *a, const float *b, float *y);
 void insitu_subtract_f32(const insitu_clip_params_t *p, const float *a, const float *b, float *y);
 
@@ -164,8 +164,8 @@ typedef struct {
   float factor; /* 127 / what the loss's gradient is where its error is 1 */
 } insitu_quantize_error_params_t;
 
-/* q = round(factor x) held to [-127, 127], 0 where x is no number: an error on its way from float
- * layers to integer ones. */
+/* q = round(factor x) clamped to [-127, 127], 0 where x is no number: an error on its way from
+ * float layers to integer ones. */
 void insitu_quantize_error_f32(const insitu_quantize_error_params_t *p, const float *x, int8_t *q);
 
 #ifdef __cplusplus

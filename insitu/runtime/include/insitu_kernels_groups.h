@@ -12,15 +12,14 @@
 extern "C" {
 #endif
 
-/* ---- conv_grouped.c, conv_grouped_grad_weight.c: convolution with groups or dilation ------------- */
+/* ---- conv_grouped.c, conv_grouped_grad_weight.c: convolution with groups or dilation -------- */
 
 typedef struct {
   insitu_conv_params_t conv; /* channels of all groups together */
   int32_t groups;            /* in_channels and out_channels are multiples of it */
   int32_t dilation_height, dilation_width;
   int32_t band; /* depthwise by planes, see insitu_depthwise.h: lines at once; 0: by positions */
-  int32_t
-      live_bytes; /* with a band: of scratch before the rest, see insitu_depthwise_compact.h, or 0 */
+  int32_t compact_bytes; /* of scratch before a band, see insitu_depthwise_compact.h, or 0 */
 } insitu_conv_groups_params_t;
 
 #define INSITU_DEPTHWISE_BLOCK 16 /* most channels of a depthwise layer worked on side by side */
@@ -66,7 +65,7 @@ uint32_t insitu_conv_groups_gradient(const insitu_conv_groups_params_t *p, int32
                                      const int8_t *dy, const int8_t *x, int32_t o, void *planes,
                                      int32_t *gradient, int32_t *errors);
 
-/* ---- buffer_grouped.c ------------------------------------------------------------------------- */
+/* ---- buffer_grouped.c ----------------------------------------------------------------------- */
 
 typedef struct {
   insitu_conv_groups_params_t shape;
@@ -83,7 +82,7 @@ int32_t insitu_conv_groups_accumulate_s8(const insitu_conv_groups_accumulate_par
                                          const float *rate, void *scratch, uint32_t *generator,
                                          int32_t *bias_buffer, void *buffer);
 
-/* ---- conv_grouped_f32.c: convolution with groups or dilation ---------------------------------- */
+/* ---- conv_grouped_f32.c: convolution with groups or dilation -------------------------------- */
 
 typedef struct {
   insitu_conv_groups_params_t shape;
@@ -118,7 +117,7 @@ void insitu_conv_groups_accumulate_f32(const insitu_conv_groups_accumulate_f32_p
                                        const float *dy, const float *x, void *scratch,
                                        float *bias_buffer, float *buffer);
 
-/* ---- affine.c: the preset paper, affine weights in [-128, 127] -------------------------------- */
+/* ---- affine.c: the preset paper, affine weights in [-128, 127] ------------------------------ */
 
 /* y = clamp(zero + round((sum of (w - w_zero)(x - zero) + b) x_scale w_scale / y_scale)), b the
  * bias in the accumulator's unit; a linear layer is a convolution of one position, of one group.

@@ -28,7 +28,7 @@ typedef struct {
   float min, max;
 } insitu_concat_f32_params_t;
 
-/* y = sizes[0] elements of x[0], sizes[1] of x[1], ... and so on, repeats times, held to
+/* y = sizes[0] elements of x[0], sizes[1] of x[1], ... and so on, repeats times, clamped to
  * [min, max]. */
 void insitu_concat_f32(const insitu_concat_f32_params_t *p, const float *const x[],
                        const int32_t sizes[], float *y);
@@ -59,7 +59,7 @@ typedef struct {
   float min, max; /* of the activation function */
 } insitu_multiply_f32_params_t;
 
-/* y[r, i] = a[r, i] b[i], held to [min, max]; y may be a, or b if it is as large. */
+/* y[r, i] = a[r, i] b[i], clamped to [min, max]; y may be a, or b if it is as large. */
 void insitu_multiply_f32(const insitu_multiply_f32_params_t *p, const float *a, const float *b,
                          float *y);
 
@@ -71,7 +71,7 @@ void insitu_multiply_grad_f32(const insitu_multiply_params_t *p, const float *dy
 void insitu_multiply_grad_factor_f32(const insitu_multiply_params_t *p, const float *dy,
                                      const float *a, float *db);
 
-/* ---- pad.c, pad_f32.c ----------------------------------------------------------------------- */
+/* ---- pad.c -------------------------------------------------------------------------------- */
 
 typedef struct {
   int32_t height, width, channels;
@@ -94,7 +94,7 @@ void insitu_slice_s8(const insitu_pad_params_t *p, const insitu_qparams_t *x_q, 
 void insitu_pad_f32(const insitu_pad_params_t *p, const float *x, float *y);
 void insitu_slice_f32(const insitu_pad_params_t *p, const float *x, float *y);
 
-/* ---- resize.c, resize_f32.c ----------------------------------------------------------------- */
+/* ---- resize.c ----------------------------------------------------------------------------- */
 
 typedef struct {
   int32_t height, width, channels; /* of the smaller map */

@@ -39,7 +39,7 @@ typedef struct {
   int32_t least; /* as in insitu_loss_params_t */
 } insitu_mean_squared_error_params_t;
 
-/* dy = round(factor (scores - target)) held to [-127, 127], loss = mean of (scores - target)^2,
+/* dy = round(factor (scores - target)) clamped to [-127, 127], loss = mean of (scores - target)^2,
  * INSITU_NO_BOUND where that is not finite. Returns the number of errors that are not zero. */
 int32_t insitu_mean_squared_error_s8(const insitu_mean_squared_error_params_t *p,
                                      const float *scores, const float *target, int8_t *dy,

@@ -14,6 +14,9 @@ from insitu.frontends.onnx.operators.layers import broadcast
 from insitu.frontends.onnx.scope import NotSupportedError, Operation, Scope
 from insitu.graph.model import Array
 
+OTHER = {"A": "B", "B": "A"}
+"""Side -> the side across."""
+
 
 def add(scope: Scope, op: Operation) -> None:
     """Add of two activations, or of a constant."""
@@ -22,7 +25,7 @@ def add(scope: Scope, op: Operation) -> None:
         _meet(scope, op)
     else:
         c = _by_channel(scope, op, constant)
-        _affine(scope, op, 1 - constant, np.ones_like(c), c)
+        _affine(scope, op, OTHER[constant], np.ones_like(c), c)
 
 
 def subtract(scope: Scope, op: Operation) -> None:
@@ -32,8 +35,8 @@ def subtract(scope: Scope, op: Operation) -> None:
         _meet(scope, op, subtract=True)
     else:
         c, ones = _by_channel(scope, op, constant), np.ones(1)
-        sign = ones if constant == 1 else -ones
-        _affine(scope, op, 1 - constant, np.broadcast_to(sign, c.shape), -sign * c)
+        sign = ones if constant == "B" else -ones
+        _affine(scope, op, OTHER[constant], np.broadcast_to(sign, c.shape), -sign * c)
 
 
 def multiply(scope: Scope, op: Operation) -> None:
@@ -41,58 +44,59 @@ def multiply(scope: Scope, op: Operation) -> None:
     constant = _constant_side(scope, op)
     if constant is not None:
         c = _by_channel(scope, op, constant)
-        _affine(scope, op, 1 - constant, c, np.zeros_like(c))
+        _affine(scope, op, OTHER[constant], c, np.zeros_like(c))
         return
-    shapes = [scope.value(op, index)[1] for index in (0, 1)]
-    large = int(math.prod(shapes[1]) > math.prod(shapes[0]))
-    shape, other = shapes[large], shapes[1 - large]
+    (_, first), (_, second) = scope.value(op, "A"), scope.value(op, "B")
+    large = "B" if math.prod(second) > math.prod(first) else "A"
+    small = OTHER[large]
+    shape, other = (second, first) if large == "B" else (first, second)
     by_channel = len(shape) > 2 and other == (1, shape[1], *(1 for _ in shape[2:]))
     if shape != other and not by_channel:
         raise NotSupportedError(
-            f"its inputs have the shapes {list(shapes[0])} and {list(shapes[1])}, only equal ones, "
+            f"its inputs have the shapes {list(first)} and {list(second)}, only equal ones, "
             "or one number a channel, can be multiplied",
             "bring both to one shape before it",
         )
-    factor = scope.values[op.inputs[1 - large]].tensor
+    factor = scope.values[op[small]].tensor
     if shape == other or scope.builder.tensors[factor].shape != (shape[1],):
-        factor = scope.in_form(op, 1 - large)
+        factor = scope.in_form(op, small)
     scope.emit(op, "multiply", [scope.in_form(op, large), factor], shape)
 
 
 def divide(scope: Scope, op: Operation) -> None:
     """Div by a constant."""
-    if _constant_side(scope, op) != 1:
+    if _constant_side(scope, op) != "B":
         raise NotSupportedError(
             "it divides by what is computed from the input, only constants are available",
             "multiply instead, or cut the network before it and export again",
         )
-    c = _by_channel(scope, op, 1)
+    c = _by_channel(scope, op, "B")
     if not c.all():
-        raise op.error(f'its divisor "{op.inputs[1]}" holds a 0')
-    _affine(scope, op, 0, 1 / c, np.zeros_like(c))
+        raise op.error(f'its divisor "{op["B"]}" holds a 0')
+    _affine(scope, op, "A", 1 / c, np.zeros_like(c))
 
 
-def _constant_side(scope: Scope, op: Operation) -> int | None:
+def _constant_side(scope: Scope, op: Operation) -> str | None:
     """Which input is constant, None where neither is."""
-    return next((i for i, name in enumerate(op.inputs[:2]) if name in scope.constants), None)
+    return next((side for side in OTHER if op[side] in scope.constants), None)
 
 
 def _meet(scope: Scope, op: Operation, **attributes: bool) -> None:
     """Add or Sub of two activations."""
-    (_, first), (_, second) = scope.value(op, 0), scope.value(op, 1)
+    (_, first), (_, second) = scope.value(op, "A"), scope.value(op, "B")
     if first != second:
         raise NotSupportedError(
             f"its inputs have the shapes {list(first)} and {list(second)}, only equal ones meet",
             "bring both to one shape before it",
         )
-    scope.emit(op, "add", [scope.in_form(op, 0), scope.in_form(op, 1)], first, **attributes)
+    scope.emit(op, "add", [scope.in_form(op, "A"), scope.in_form(op, "B")], first, **attributes)
 
 
-def _by_channel(scope: Scope, op: Operation, index: int) -> Array:
+def _by_channel(scope: Scope, op: Operation, side: str) -> Array:
     """The constant there as one number a channel of the other side, float64."""
-    _, shape = scope.value(op, 1 - index)
-    c = scope.floats(op, index, "constant")
-    channels = scope.builder.tensors[_changed(scope, op, 1 - index)].shape[-1]
+    _, shape = scope.value(op, OTHER[side])
+    c = scope.floats(op, side, "constant")
+    channels = scope.builder.tensors[_changed(scope, op, OTHER[side])].shape[-1]
     by_channel = broadcast(op, c, shape).reshape(channels, -1)
     if (by_channel != by_channel[:, :1]).any():
         raise NotSupportedError(
@@ -102,16 +106,16 @@ def _by_channel(scope: Scope, op: Operation, index: int) -> Array:
     return by_channel[:, 0].astype(np.float64)
 
 
-def _changed(scope: Scope, op: Operation, index: int) -> str:
+def _changed(scope: Scope, op: Operation, side: str) -> str:
     """The tensor there: as its layer wrote it, else in the form of its shape."""
-    if op.inputs[index] in scope.layers:
-        return scope.values[op.inputs[index]].tensor
-    return scope.in_form(op, index)
+    if op[side] in scope.layers:
+        return scope.values[op[side]].tensor
+    return scope.in_form(op, side)
 
 
-def _affine(scope: Scope, op: Operation, index: int, scale: Array, shift: Array) -> None:
+def _affine(scope: Scope, op: Operation, side: str, scale: Array, shift: Array) -> None:
     """The activation there times scale[c] plus shift[c]."""
-    name, tensor = op.inputs[index], _changed(scope, op, index)
+    name, tensor = op[side], _changed(scope, op, side)
     alone = name in scope.layers and len(scope.readers[name]) == 1 and name not in scope.outputs
     if len(scope.builder.tensors[tensor].shape) != 3 and not alone:
         raise NotSupportedError(
@@ -127,5 +131,5 @@ def _affine(scope: Scope, op: Operation, index: int, scale: Array, shift: Array)
         raise op.error("its constant, or one divided by it, is infinite in float32")
     parameters |= {"mean": np.zeros(len(scale)), "variance": np.ones(len(scale))}
     inputs = [scope.weight(op, letter, data) for letter, data in parameters.items()]
-    scope.emit(op, "batch_norm", [tensor, *inputs], scope.value(op, index)[1], epsilon=0.0)
+    scope.emit(op, "batch_norm", [tensor, *inputs], scope.value(op, side)[1], epsilon=0.0)
     scope.layers.add(op.outputs[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from insitu.frontends.onnx.operators.layers import bias, layer_weight
 from insitu.frontends.onnx.scope import NotSupportedError, Operation, Scope, Shape
+from insitu.frontends.onnx.windows import auto_pad_of, steps_of
 from insitu.graph.model import Array
 from insitu.ops import OPS
 
@@ -16,7 +17,7 @@ from insitu.ops import OPS
 def conv_transpose(scope: Scope, op: Operation) -> None:
     """ConvTranspose, 1-D and 2-D."""
     _, shape = scope.value(op)
-    w = scope.floats(op, 1, "weight")
+    w = scope.floats(op, "W", "weight")
     if w.ndim != len(shape) or w.ndim not in (3, 4):
         raise NotSupportedError(
             f"a transposed convolution of x{list(shape)} by w{list(w.shape)}, only those over "
@@ -30,11 +31,11 @@ def conv_transpose(scope: Scope, op: Operation) -> None:
     groups = int(op.attributes.get("group", 1))
     if groups < 1 or shape[1] % groups:
         raise op.error(f"group is {groups} but x{list(shape)} has {shape[1]} channels")
-    b = bias(scope, op, 2, w.shape[1] * groups)
+    b = bias(scope, op, w.shape[1] * groups)
     strides, dilations, border = _geometry(op, shape[2:], w.shape[2:])
     x = _apart(scope, op, strides, border)
     turned = _turned(w[:, :, None, :] if w.ndim == 3 else w, groups)
-    inputs = [x, layer_weight(scope, op, turned), scope.weight(op, "b", b)]
+    inputs = [x, layer_weight(scope, op, "W", turned), scope.weight(op, "b", b)]
     half, missing = len(strides), 2 - len(strides)
     padding = [max(p, 0) for p in border]
     scope.emit(
@@ -60,14 +61,8 @@ def _geometry(op: Operation, spatial: Shape, kernel: Shape) -> tuple[Shape, Shap
     rank = len(spatial)
     if tuple(int(k) for k in op.attributes.get("kernel_shape", kernel)) != kernel:
         raise op.error(f"kernel_shape is not that of its weight, {list(kernel)}")
-    strides, dilations = op.integers("strides", rank, 1), op.integers("dilations", rank, 1)
     extra = op.integers("output_padding", rank, 0)
-    if min(*strides, *dilations, *kernel) < 1:
-        raise op.error(
-            f"kernel {list(kernel)}, dilations {list(dilations)}, strides {list(strides)}: all are "
-            "at least 1"
-        )
-    kernel = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
+    strides, dilations, kernel = steps_of(op, kernel)
     begins, ends = _pads(op, spatial, kernel, strides, extra)
     border = [k - 1 - p for k, p in zip(kernel, begins, strict=True)]
     border += [k - 1 - p + e for k, p, e in zip(kernel, ends, extra, strict=True)]
@@ -82,9 +77,7 @@ def _pads(
 ) -> tuple[list[int], list[int]]:
     """Pads at the beginnings and the ends, whatever rule they come from."""
     rank = len(spatial)
-    rule = op.text("auto_pad", "NOTSET")
-    if rule not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
-        raise op.error(f'auto_pad "{rule}" is not one of ONNX\'s')
+    rule = auto_pad_of(op)
     if "output_shape" not in op.attributes and not rule.startswith("SAME"):
         pads = op.integers("pads", 2 * rank, 0) if rule == "NOTSET" else (0,) * 2 * rank
         return list(pads[:rank]), list(pads[rank:])

@@ -10,17 +10,18 @@ import math
 
 import numpy as np
 
-from insitu.frontends.onnx.operators.pools import check_cost, window_of
 from insitu.frontends.onnx.operators.shape import PASSES_ON
 from insitu.frontends.onnx.qdq import row_scales
 from insitu.frontends.onnx.scope import NotSupportedError, Operation, Scope, Shape
-from insitu.graph.model import Array
+from insitu.frontends.onnx.windows import check_cost, window_of
+from insitu.graph.model import Array, OpDef
+from insitu.ops import OPS
 
 
 def conv(scope: Scope, op: Operation) -> None:
     """Conv, 1-D and 2-D."""
     _, shape = scope.value(op)
-    w = scope.floats(op, 1, "weight")
+    w = scope.floats(op, "W", "weight")
     if w.ndim != len(shape) or w.ndim not in (3, 4):
         if w.ndim == len(shape):
             raise NotSupportedError(f"a convolution over {w.ndim - 2} axes, only 1 or 2 are there")
@@ -36,13 +37,13 @@ def conv(scope: Scope, op: Operation) -> None:
     kernel = tuple(int(k) for k in op.attributes.get("kernel_shape", w.shape[2:]))
     if kernel != w.shape[2:]:
         raise op.error(f"kernel_shape is {list(kernel)} but w{list(w.shape)} is another size")
-    b = bias(scope, op, 2, w.shape[0])
+    b = bias(scope, op, w.shape[0])
     window = window_of(op, shape[2:], kernel)
     check_cost(op, shape, window)
     w = w[:, :, None, :] if w.ndim == 3 else w
     inputs = [
         scope.in_form(op),
-        layer_weight(scope, op, w.transpose(0, 2, 3, 1)),
+        layer_weight(scope, op, "W", w.transpose(0, 2, 3, 1)),
         scope.weight(op, "b", b),
     ]
     scope.emit(
@@ -58,29 +59,29 @@ def conv(scope: Scope, op: Operation) -> None:
 
 def keep_origin(scope: Scope, op: Operation) -> None:
     """Remember which constant a folded node gives another form."""
-    if op.op in PASSES_ON and op.has(0):
-        scope.origins[op.outputs[0]] = scope.origins.get(op.inputs[0], op.inputs[0])
+    if op.op in PASSES_ON and op.first in op:
+        scope.origins[op.outputs[0]] = scope.origins.get(op[op.first], op[op.first])
 
 
-def layer_weight(scope: Scope, op: Operation, w: Array) -> str:
-    """Add the weight w[out, ...] of a layer, with the scales that the file gives its rows."""
-    origin = scope.origins.get(op.inputs[1], op.inputs[1])
+def layer_weight(scope: Scope, op: Operation, operand: str, w: Array) -> str:
+    """Add the weight w[out, ...] that stands there, with the scales of its rows in the file."""
+    origin = scope.origins.get(op[operand], op[operand])
     first = scope.weighted.setdefault(origin, op.name)
     if first != op.name:
         scope.notes.append(
             f'"{first}" and "{op.name}" share the weight "{origin}"; here each has its own, and '
             "training changes them apart"
         )
-    known = scope.quantized.get(op.inputs[1])
+    known = scope.quantized.get(op[operand])
     scale = None if known is None else row_scales(op, known, w)
     return scope.weight(op, "w", w, scale=scale)
 
 
-def bias(scope: Scope, op: Operation, index: int, count: int) -> Array:
-    """The bias[count] that `op` reads there, zeros where it has none."""
-    if not op.has(index):
+def bias(scope: Scope, op: Operation, count: int) -> Array:
+    """The bias[count] of a convolution, zeros where it has none."""
+    if "B" not in op:
         return np.zeros(count, np.float32)
-    b = scope.floats(op, index, "bias")
+    b = scope.floats(op, "B", "bias")
     if b.shape != (count,):
         raise op.error(f"its bias has the shape {list(b.shape)} but its weight {count} rows")
     return b
@@ -93,14 +94,14 @@ def gemm(scope: Scope, op: Operation) -> None:
         raise op.error(f"its input has the shape {list(shape)}, 2 axes belong; flatten before it")
     if op.flag("transA"):
         raise NotSupportedError("transA 1, only 0 is available")
-    w = scope.floats(op, 1, "weight")
+    w = scope.floats(op, "B", "weight")
     if w.ndim != 2:
         raise op.error(f"its weight has the shape {list(w.shape)}, 2 axes belong")
     w = w if op.flag("transB") else w.T
     alpha, beta = (np.float32(op.attributes.get(key, 1.0)) for key in ("alpha", "beta"))
     b = np.zeros(w.shape[0], np.float32)
-    if op.has(2):
-        c = scope.floats(op, 2, "bias")
+    if "C" in op:
+        c = scope.floats(op, "C", "bias")
         b = beta * broadcast(op, c, (1, w.shape[0])).reshape(-1)
     _linear(scope, op, alpha * w, b, (1, w.shape[0]))
 
@@ -110,7 +111,7 @@ def matmul(scope: Scope, op: Operation) -> None:
     _, shape = scope.value(op)
     if not shape:
         raise op.error("its input is a single number without axes")
-    w = scope.floats(op, 1, "weight")
+    w = scope.floats(op, "B", "weight")
     if w.ndim != 2:
         raise NotSupportedError(f"its weight has the shape {list(w.shape)}, only 2 axes are there")
     b = np.zeros(w.shape[1], np.float32)
@@ -133,12 +134,8 @@ def _linear(scope: Scope, op: Operation, w: Array, b: Array, result: Shape) -> N
     if not (np.isfinite(w).all() and np.isfinite(b).all()):
         raise op.error("alpha or beta make its weights NaN or infinite")
     x = scope.as_vector(value)
-    inputs = [x, layer_weight(scope, op, w), scope.weight(op, "b", b)]
+    inputs = [x, layer_weight(scope, op, "B", w), scope.weight(op, "b", b)]
     scope.emit(op, "linear", inputs, result)
-
-
-FOLDING = ("conv", "linear", "batch_norm", "opaque")
-"""Ops that take a batch normalization of features behind them, or stand in the way themselves."""
 
 
 def batch_norm(scope: Scope, op: Operation) -> None:
@@ -152,27 +149,35 @@ def batch_norm(scope: Scope, op: Operation) -> None:
     channels = shape[1] if len(shape) > 1 else 1
     inputs = [scope.in_form(op)]
     epsilon = float(op.attributes.get("epsilon", 1e-5))
-    for index, (letter, what) in enumerate(
-        (("gamma", "scale"), ("beta", "bias"), ("mean", "mean"), ("variance", "variance")), 1
+    for operand, what, letter in (
+        ("scale", "scale", "gamma"),
+        ("B", "bias", "beta"),
+        ("mean", "mean", "mean"),
+        ("var", "variance", "variance"),
     ):
-        data = scope.floats(op, index, what)
+        data = scope.floats(op, operand, what)
         if data.shape != (channels,):
             raise op.error(
                 f"x{list(shape)} has {channels} channels but its {what} has the shape "
                 f"{list(data.shape)}"
             )
-        if letter == "variance" and not float(data.min()) + epsilon > 0:
+        if operand == "var" and not float(data.min()) + epsilon > 0:
             raise op.error(f"its variance reaches {data.min()} and epsilon is {epsilon}")
         inputs.append(scope.weight(op, letter, data))
     before = scope.writer(value.tensor)
     is_map = len(scope.builder.tensors[inputs[0]].shape) == 3
-    if not is_map and (before is None or before.op.name not in FOLDING):
+    if not is_map and (before is None or not _takes(before.op)):
         raise NotSupportedError(
             "it does not follow a linear layer that it could be folded into",
             "place it behind a layer, or fold it into the layer after it before the export",
         )
     scope.emit(op, "batch_norm", inputs, shape, epsilon=epsilon)
     scope.layers.add(op.outputs[0])
+
+
+def _takes(op: OpDef) -> bool:
+    """Whether a batch normalization of features behind it disappears, or it stops the compiler."""
+    return "affine" in op.absorb or op in (OPS["batch_norm"], OPS["opaque"])
 
 
 def broadcast(op: Operation, c: Array, shape: Shape) -> Array:

@@ -35,16 +35,16 @@ def _axis(op: Operation, axis: int, rank: int) -> int:
     return axis + rank if axis < 0 else axis
 
 
-def _integers(scope: Scope, op: Operation, index: int, what: str) -> list[int]:
-    array = scope.constant(op, index, what)
+def _integers(scope: Scope, op: Operation, what: str) -> list[int]:
+    array = scope.constant(op, what, what)
     if array.dtype.kind not in "iu" or array.size > 16:
         raise op.error(f"its {what} {array.dtype}{list(array.shape)} are not whole numbers an axis")
     return [int(v) for v in array.reshape(-1)]
 
 
-def _axes(scope: Scope, op: Operation, index: int, rank: int, count: int) -> list[int]:
-    """The axes that the input `index` names, by default the first ones."""
-    axes = _integers(scope, op, index, "axes") if op.has(index) else list(range(count))
+def _axes(scope: Scope, op: Operation, rank: int, count: int) -> list[int]:
+    """The axes that an input names, by default the first ones."""
+    axes = _integers(scope, op, "axes") if "axes" in op else list(range(count))
     axes = [_axis(op, axis, rank) for axis in axes]
     if len(axes) != count or len(set(axes)) != count:
         raise op.error(f"its axes {axes} do not belong to {count} numbers")
@@ -53,7 +53,7 @@ def _axes(scope: Scope, op: Operation, index: int, rank: int, count: int) -> lis
 
 def concat(scope: Scope, op: Operation) -> None:
     """Concat along any axis but the batch's."""
-    shapes = [scope.value(op, index)[1] for index in range(len(op.inputs))]
+    shapes = [scope.value(op, operand)[1] for operand in op.operands]
     rank = len(shapes[0])
     axis = _axis(op, int(op.attributes.get("axis", 1)), rank)
     if len(shapes) == 1:
@@ -66,7 +66,7 @@ def concat(scope: Scope, op: Operation) -> None:
             raise op.error(f"{list(shapes[0])} and {list(shape)} differ beside axis {axis}")
     if axis == 0:
         raise NotSupportedError("it joins samples (axis 0), only axes of one sample are available")
-    inputs = [scope.in_form(op, index) for index in range(len(op.inputs))]
+    inputs = [scope.in_form(op, operand) for operand in op.operands]
     length = sum(shape[axis] for shape in shapes)
     ours = _ours([int(a == axis) for a in range(rank)], 0).index(1)
     scope.emit(op, "concat", inputs, (*shapes[0][:axis], length, *shapes[0][axis + 1 :]), axis=ours)
@@ -80,13 +80,14 @@ def pad(scope: Scope, op: Operation) -> None:
         raise NotSupportedError(
             f"it pads by {mode}, only by zeros is available", "pad with zeros and train again"
         )
-    if op.has(2) and scope.floats(op, 2, "value", finite=False).any():
+    if "constant_value" in op and scope.floats(op, "constant_value", "value", finite=False).any():
         raise NotSupportedError(
-            f'it pads with "{op.inputs[2]}", which is not 0', "pad with zeros and train again"
+            f'it pads with "{op["constant_value"]}", which is not 0',
+            "pad with zeros and train again",
         )
-    pads = _integers(scope, op, 1, "pads")
-    axes = _axes(scope, op, 3, len(shape), len(pads) // 2)
-    if len(pads) != 2 * len(axes) or (not op.has(3) and len(axes) != len(shape)):
+    pads = _integers(scope, op, "pads")
+    axes = _axes(scope, op, len(shape), len(pads) // 2)
+    if len(pads) != 2 * len(axes) or ("axes" not in op and len(axes) != len(shape)):
         raise op.error(f"pads {pads} do not belong to {len(shape)} axes")
     if max(map(abs, pads), default=0) >= LARGEST_ATTRIBUTE:
         raise op.error(f"pads {pads} reach {LARGEST_ATTRIBUTE}")
@@ -116,9 +117,9 @@ def _move(
 def slice_(scope: Scope, op: Operation) -> None:
     """Slice with steps of at least 1."""
     _, shape = scope.value(op)
-    starts, ends = _integers(scope, op, 1, "starts"), _integers(scope, op, 2, "ends")
-    axes = _axes(scope, op, 3, len(shape), len(starts))
-    steps = _integers(scope, op, 4, "steps") if op.has(4) else [1] * len(starts)
+    starts, ends = _integers(scope, op, "starts"), _integers(scope, op, "ends")
+    axes = _axes(scope, op, len(shape), len(starts))
+    steps = _integers(scope, op, "steps") if "steps" in op else [1] * len(starts)
     if not len(starts) == len(ends) == len(steps):
         raise op.error(f"starts {starts}, ends {ends} and steps {steps} differ in length")
     low, step, result = [0] * len(shape), [1] * len(shape), list(shape)
@@ -142,8 +143,8 @@ def split(scope: Scope, op: Operation) -> None:
     value, shape = scope.value(op)
     axis = _axis(op, int(op.attributes.get("axis", 0)), len(shape))
     count = len(op.outputs)
-    if op.has(1):
-        sizes = _integers(scope, op, 1, "sizes")
+    if "split" in op:
+        sizes = _integers(scope, op, "split")
     else:
         share = -(-shape[axis] // count)
         default = [share] * (count - 1) + [shape[axis] - share * (count - 1)]
@@ -207,12 +208,12 @@ def resize(scope: Scope, op: Operation) -> None:
 
 def _scales(scope: Scope, op: Operation, shape: Shape) -> list[float]:
     """By axis, from the scales or the sizes."""
-    by_size = op.has(3)
+    by_size = "sizes" in op
     given: Array
     if by_size:
-        given = np.asarray(_integers(scope, op, 3, "sizes"))
+        given = np.asarray(_integers(scope, op, "sizes"))
     else:
-        given = scope.floats(op, 2, "scales").reshape(-1).astype(np.float64)
+        given = scope.floats(op, "scales", "scales").reshape(-1).astype(np.float64)
     axes = [_axis(op, int(a), len(shape)) for a in op.attributes.get("axes", range(len(shape)))]
     if len(given) != len(axes) or len(set(axes)) != len(axes):
         raise op.error(f"it has {len(given)} scales or sizes for {len(axes)} axes of {list(shape)}")

@@ -1,11 +1,12 @@
-"""ONNX's element-wise operators and changes of shape -> clip, identity, softmax, or nothing.
+"""ONNX's operators that keep all values, as changes of shape do -> identity, or nothing.
 
-Invariant: a change of shape makes no node here; see `onnx_scope.Value`.
+Invariant: a change of shape makes no node here; see `scope.Value`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,61 +14,19 @@ from insitu.frontends.onnx.scope import NotSupportedError, Operation, Scope, Sha
 from insitu.graph.model import Array
 
 FLOATS = (1, 10, 11, 16)  # TensorProto's FLOAT, FLOAT16, DOUBLE, BFLOAT16
-PASSES_ON = frozenset(
-    {
-        "Cast",
-        "DequantizeLinear",
-        "Dropout",
-        "Flatten",
-        "Identity",
-        "QuantizeLinear",
-        "Reshape",
-        "Squeeze",
-        "Transpose",
-        "Unsqueeze",
-    }
-)
-"""What may follow a trailing softmax."""
-
-
-def relu(scope: Scope, op: Operation) -> None:
-    """Relu."""
-    _elementwise(scope, op, "clip", min=0.0, max=math.inf)
-
-
-def clip(scope: Scope, op: Operation) -> None:
-    """Clip with constant bounds."""
-    low, high = _bound(scope, op, 1, -math.inf), _bound(scope, op, 2, math.inf)
-    if not low < high:
-        raise op.error(f"its bounds [{low}, {high}] leave nothing between them")
-    if low == -math.inf and high == math.inf:
-        _elementwise(scope, op, "identity")
-    else:
-        _elementwise(scope, op, "clip", min=low, max=high)
-
-
-def _bound(scope: Scope, op: Operation, index: int, default: float) -> float:
-    if not op.has(index):
-        return default
-    bound = scope.floats(op, index, "bound", finite=False)
-    if bound.size != 1:
-        raise op.error(f'its bound "{op.inputs[index]}" has {bound.size} numbers, 1 belongs')
-    number = float(bound.reshape(()))
-    # the largest float32 is how exporters write "no bound"
-    return math.copysign(math.inf, number) if abs(number) >= np.finfo(np.float32).max else number
 
 
 def identity(scope: Scope, op: Operation) -> None:
     """Identity."""
-    _elementwise(scope, op, "identity")
+    scope.elementwise(op, "identity")
 
 
 def dropout(scope: Scope, op: Operation) -> None:
     """Dropout, which does nothing when it infers."""
     op.one_output()
-    if op.has(2) and bool(scope.constant(op, 2, "training_mode").any()):
+    if "training_mode" in op and bool(scope.constant(op, "training_mode", "training_mode").any()):
         raise NotSupportedError("training_mode is true", "export the model in eval mode")
-    _elementwise(scope, op, "identity")
+    scope.elementwise(op, "identity")
 
 
 def cast(scope: Scope, op: Operation) -> None:
@@ -75,41 +34,7 @@ def cast(scope: Scope, op: Operation) -> None:
     target = int(op.attributes.get("to", 0))
     if target not in FLOATS:
         raise NotSupportedError(f"a cast to the type {target}, only float types are available")
-    _elementwise(scope, op, "identity")
-
-
-def softmax(scope: Scope, op: Operation) -> None:
-    """A trailing Softmax or LogSoftmax; both become the loss's softmax."""
-    value, shape = scope.value(op)
-    axis = int(op.attributes.get("axis", -1 if scope.opset >= 13 else 1))
-    if not -len(shape) <= axis < max(len(shape), 1):
-        raise op.error(f"axis {axis} of an input with {len(shape)} axes")
-    # before opset 13 all axes from `axis` on are one
-    along = shape[axis] if scope.opset >= 13 else math.prod(shape[axis:])
-    if along != math.prod(shape):
-        raise NotSupportedError(
-            f"over axis {axis} of {list(shape)}, only over all classes of a vector"
-        )
-    if not _trailing(scope, op.outputs[0]):
-        raise NotSupportedError(f"a {op.op} within the network, only one at its end is available")
-    attributes = {"log": True} if op.op == "LogSoftmax" else {}
-    scope.emit(op, "softmax", [scope.as_vector(value)], shape, **attributes)
-
-
-def _trailing(scope: Scope, name: str) -> bool:
-    """Whether nothing but changes of shape follows."""
-    waiting = [name]
-    while waiting:
-        for node in scope.readers.get(waiting.pop(), ()):
-            if node.op_type not in PASSES_ON:
-                return False
-            waiting.extend(node.output)
-    return True
-
-
-def _elementwise(scope: Scope, op: Operation, kind: str, **attributes: float) -> None:
-    value, shape = scope.value(op)
-    scope.emit(op, kind, [value.tensor], shape, **attributes)
+    scope.elementwise(op, "identity")
 
 
 def flatten(scope: Scope, op: Operation) -> None:
@@ -125,7 +50,7 @@ def flatten(scope: Scope, op: Operation) -> None:
 def reshape(scope: Scope, op: Operation) -> None:
     """Reshape to a constant shape; a batch size that was baked in becomes 1."""
     _, old = scope.value(op)
-    target = _whole(op, scope.constant(op, 1, "shape"))
+    target = _whole(op, scope.constant(op, "shape", "shape"))
     if scope.batch > 1 and target and target[0] == scope.batch:
         target[0] = 1
     if not op.flag("allowzero"):
@@ -161,7 +86,7 @@ def squeeze(scope: Scope, op: Operation) -> None:
 def unsqueeze(scope: Scope, op: Operation) -> None:
     """Unsqueeze."""
     _, shape = scope.value(op)
-    count = len(op.attributes.get("axes", ())) or scope.constant(op, 1, "axes").size
+    count = len(op.attributes.get("axes", ())) or scope.constant(op, "axes", "axes").size
     axes = _axes(scope, op, len(shape) + count) or set()
     rest = iter(shape)
     result = [1 if a in axes else next(rest, 1) for a in range(len(shape) + len(axes))]
@@ -187,8 +112,8 @@ def _axes(scope: Scope, op: Operation, rank: int) -> set[int] | None:
     """The axes as attribute (before opset 13) or input, none of them negative."""
     if "axes" in op.attributes:
         axes = [int(a) for a in op.attributes["axes"]]
-    elif op.has(1):
-        axes = _whole(op, scope.constant(op, 1, "axes"))
+    elif "axes" in op:
+        axes = _whole(op, scope.constant(op, "axes", "axes"))
     else:
         return None
     bad = [a for a in axes if not -rank <= a < rank]
@@ -209,3 +134,19 @@ def value_shape(shape: Shape, op: Operation) -> Array:
         return np.array(math.prod(shape), np.int64)
     start, end = op.attributes.get("start", 0), op.attributes.get("end", None)
     return np.array(shape[int(start) : end if end is None else int(end)], np.int64)
+
+
+IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {
+    "Cast": cast,
+    "Dropout": dropout,
+    "Flatten": flatten,
+    "Identity": identity,
+    "Reshape": reshape,
+    "Squeeze": squeeze,
+    "Transpose": transpose,
+    "Unsqueeze": unsqueeze,
+}
+"""ONNX operator -> what imports it."""
+
+PASSES_ON = frozenset(IMPORTERS) | {"DequantizeLinear", "QuantizeLinear"}
+"""Operators behind which there are the same values."""

@@ -4,11 +4,12 @@
 
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_groups.h"
+#include "insitu_conv_taps.h"
 
 /* patch[ky, kx, i] = x[iy, ix, i] - zero for the channels i of a group that x starts with, 0
  * outside the map; returns the sum. */
-static int32_t insitu_gather(const insitu_conv_groups_params_t *p, int32_t zero, const int8_t *x,
-                             int32_t position, int16_t *patch) {
+static int32_t gather(const insitu_conv_groups_params_t *p, int32_t zero, const int8_t *x,
+                      int32_t position, int16_t *patch) {
   const insitu_conv_params_t *c = &p->conv;
   const int32_t top = position / c->out_width * c->stride_height - c->pad_top;
   const int32_t left = position % c->out_width * c->stride_width - c->pad_left;
@@ -31,32 +32,21 @@ static int32_t insitu_gather(const insitu_conv_groups_params_t *p, int32_t zero,
   return sum;
 }
 
-static inline int32_t insitu_row_weights(const insitu_conv_groups_params_t *p) {
-  return p->conv.kernel_height * p->conv.kernel_width * (p->conv.in_channels / p->groups);
-}
-
-static inline int insitu_starts_group(const insitu_conv_groups_params_t *p, int32_t o) {
+static inline int starts_group(const insitu_conv_groups_params_t *p, int32_t o) {
   return p->groups == 1 ? o == 0 : o % (p->conv.out_channels / p->groups) == 0;
 }
 
 /* The channels that row o reads. */
-static inline const int8_t *insitu_group(const insitu_conv_groups_params_t *p, const int8_t *x,
-                                         int32_t o) {
+static inline const int8_t *group_of(const insitu_conv_groups_params_t *p, const int8_t *x,
+                                     int32_t o) {
   const int32_t group = o / (p->conv.out_channels / p->groups);
   return x + group * (p->conv.in_channels / p->groups);
-}
-
-static int32_t insitu_dot(int32_t size, const int16_t *restrict a, const int8_t *restrict b) {
-  int32_t sum = 0;
-  for (int32_t k = 0; k < size; k++)
-    sum += a[k] * b[k];
-  return sum;
 }
 
 void insitu_affine_s8(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
                       const insitu_qparams_t *w_q, const insitu_qparams_t *y_q, const int8_t *x,
                       const int8_t *w, const int32_t *bias, void *scratch, int8_t *y) {
-  const int32_t row = insitu_row_weights(p);
+  const int32_t row = group_row(p);
   const float unit = x_q->scale * w_q->scale;
   const float bias_unit = INSITU_BIAS_SCALE / unit;
   const float ratio = unit / y_q->scale;
@@ -64,11 +54,10 @@ void insitu_affine_s8(const insitu_conv_groups_params_t *p, const insitu_qparams
   int32_t correction = 0;
   for (int32_t n = 0; n < p->conv.out_height * p->conv.out_width; n++) {
     for (int32_t o = 0; o < p->conv.out_channels; o++) {
-      if (insitu_starts_group(p, o))
-        correction =
-            w_q->zero_point * insitu_gather(p, x_q->zero_point, insitu_group(p, x, o), n, patch);
+      if (starts_group(p, o))
+        correction = w_q->zero_point * gather(p, x_q->zero_point, group_of(p, x, o), n, patch);
       const int32_t b = insitu_round_clamp((float)bias[o] * bias_unit, -(1 << 30), 1 << 30);
-      const int32_t acc = insitu_dot(row, patch, w + o * row) - correction + b;
+      const int32_t acc = dot_s16(row, patch, w + o * row) - correction + b;
       const int32_t v = insitu_round_clamp((float)acc * ratio, -512, 512);
       *y++ = (int8_t)insitu_clamp(v + y_q->zero_point, y_q->clamp_min, y_q->clamp_max);
     }
@@ -78,16 +67,15 @@ void insitu_affine_s8(const insitu_conv_groups_params_t *p, const insitu_qparams
 void insitu_affine_logits_s8(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
                              const insitu_qparams_t *w_q, const int8_t *x, const int8_t *w,
                              const int32_t *bias, void *scratch, float *y) {
-  const int32_t row = insitu_row_weights(p);
+  const int32_t row = group_row(p);
   const float unit = x_q->scale * w_q->scale;
   int16_t *patch = scratch;
   int32_t correction = 0;
   for (int32_t n = 0; n < p->conv.out_height * p->conv.out_width; n++) {
     for (int32_t o = 0; o < p->conv.out_channels; o++) {
-      if (insitu_starts_group(p, o))
-        correction =
-            w_q->zero_point * insitu_gather(p, x_q->zero_point, insitu_group(p, x, o), n, patch);
-      const int32_t acc = insitu_dot(row, patch, w + o * row) - correction;
+      if (starts_group(p, o))
+        correction = w_q->zero_point * gather(p, x_q->zero_point, group_of(p, x, o), n, patch);
+      const int32_t acc = dot_s16(row, patch, w + o * row) - correction;
       const float real_bias = (float)bias[o] * INSITU_BIAS_SCALE;
       *y++ = (float)acc * unit + real_bias;
     }
@@ -103,9 +91,9 @@ typedef struct {
 } insitu_error_sums_t;
 
 /* Adds the errors of one position, through one place of the window; dy and w start at the group. */
-static void insitu_add_errors(const insitu_conv_groups_params_t *p, const int8_t *dy,
-                              const int8_t *w, int32_t channels, insitu_error_sums_t *sums) {
-  const int32_t row = insitu_row_weights(p);
+static void add_errors(const insitu_conv_groups_params_t *p, const int8_t *dy, const int8_t *w,
+                       int32_t channels, insitu_error_sums_t *sums) {
+  const int32_t row = group_row(p);
   for (int32_t o = 0; o < p->conv.out_channels / p->groups; o++) {
     const int32_t e = dy[o];
     if (e == 0)
@@ -117,9 +105,8 @@ static void insitu_add_errors(const insitu_conv_groups_params_t *p, const int8_t
 }
 
 /* All errors that reach so many channels of input element (iy, ix). */
-static void insitu_sum_errors(const insitu_conv_groups_params_t *p, const int8_t *dy,
-                              const int8_t *w, int32_t iy, int32_t ix, int32_t channels,
-                              insitu_error_sums_t *sums) {
+static void sum_errors(const insitu_conv_groups_params_t *p, const int8_t *dy, const int8_t *w,
+                       int32_t iy, int32_t ix, int32_t channels, insitu_error_sums_t *sums) {
   const insitu_conv_params_t *c = &p->conv;
   memset(sums, 0, sizeof *sums);
   for (int32_t ky = 0; ky < c->kernel_height; ky++) {
@@ -131,8 +118,7 @@ static void insitu_sum_errors(const insitu_conv_groups_params_t *p, const int8_t
       if (sx < 0 || sx % c->stride_width != 0 || ox >= c->out_width)
         continue;
       const int32_t place = (ky * c->kernel_width + kx) * (c->in_channels / p->groups);
-      insitu_add_errors(p, dy + (oy * c->out_width + ox) * c->out_channels, w + place, channels,
-                        sums);
+      add_errors(p, dy + (oy * c->out_width + ox) * c->out_channels, w + place, channels, sums);
     }
   }
 }
@@ -150,8 +136,8 @@ void insitu_affine_grad_input_s8(const insitu_conv_groups_params_t *p, const ins
     for (int32_t first = 0; first < c->in_channels; first += channels) {
       const int32_t group = first / own, inside = first - group * own;
       channels = insitu_min(own - inside, CHANNELS);
-      insitu_sum_errors(p, dy + group * rows, w + group * rows * insitu_row_weights(p) + inside,
-                        n / c->in_width, n % c->in_width, channels, &sums);
+      sum_errors(p, dy + group * rows, w + group * rows * group_row(p) + inside, n / c->in_width,
+                 n % c->in_width, channels, &sums);
       for (int32_t i = 0; i < channels; i++) {
         const int32_t acc = sums.sum[i] - w_q->zero_point * sums.errors;
         most = insitu_max(most, acc < 0 ? -acc : acc);
@@ -166,18 +152,18 @@ void insitu_affine_grad_input_s8(const insitu_conv_groups_params_t *p, const ins
 void insitu_affine_accumulate_s8(const insitu_conv_groups_params_t *p, const insitu_qparams_t *x_q,
                                  const int8_t *dy, const int8_t *x, void *scratch,
                                  int32_t *bias_buffer, int32_t *buffer) {
-  const int32_t row = insitu_row_weights(p);
+  const int32_t row = group_row(p);
   int16_t *restrict patch = scratch;
   int gathered = 0;
   for (int32_t n = 0; n < p->conv.out_height * p->conv.out_width; n++) {
     for (int32_t o = 0; o < p->conv.out_channels; o++) {
       const int32_t e = *dy++;
-      if (insitu_starts_group(p, o))
+      if (starts_group(p, o))
         gathered = 0;
       if (e == 0)
         continue;
       if (!gathered)
-        insitu_gather(p, x_q->zero_point, insitu_group(p, x, o), n, patch);
+        gather(p, x_q->zero_point, group_of(p, x, o), n, patch);
       gathered = 1;
       bias_buffer[o] += e;
       int32_t *restrict to = buffer + o * row;

@@ -6,7 +6,7 @@
 #include "insitu_kernels.h"
 
 /* sqrt(x), x >= 0, relative error below 2e-7: a first guess from the exponent, then Heron. */
-static float insitu_square_root(float x) {
+static float square_root(float x) {
   if (!(x > 0.0f))
     return 0.0f;
   uint32_t bits;
@@ -24,7 +24,7 @@ typedef struct {
   float mean, factor;
 } insitu_standard_t;
 
-static insitu_standard_t insitu_standardize(int32_t size, const int32_t *gradient, float rate) {
+static insitu_standard_t standardize(int32_t size, const int32_t *gradient, float rate) {
   const float n = (float)size;
   int64_t sum = 0;
   for (int32_t k = 0; k < size; k++)
@@ -35,28 +35,28 @@ static insitu_standard_t insitu_standardize(int32_t size, const int32_t *gradien
     const float deviation = (float)gradient[k] - result.mean;
     squares = squares + deviation * deviation;
   }
-  const float sd = insitu_square_root(squares / n);
+  const float sd = square_root(squares / n);
   if (sd > 0.0f)
     result.factor = rate / sd;
   return result;
 }
 
-static inline float insitu_stepped(int8_t w, const insitu_qparams_t *q, int32_t gradient,
-                                   const insitu_standard_t *standard) {
+static inline float stepped(int8_t w, const insitu_qparams_t *q, int32_t gradient,
+                            const insitu_standard_t *standard) {
   const float old = (float)(w - q->zero_point) * q->scale;
   const float step = ((float)gradient - standard->mean) * standard->factor;
   return old - step;
 }
 
 /* The range of the new weights; keeps what each row's step needs. */
-static void insitu_new_range(const insitu_linear_params_t *p, const insitu_qparams_t *w_q,
-                             float rate, insitu_standard_t *standard, const int32_t *buffer,
-                             const int8_t *w, float range[2]) {
+static void new_range(const insitu_linear_params_t *p, const insitu_qparams_t *w_q, float rate,
+                      insitu_standard_t *standard, const int32_t *buffer, const int8_t *w,
+                      float range[2]) {
   range[0] = range[1] = 0.0f;
   for (int32_t o = 0; o < p->out_features; o++) {
-    standard[o] = insitu_standardize(p->in_features, buffer, rate);
+    standard[o] = standardize(p->in_features, buffer, rate);
     for (int32_t k = 0; k < p->in_features; k++) {
-      const float v = insitu_stepped(*w++, w_q, *buffer++, &standard[o]);
+      const float v = stepped(*w++, w_q, *buffer++, &standard[o]);
       if (v < range[0])
         range[0] = v;
       if (v > range[1])
@@ -65,8 +65,8 @@ static void insitu_new_range(const insitu_linear_params_t *p, const insitu_qpara
   }
 }
 
-static void insitu_step_biases(int32_t rows, float rate, const int32_t *buffer, int32_t *bias) {
-  const insitu_standard_t standard = insitu_standardize(rows, buffer, rate);
+static void step_biases(int32_t rows, float rate, const int32_t *buffer, int32_t *bias) {
+  const insitu_standard_t standard = standardize(rows, buffer, rate);
   for (int32_t o = 0; o < rows; o++) {
     const float step = ((float)buffer[o] - standard.mean) * standard.factor;
     const int32_t move = insitu_round_clamp(step * 1048576.0f, -INSITU_BIAS_STEP, INSITU_BIAS_STEP);
@@ -79,20 +79,20 @@ void insitu_affine_apply_s8(const insitu_linear_params_t *p, const insitu_qparam
                             int32_t *bias, float *range, int8_t *w) {
   insitu_standard_t *standard = scratch;
   float moved[2];
-  insitu_new_range(p, w_q, rate[0], standard, buffer, w, moved);
+  new_range(p, w_q, rate[0], standard, buffer, w, moved);
   if (moved[1] - moved[0] > 1e-20f) {
     const insitu_qparams_t q = insitu_range_qparams(moved, -INSITU_NO_BOUND, INSITU_NO_BOUND);
     const int32_t zero = q.zero_point;
     for (int32_t o = 0; o < p->out_features; o++) {
       for (int32_t k = o * p->in_features; k < (o + 1) * p->in_features; k++) {
-        const float v = insitu_stepped(w[k], w_q, buffer[k], &standard[o]) / q.scale;
+        const float v = stepped(w[k], w_q, buffer[k], &standard[o]) / q.scale;
         w[k] = (int8_t)(zero + insitu_round_clamp(v, -128 - zero, 127 - zero));
       }
     }
     range[0] = moved[0];
     range[1] = moved[1];
   }
-  insitu_step_biases(p->out_features, rate[0], bias_buffer, bias);
+  step_biases(p->out_features, rate[0], bias_buffer, bias);
   memset(bias_buffer, 0, (size_t)p->out_features * sizeof *bias_buffer);
   memset(buffer, 0, (size_t)(p->out_features * p->in_features) * sizeof *buffer);
 }

@@ -2,14 +2,7 @@
 #ifndef INSITU_ARMV6M_H
 #define INSITU_ARMV6M_H
 
-#if defined(__clang__)
-#define INSITU_NAKED __attribute__((naked, noinline))
-#pragma clang diagnostic ignored "-Wunused-parameter"
-#else
-#define INSITU_NAKED __attribute__((naked, noipa))
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wreturn-type"
-#endif
+#include "insitu_naked.h"
 
 /* Behind "push {r4, r5, r6, r7, lr}". */
 #define INSITU_SAVE_HIGH                                                                           \

@@ -10,7 +10,7 @@
 #include "insitu_fixed_point.h"
 
 /* exp(x) for x <= 0, relative error below 3e-7; 0 below -87. */
-static inline float insitu_exp_negative(float x) {
+static inline float exp_negative(float x) {
   if (insitu_less(x, -87.0f))
     return 0.0f;
   const int32_t n = insitu_round_clamp(insitu_multiply(x, 1.44269504f), -126, 0);
@@ -28,9 +28,9 @@ static inline float insitu_exp_negative(float x) {
 }
 
 /* exp(x) - 1 for x <= 0, relative error below 3e-7. */
-static inline float insitu_expm1_negative(float x) {
+static inline float expm1_negative(float x) {
   if (x < -0.5f)
-    return insitu_exp_negative(x) - 1.0f;
+    return exp_negative(x) - 1.0f;
   float p = 1.0f / 40320.0f;
   p = p * x + 1.0f / 5040.0f;
   p = p * x + 1.0f / 720.0f;
@@ -43,7 +43,7 @@ static inline float insitu_expm1_negative(float x) {
 }
 
 /* 1 - erf(x) for x >= 0, error below 5e-7 of 1. */
-static inline float insitu_erfc_positive(float x) {
+static inline float erfc_positive(float x) {
   const float t = 1.0f / (1.0f + 0.5f * x);
   float p = 0.17087277f;
   p = p * t + -0.82215223f;
@@ -55,17 +55,17 @@ static inline float insitu_erfc_positive(float x) {
   p = p * t + 0.37409196f;
   p = p * t + 1.00002368f;
   p = p * t + -1.26551223f;
-  return t * insitu_exp_negative(p - x * x);
+  return t * exp_negative(p - x * x);
 }
 
 /* 1 / (1 + exp(-x)), by an exponential that cannot overflow. */
-static inline float insitu_logistic(float x) {
-  const float e = insitu_exp_negative(x < 0.0f ? x : -x);
+static inline float logistic(float x) {
+  const float e = exp_negative(x < 0.0f ? x : -x);
   return (x < 0.0f ? e : 1.0f) / (1.0f + e);
 }
 
 /* log(x) for x >= 1, error below 3e-7 of max(1, log(x)). */
-static inline float insitu_log_positive(float x) {
+static inline float log_positive(float x) {
   uint32_t bits;
   memcpy(&bits, &x, sizeof bits);
   const int32_t n = (int32_t)(bits >> 23) - 127;

@@ -60,7 +60,7 @@ static inline int32_t insitu_round_small(float v) {
 #endif
 }
 
-/* Nearest integer, halves away from zero, held to [low, high]; NaN gives low. One rounding an
+/* Nearest integer, halves away from zero, clamped to [low, high]; NaN gives low. One rounding an
  * operation. */
 static inline int32_t insitu_round_clamp_float(float v, int32_t low, int32_t high) {
   if (low == -high && high <= 1 << 30 && insitu_is_below(v, (float)high))
@@ -72,8 +72,8 @@ static inline int32_t insitu_round_clamp_float(float v, int32_t low, int32_t hig
   if (v >= (float)high)
     return high;
   const int32_t whole = (int32_t)v;
-  const float rest = v - (float)whole;   /* exact; v + 0.5f would round a second time */
-  return whole + (int32_t)(rest + rest); /* 1 from 0.5 on, -1 up to -0.5 */
+  const float fraction = v - (float)whole;       /* exact; v + 0.5f would round a second time */
+  return whole + (int32_t)(fraction + fraction); /* 1 from 0.5 on, -1 up to -0.5 */
 }
 
 static inline int32_t insitu_round_clamp(float v, int32_t low, int32_t high) {
@@ -103,7 +103,7 @@ static inline int32_t insitu_round_high(int32_t a, int32_t m) {
 #endif
 }
 
-/* round(acc multiplier / 2^(32 - shift)), halves up. Where shift > 0 the accumulator is held to
+/* round(acc multiplier / 2^(32 - shift)), halves up. Where shift > 0 the accumulator is clamped to
  * +-2^(30 - shift), so that the shift cannot overflow; the result there is 256 or more while the
  * multiplier is at least 2^10, so 8 bits saturate as they would without. */
 static inline int32_t insitu_rescale(int32_t acc, int32_t multiplier, int32_t shift) {
@@ -119,7 +119,7 @@ static inline int32_t insitu_expand_error(int32_t e, uint16_t rel, int32_t drop)
   return (e * (int32_t)rel + (1 << (7 + drop))) >> (8 + drop);
 }
 
-/* Where several scales meet: that of x in units of 2^-14 of that of y, held to 2^22, a ratio of
+/* Where several scales meet: that of x in units of 2^-14 of that of y, clamped to 2^22, a ratio of
  * 256; a sum of two products with q - zero_point stays below 2^31. */
 static inline int32_t insitu_meeting_multiplier(const insitu_qparams_t *x_q,
                                                 const insitu_qparams_t *y_q) {

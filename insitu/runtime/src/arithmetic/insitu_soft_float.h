@@ -17,7 +17,8 @@ float insitu_divide_soft(float a, float b);
 /* Whether a < b; not where one of them is no number. */
 int32_t insitu_less_soft(float a, float b);
 
-/* Nearest integer, halves away from zero, held to [low, high]; NaN gives low. |low|, |high| < 2^31.
+/* Nearest integer, halves away from zero, clamped to [low, high]; NaN gives low. |low|, |high| <
+ * 2^31.
  */
 int32_t insitu_round_clamp_soft(float v, int32_t low, int32_t high);
 

@@ -11,48 +11,47 @@ enum { SPECIAL = 255, BIAS = 127 }; /* the exponent of infinities and of what is
 #define IMPLIED 0x800000u
 #define FRACTION 0x7FFFFFu
 
-static inline int32_t insitu_exponent(uint32_t bits) { return (int32_t)(bits >> 23 & 0xFFu); }
+static inline int32_t exponent_of(uint32_t bits) { return (int32_t)(bits >> 23 & 0xFFu); }
 
-/* +-mantissa 2^(exponent - 150), rounded to nearest even; rest: what follows the mantissa, times
+/* +-mantissa 2^(exponent - 150), rounded to nearest even; tail: what follows the mantissa, times
  * 2^24. mantissa in [2^23, 2^24), exponent in [1, 254]. */
-static inline float insitu_round_float(uint32_t sign, int32_t exponent, uint32_t mantissa,
-                                       uint32_t rest) {
+static inline float round_float(uint32_t sign, int32_t exponent, uint32_t mantissa, uint32_t tail) {
   uint32_t bits = sign + ((uint32_t)(exponent - 1) << 23) + mantissa;
-  if (rest > IMPLIED || (rest == IMPLIED && (mantissa & 1u)))
+  if (tail > IMPLIED || (tail == IMPLIED && (mantissa & 1u)))
     bits++; /* a carry goes into the exponent, as it should */
   return insitu_float_from_bits(bits);
 }
 
 /* The same of any exponent: infinite from 255 on, and of a smaller mantissa below 1. */
-static float insitu_round_any(uint32_t sign, int32_t exponent, uint32_t mantissa, uint32_t rest) {
+static float round_any(uint32_t sign, int32_t exponent, uint32_t mantissa, uint32_t tail) {
   if (exponent >= SPECIAL)
     return insitu_float_from_bits(sign | INFINITE);
   if (exponent < 1) {
     const int32_t shift = insitu_min(1 - exponent, 25);
     const uint32_t lost = shift > 24 ? 1u : mantissa << (24 - shift) & 0xFFFFFFu;
-    rest = lost | (rest != 0);
+    tail = lost | (tail != 0);
     mantissa >>= shift;
     exponent = 1;
   }
-  return insitu_round_float(sign, exponent, mantissa, rest);
+  return round_float(sign, exponent, mantissa, tail);
 }
 
 /* m n 2^24 of mantissas as [2^23, 2^24) and what follows it; returns 1 where m n >= 2^47. */
-static inline int32_t insitu_multiply_mantissas(uint32_t m, uint32_t n, uint32_t *mantissa,
-                                                uint32_t *rest) {
+static inline int32_t multiply_mantissas(uint32_t m, uint32_t n, uint32_t *mantissa,
+                                         uint32_t *tail) {
   const uint32_t m1 = m >> 12, m0 = m & 0xFFFu, n1 = n >> 12, n0 = n & 0xFFFu;
   const uint32_t middle = m1 * n0 + m0 * n1;
   const uint32_t low = m0 * n0 + (middle << 12 & 0xFFFFFFu);
   const uint32_t high = m1 * n1 + (middle >> 12) + (low >> 24);
   const int32_t carry = high >= IMPLIED;
   *mantissa = carry ? high : high << 1 | (low >> 23 & 1u);
-  *rest = carry ? low & 0xFFFFFFu : low << 1 & 0xFFFFFFu;
+  *tail = carry ? low & 0xFFFFFFu : low << 1 & 0xFFFFFFu;
   return carry;
 }
 
 /* The quotient of mantissas, left in [divisor, 2 divisor), as a mantissa and what follows it. */
-static __attribute__((noinline)) uint32_t insitu_divide_mantissas(uint32_t left, uint32_t divisor,
-                                                                  uint32_t *rest) {
+static __attribute__((noinline)) uint32_t divide_mantissas(uint32_t left, uint32_t divisor,
+                                                           uint32_t *tail) {
   /* 2^39 / divisor, from below: a line, then Newton's method; 14 bits are right */
   const uint32_t above = (divisor >> 8) + 1;
   uint32_t inverse = 92520u - (above * 61681u >> 16);
@@ -69,13 +68,13 @@ static __attribute__((noinline)) uint32_t insitu_divide_mantissas(uint32_t left,
     quotient++;
   /* left / divisor is what follows: half or more, and never just a half of a quotient of two 24-bit
    * numbers; what is less than half matters where the mantissa will be shortened */
-  *rest = 2 * left > divisor ? 0xFFFFFFu : left > 0;
+  *tail = 2 * left > divisor ? 0xFFFFFFu : left > 0;
   return quotient;
 }
 
 /* The exponent of a number that is not zero, and its mantissa in [2^23, 2^24). */
-static int32_t insitu_take_apart(uint32_t bits, uint32_t *mantissa) {
-  int32_t exponent = insitu_exponent(bits);
+static int32_t take_apart(uint32_t bits, uint32_t *mantissa) {
+  int32_t exponent = exponent_of(bits);
   *mantissa = bits & FRACTION;
   if (exponent > 0) {
     *mantissa |= IMPLIED;
@@ -86,15 +85,15 @@ static int32_t insitu_take_apart(uint32_t bits, uint32_t *mantissa) {
   return exponent;
 }
 
-static int32_t insitu_is_no_number(uint32_t bits) { return (bits & ~SIGN) > INFINITE; }
+static int32_t is_no_number(uint32_t bits) { return (bits & ~SIGN) > INFINITE; }
 
 /* Operands that are infinite, zero or no numbers: whether it is one of them, and its result.
  * y: the second operand, or what 1 divided by it is like: zero for infinite, infinite for zero. */
-static int32_t insitu_special(uint32_t x, uint32_t y, float *result) {
+static int32_t special(uint32_t x, uint32_t y, float *result) {
   const uint32_t sign = (x ^ y) & SIGN, a = x & ~SIGN, b = y & ~SIGN;
   uint32_t bits;
-  if (insitu_is_no_number(x) || insitu_is_no_number(y))
-    bits = (insitu_is_no_number(x) ? x : y) | NO_NUMBER;
+  if (is_no_number(x) || is_no_number(y))
+    bits = (is_no_number(x) ? x : y) | NO_NUMBER;
   else if (a == INFINITE || b == INFINITE)
     bits = a == 0 || b == 0 ? NO_NUMBER : sign | INFINITE;
   else if (a == 0 || b == 0)
@@ -105,79 +104,79 @@ static int32_t insitu_special(uint32_t x, uint32_t y, float *result) {
   return 1;
 }
 
-static __attribute__((noinline)) float insitu_multiply_any(uint32_t x, uint32_t y) {
+static __attribute__((noinline)) float multiply_any(uint32_t x, uint32_t y) {
   float result;
-  if (insitu_special(x, y, &result))
+  if (special(x, y, &result))
     return result;
-  uint32_t m, n, mantissa, rest;
-  int32_t exponent = insitu_take_apart(x, &m) + insitu_take_apart(y, &n) - BIAS;
-  exponent += insitu_multiply_mantissas(m, n, &mantissa, &rest);
-  return insitu_round_any((x ^ y) & SIGN, exponent, mantissa, rest);
+  uint32_t m, n, mantissa, tail;
+  int32_t exponent = take_apart(x, &m) + take_apart(y, &n) - BIAS;
+  exponent += multiply_mantissas(m, n, &mantissa, &tail);
+  return round_any((x ^ y) & SIGN, exponent, mantissa, tail);
 }
 
-static __attribute__((noinline)) float insitu_divide_any(uint32_t x, uint32_t y) {
+static __attribute__((noinline)) float divide_any(uint32_t x, uint32_t y) {
   const uint32_t size = y & ~SIGN, sign = y & SIGN;
   const uint32_t inverse = size == 0 ? sign | INFINITE : size == INFINITE ? sign : y;
   float result;
-  if (insitu_special(x, inverse, &result))
+  if (special(x, inverse, &result))
     return result;
-  uint32_t m, n, rest;
-  int32_t exponent = insitu_take_apart(x, &m) - insitu_take_apart(y, &n) + BIAS;
+  uint32_t m, n, tail;
+  int32_t exponent = take_apart(x, &m) - take_apart(y, &n) + BIAS;
   if (m < n) {
     m <<= 1;
     exponent--;
   }
-  const uint32_t mantissa = insitu_divide_mantissas(m, n, &rest);
-  return insitu_round_any((x ^ y) & SIGN, exponent, mantissa, rest);
+  const uint32_t mantissa = divide_mantissas(m, n, &tail);
+  return round_any((x ^ y) & SIGN, exponent, mantissa, tail);
 }
 
 float insitu_multiply_soft(float a, float b) {
   const uint32_t x = insitu_float_bits(a), y = insitu_float_bits(b);
-  const int32_t ex = insitu_exponent(x), ey = insitu_exponent(y), exponent = ex + ey - BIAS;
+  const int32_t ex = exponent_of(x), ey = exponent_of(y), exponent = ex + ey - BIAS;
   if (ex < 1 || ex > 254 || ey < 1 || ey > 254 || exponent < 1 || exponent > 252)
-    return insitu_multiply_any(x, y);
-  uint32_t mantissa, rest;
-  const int32_t carry = insitu_multiply_mantissas((x & FRACTION) | IMPLIED,
-                                                  (y & FRACTION) | IMPLIED, &mantissa, &rest);
-  return insitu_round_float((x ^ y) & SIGN, exponent + carry, mantissa, rest);
+    return multiply_any(x, y);
+  uint32_t mantissa, tail;
+  const int32_t carry =
+      multiply_mantissas((x & FRACTION) | IMPLIED, (y & FRACTION) | IMPLIED, &mantissa, &tail);
+  return round_float((x ^ y) & SIGN, exponent + carry, mantissa, tail);
 }
 
 float insitu_divide_soft(float a, float b) {
   const uint32_t x = insitu_float_bits(a), y = insitu_float_bits(b);
-  const int32_t ex = insitu_exponent(x), ey = insitu_exponent(y);
+  const int32_t ex = exponent_of(x), ey = exponent_of(y);
   int32_t exponent = ex - ey + BIAS;
   if (ex < 1 || ex > 254 || ey < 1 || ey > 254 || exponent < 2 || exponent > 253)
-    return insitu_divide_any(x, y);
-  uint32_t left = (x & FRACTION) | IMPLIED, rest;
+    return divide_any(x, y);
+  uint32_t left = (x & FRACTION) | IMPLIED, tail;
   const uint32_t divisor = (y & FRACTION) | IMPLIED;
   if (left < divisor) {
     left <<= 1;
     exponent--;
   }
-  const uint32_t quotient = insitu_divide_mantissas(left, divisor, &rest);
-  return insitu_round_float((x ^ y) & SIGN, exponent, quotient, rest);
+  const uint32_t quotient = divide_mantissas(left, divisor, &tail);
+  return round_float((x ^ y) & SIGN, exponent, quotient, tail);
 }
 
 /* An integer in the order of the floats, -0 and 0 as one. */
-static inline int32_t insitu_ordered(uint32_t bits) {
+static inline int32_t ordered(uint32_t bits) {
   const int32_t size = (int32_t)(bits & ~SIGN);
   return bits >> 31 ? -size : size;
 }
 
 int32_t insitu_less_soft(float a, float b) {
   const uint32_t x = insitu_float_bits(a), y = insitu_float_bits(b);
-  if (insitu_is_no_number(x) || insitu_is_no_number(y))
+  if (is_no_number(x) || is_no_number(y))
     return 0;
-  return insitu_ordered(x) < insitu_ordered(y);
+  return ordered(x) < ordered(y);
 }
 
 int32_t insitu_round_clamp_soft(float v, int32_t low, int32_t high) {
   const uint32_t bits = insitu_float_bits(v);
-  const int32_t exponent = insitu_exponent(bits);
+  const int32_t exponent = exponent_of(bits);
   const uint32_t mantissa = (bits & FRACTION) | IMPLIED;
   uint32_t size = 0;
   if (exponent >= BIAS + 31) /* 2^31 or more, infinite, NaN */
-    return bits >> 31 || insitu_is_no_number(bits) ? low : high;
+    return bits >> 31 || is_no_number(bits) ? low : high;
   if (exponent >= BIAS + 23) {
     size = mantissa << (exponent - 150);
   } else if (exponent >= BIAS - 1) { /* 0.5 or more */

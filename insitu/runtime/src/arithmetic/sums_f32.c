@@ -4,12 +4,10 @@
 
 enum { STEPS = 4 }; /* elements a turn of the inner loops, which compilers write out */
 
-static float insitu_held(float v, float min, float max) {
-  return v < min ? min : v > max ? max : v;
-}
+static float clamp_f32(float v, float min, float max) { return v < min ? min : v > max ? max : v; }
 
 /* sum[k] += w[k, 0] x[0] + w[k, 1] x[1] + ... for four rows of w, `size` apart. */
-static void insitu_four_times(int32_t size, const float *w, const float *x, float *sum) {
+static void four_times(int32_t size, const float *w, const float *x, float *sum) {
   const float *w1 = w + size, *w2 = w1 + size, *w3 = w2 + size;
   float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
   int32_t left = size;
@@ -32,8 +30,8 @@ static void insitu_four_times(int32_t size, const float *w, const float *x, floa
 }
 
 /* The same of two vectors: sum[0..3] of x, sum[4..7] of y. */
-static void insitu_four_times_two(int32_t size, const float *w, const float *x, const float *y,
-                                  float *sum) {
+static void four_times_two(int32_t size, const float *w, const float *x, const float *y,
+                           float *sum) {
   const float *w1 = w + size, *w2 = w1 + size, *w3 = w2 + size;
   float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
   float t0 = sum[4], t1 = sum[5], t2 = sum[6], t3 = sum[7];
@@ -53,7 +51,7 @@ static void insitu_four_times_two(int32_t size, const float *w, const float *x, 
   sum[4] = t0, sum[5] = t1, sum[6] = t2, sum[7] = t3;
 }
 
-static float insitu_one_times(int32_t size, const float *w, const float *x, float sum) {
+static float one_times(int32_t size, const float *w, const float *x, float sum) {
   for (int32_t i = 0; i < size; i++)
     sum = sum + w[i] * x[i];
   return sum;
@@ -64,12 +62,12 @@ void insitu_rows_times_f32(int32_t rows, int32_t size, const float *w, const flo
   int32_t o = 0;
   for (; o + INSITU_BLOCK <= rows; o += INSITU_BLOCK) {
     float sum[INSITU_BLOCK] = {b[o], b[o + 1], b[o + 2], b[o + 3]};
-    insitu_four_times(size, w + o * size, x, sum);
+    four_times(size, w + o * size, x, sum);
     for (int32_t k = 0; k < INSITU_BLOCK; k++)
-      y[o + k] = insitu_held(sum[k], min, max);
+      y[o + k] = clamp_f32(sum[k], min, max);
   }
   for (; o < rows; o++)
-    y[o] = insitu_held(insitu_one_times(size, w + o * size, x, b[o]), min, max);
+    y[o] = clamp_f32(one_times(size, w + o * size, x, b[o]), min, max);
 }
 
 void insitu_rows_times_two_f32(int32_t rows, int32_t size, const float *w, const float *b,
@@ -78,21 +76,20 @@ void insitu_rows_times_two_f32(int32_t rows, int32_t size, const float *w, const
   for (; o + INSITU_BLOCK <= rows; o += INSITU_BLOCK) {
     float sum[2 * INSITU_BLOCK] = {b[o], b[o + 1], b[o + 2], b[o + 3],
                                    b[o], b[o + 1], b[o + 2], b[o + 3]};
-    insitu_four_times_two(size, w + o * size, x0, x1, sum);
+    four_times_two(size, w + o * size, x0, x1, sum);
     for (int32_t k = 0; k < INSITU_BLOCK; k++) {
-      y[o + k] = insitu_held(sum[k], min, max);
-      y[rows + o + k] = insitu_held(sum[INSITU_BLOCK + k], min, max);
+      y[o + k] = clamp_f32(sum[k], min, max);
+      y[rows + o + k] = clamp_f32(sum[INSITU_BLOCK + k], min, max);
     }
   }
   for (; o < rows; o++) {
-    y[o] = insitu_held(insitu_one_times(size, w + o * size, x0, b[o]), min, max);
-    y[rows + o] = insitu_held(insitu_one_times(size, w + o * size, x1, b[o]), min, max);
+    y[o] = clamp_f32(one_times(size, w + o * size, x0, b[o]), min, max);
+    y[rows + o] = clamp_f32(one_times(size, w + o * size, x1, b[o]), min, max);
   }
 }
 
 /* sum[i] = (((sum[i] + e[0] x[0][i]) + e[1] x[1][i]) + e[2] x[2][i]) + e[3] x[3][i] */
-static void insitu_add_four(int32_t size, const float *e, const float *const *x,
-                            float *restrict sum) {
+static void add_four(int32_t size, const float *e, const float *const *x, float *restrict sum) {
   const float e0 = e[0], e1 = e[1], e2 = e[2], e3 = e[3];
   const float *x0 = x[0], *x1 = x[1], *x2 = x[2], *x3 = x[3];
   int32_t left = size;
@@ -105,8 +102,7 @@ static void insitu_add_four(int32_t size, const float *e, const float *const *x,
     sum[i] = (((sum[i] + e0 * x0[i]) + e1 * x1[i]) + e2 * x2[i]) + e3 * x3[i];
 }
 
-static void insitu_add_two(int32_t size, const float *e, const float *const *x,
-                           float *restrict sum) {
+static void add_two(int32_t size, const float *e, const float *const *x, float *restrict sum) {
   const float e0 = e[0], e1 = e[1];
   const float *x0 = x[0], *x1 = x[1];
   int32_t left = size;
@@ -119,7 +115,7 @@ static void insitu_add_two(int32_t size, const float *e, const float *const *x,
     sum[i] = (sum[i] + e0 * x0[i]) + e1 * x1[i];
 }
 
-static void insitu_add_one(int32_t size, float e, const float *x, float *restrict sum) {
+static void add_one(int32_t size, float e, const float *x, float *restrict sum) {
   int32_t left = size;
   for (; left >= STEPS; left -= STEPS) {
     for (int32_t i = 0; i < STEPS; i++)
@@ -133,13 +129,13 @@ static void insitu_add_one(int32_t size, float e, const float *x, float *restric
 void insitu_add_products_f32(int32_t size, int32_t count, const float *e, const float *const *x,
                              float *sum) {
   if (count == INSITU_BLOCK) {
-    insitu_add_four(size, e, x, sum);
+    add_four(size, e, x, sum);
     return;
   }
   if (count >= 2)
-    insitu_add_two(size, e, x, sum);
+    add_two(size, e, x, sum);
   if (count % 2 == 1)
-    insitu_add_one(size, e[count - 1], x[count - 1], sum);
+    add_one(size, e[count - 1], x[count - 1], sum);
 }
 
 void insitu_scale_f32(int32_t size, float factor, float *x) {

@@ -8,12 +8,12 @@
 #include "insitu_conv_span.h"
 
 /* patch[ky, kx, i] = x[iy, ix, i] - zero, 0 outside the map. */
-static void insitu_gather_patch(const insitu_conv_params_t *p, int32_t zero, const int8_t *x,
-                                int32_t oy, int32_t ox, int16_t *patch) {
+static void gather_patch(const insitu_conv_params_t *p, int32_t zero, const int8_t *x, int32_t oy,
+                         int32_t ox, int16_t *patch) {
   const int32_t channels = p->in_channels;
   const int32_t line = p->kernel_width * channels;
   const int32_t start_x = ox * p->stride_width - p->pad_left;
-  const insitu_span_t columns = insitu_span(start_x, p->kernel_width, p->in_width);
+  const insitu_span_t columns = span_on_map(start_x, p->kernel_width, p->in_width);
   const int32_t first = insitu_min(columns.first, p->kernel_width) * channels;
   const int32_t end = insitu_max(columns.end, 0) * channels;
   for (int32_t ky = 0; ky < p->kernel_height; ky++, patch += line) {
@@ -32,24 +32,17 @@ static void insitu_gather_patch(const insitu_conv_params_t *p, int32_t zero, con
   }
 }
 
-static int32_t insitu_dot_s16(int32_t size, const int16_t *restrict a, const int8_t *restrict b) {
-  int32_t sum = 0;
-  for (int32_t k = 0; k < size; k++)
-    sum += a[k] * b[k];
-  return sum;
-}
-
 /* The whole layer, position by position. */
-static void insitu_conv_positions(const insitu_conv_params_t *p, const insitu_conv_layer_t *layer,
-                                  int16_t *patch, int8_t *y, int32_t *observed) {
-  const int32_t row = insitu_row_size(p);
+static void conv_positions(const insitu_conv_params_t *p, const insitu_conv_layer_t *layer,
+                           int16_t *patch, int8_t *y, int32_t *observed) {
+  const int32_t row = row_size(p);
   const insitu_qparams_t *q = layer->y_q;
   int32_t lowest = 0, highest = 0;
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     for (int32_t ox = 0; ox < p->out_width; ox++) {
-      insitu_gather_patch(p, layer->zero, layer->x, oy, ox, patch);
+      gather_patch(p, layer->zero, layer->x, oy, ox, patch);
       for (int32_t o = 0; o < p->out_channels; o++) {
-        const int32_t acc = layer->bias[o] + insitu_dot_s16(row, patch, layer->w + o * row);
+        const int32_t acc = layer->bias[o] + dot_s16(row, patch, layer->w + o * row);
         const int32_t v = insitu_rescale(acc, layer->multiplier[o], layer->shift[0]);
         lowest = insitu_min(lowest, v);
         highest = insitu_max(highest, v);
@@ -69,25 +62,25 @@ void insitu_conv_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
                     void *scratch, int8_t *y, int32_t *observed) {
   const insitu_conv_layer_t layer = {x_q->zero_point, y_q, x, w, bias, multiplier, shift};
   if (p->tile_width == 0 || !insitu_conv_tiles(p, &layer, scratch, y, observed))
-    insitu_conv_positions(p, &layer, scratch, y, observed);
+    conv_positions(p, &layer, scratch, y, observed);
 }
 
 void insitu_conv_grad_input_s8(const insitu_conv_grad_input_params_t *g, const int8_t *dy,
                                const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx) {
   if (g->shape.tile_width == 0 || !insitu_conv_grad_input_tiles(g, dy, w, rel, scratch, dx))
-    insitu_conv_grad_input_list(g, dy, w, rel, scratch, dx);
+    insitu_conv_grad_input_sparse(g, dy, w, rel, scratch, dx);
 }
 
-/* Multiplier and generator of each row with an error; returns how many multipliers are held. */
-static int32_t insitu_begin_rows(const insitu_conv_gradient_t *walk, float factor,
-                                 const float *row_scale, uint32_t *generator) {
-  const int32_t draws = (insitu_row_size(&walk->p) + 3) / 4;
+/* Multiplier and generator of each row with an error; returns how many multipliers are clamped. */
+static int32_t begin_rows(const insitu_conv_gradient_t *block, float factor, const float *row_scale,
+                          uint32_t *generator) {
+  const int32_t draws = (row_size(&block->p) + 3) / 4;
   int32_t saturated = 0;
-  for (int32_t r = 0; r < walk->live; r++) {
-    const float ratio = insitu_divide(factor, row_scale[walk->list[r]]);
-    walk->multiplier[r] = insitu_round_clamp(ratio, 0, INT32_MAX);
-    saturated += walk->multiplier[r] == INT32_MAX;
-    walk->state[r] = *generator;
+  for (int32_t r = 0; r < block->nonzero; r++) {
+    const float ratio = insitu_divide(factor, row_scale[block->list[r]]);
+    block->multiplier[r] = insitu_round_clamp(ratio, 0, INT32_MAX);
+    saturated += block->multiplier[r] == INT32_MAX;
+    block->state[r] = *generator;
     *generator = insitu_draw_ahead(*generator, draws);
   }
   return saturated;
@@ -95,8 +88,8 @@ static int32_t insitu_begin_rows(const insitu_conv_gradient_t *walk, float facto
 
 /* Steps of four weights after four, of which the last may be fewer. The first begins `rest` bytes
  * into the bytes of `state`. Returns the last state. */
-static uint32_t insitu_step_odd_groups(int32_t count, int32_t rest, int32_t multiplier,
-                                       const int32_t *sums, uint32_t state, int8_t *w) {
+static uint32_t step_odd_groups(int32_t count, int32_t rest, int32_t multiplier,
+                                const int32_t *sums, uint32_t state, int8_t *w) {
   while (1) {
     const uint32_t next = insitu_draw(state);
     const uint32_t bits = rest == 0 ? state : state << (8 * rest) | next >> (32 - 8 * rest);
@@ -109,13 +102,13 @@ static uint32_t insitu_step_odd_groups(int32_t count, int32_t rest, int32_t mult
 }
 
 /* Steps of some lines of a row, from its element k on; groups have draws of their own. */
-static __attribute__((noinline)) void insitu_step_lines(const insitu_conv_gradient_t *walk,
-                                                        int32_t multiplier, const int32_t *sums,
-                                                        uint32_t state, int8_t *w) {
-  const int32_t groups = walk->groups, line = walk->p.kernel_width * walk->p.in_channels;
-  int32_t ahead = walk->element / 4;
-  w += walk->element;
-  for (int32_t left = walk->p.kernel_height; left > 0;
+static __attribute__((noinline)) void step_lines(const insitu_conv_gradient_t *block,
+                                                 int32_t multiplier, const int32_t *sums,
+                                                 uint32_t state, int8_t *w) {
+  const int32_t groups = block->groups, line = block->p.kernel_width * block->p.in_channels;
+  int32_t ahead = block->element / 4;
+  w += block->element;
+  for (int32_t left = block->p.kernel_height; left > 0;
        left--, w += line, sums += groups * INSITU_NEXT_GROUP) {
     state = insitu_draw_ahead(state, ahead);
     state = insitu_step_groups(groups, multiplier, sums, state, w);
@@ -124,36 +117,36 @@ static __attribute__((noinline)) void insitu_step_lines(const insitu_conv_gradie
 }
 
 /* The same where they have not. */
-static void insitu_step_odd_lines(const insitu_conv_gradient_t *walk, int32_t multiplier,
-                                  const int32_t *sums, uint32_t state, int8_t *w) {
-  const int32_t groups = walk->groups, line = walk->p.kernel_width * walk->p.in_channels;
-  const int32_t count = insitu_min(line - walk->element, groups * INSITU_CHANNELS);
-  int32_t drawn = 0, k = walk->element;
-  for (int32_t ky = 0; ky < walk->p.kernel_height;
+static void step_odd_lines(const insitu_conv_gradient_t *block, int32_t multiplier,
+                           const int32_t *sums, uint32_t state, int8_t *w) {
+  const int32_t groups = block->groups, line = block->p.kernel_width * block->p.in_channels;
+  const int32_t count = insitu_min(line - block->element, groups * INSITU_CHANNELS);
+  int32_t drawn = 0, k = block->element;
+  for (int32_t ky = 0; ky < block->p.kernel_height;
        ky++, k += line, sums += groups * INSITU_NEXT_GROUP) {
     state = insitu_draw_ahead(state, k / 4 + 1 - drawn);
-    state = insitu_step_odd_groups(count, k % 4, multiplier, sums, state, w + k);
+    state = step_odd_groups(count, k % 4, multiplier, sums, state, w + k);
     drawn = k / 4 + groups;
   }
 }
 
 /* w[row] -= the step of the block's elements of row r. */
-static void insitu_step_block_row(const insitu_conv_gradient_t *walk, int32_t r, int8_t *w) {
-  const int32_t multiplier = walk->multiplier[walk->row + r];
-  const uint32_t state = walk->state[walk->row + r];
-  const int32_t *const sums = insitu_block_sums(walk, r, 0);
-  if (walk->p.kernel_width * walk->p.in_channels % 4 == 0)
-    insitu_step_lines(walk, multiplier, sums, state, w);
+static void step_block_row(const insitu_conv_gradient_t *block, int32_t r, int8_t *w) {
+  const int32_t multiplier = block->multiplier[block->row + r];
+  const uint32_t state = block->state[block->row + r];
+  const int32_t *const sums = block_sums(block, r, 0);
+  if (block->p.kernel_width * block->p.in_channels % 4 == 0)
+    step_lines(block, multiplier, sums, state, w);
   else
-    insitu_step_odd_lines(walk, multiplier, sums, state, w);
+    step_odd_lines(block, multiplier, sums, state, w);
 }
 
-static int32_t insitu_update_rows(const insitu_conv_params_t *p, const insitu_qparams_t *dy_q,
-                                  const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
-                                  const float *row_scale, const float *rate, void *scratch,
-                                  uint32_t *generator, int32_t *bias, int8_t *w) {
+static int32_t update_rows(const insitu_conv_params_t *p, const insitu_qparams_t *dy_q,
+                           const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
+                           const float *row_scale, const float *rate, void *scratch,
+                           uint32_t *generator, int32_t *bias, int8_t *w) {
   const float factor = insitu_step_factor(rate[0], dy_q->scale, x_q->scale, 4294967296.0f);
-  const int32_t row = insitu_row_size(p);
+  const int32_t row = row_size(p);
   int32_t *gradient = scratch;
   int32_t saturated = 0;
   uint32_t state = *generator;
@@ -178,20 +171,20 @@ int32_t insitu_conv_update_s8(const insitu_conv_params_t *p, const insitu_qparam
                               const insitu_qparams_t *x_q, const int8_t *dy, const int8_t *x,
                               const float *row_scale, const float *rate, void *scratch,
                               uint32_t *generator, int32_t *bias, int8_t *w) {
-  const int32_t row = insitu_row_size(p);
+  const int32_t row = row_size(p);
   if (p->tile_width == 0)
-    return insitu_update_rows(p, dy_q, x_q, dy, x, row_scale, rate, scratch, generator, bias, w);
-  insitu_conv_gradient_t walk = insitu_begin_gradient(p, x_q->zero_point, dy, x, scratch);
-  if (walk.sparse)
-    return insitu_update_rows(p, dy_q, x_q, dy, x, row_scale, rate, scratch, generator, bias, w);
+    return update_rows(p, dy_q, x_q, dy, x, row_scale, rate, scratch, generator, bias, w);
+  insitu_conv_gradient_t block = insitu_begin_gradient(p, x_q->zero_point, dy, x, scratch);
+  if (block.sparse)
+    return update_rows(p, dy_q, x_q, dy, x, row_scale, rate, scratch, generator, bias, w);
   const float factor = insitu_step_factor(rate[0], dy_q->scale, x_q->scale, 4294967296.0f);
-  const int32_t saturated = insitu_begin_rows(&walk, factor, row_scale, generator);
-  while (insitu_next_block(&walk)) {
-    for (int32_t r = 0; r < walk.rows; r++) {
-      const int32_t o = walk.list[walk.row + r];
-      insitu_step_block_row(&walk, r, w + o * row);
-      if (walk.element == 0)
-        bias[o] = insitu_update_bias(bias[o], walk.total[r], rate[0], dy_q->scale);
+  const int32_t saturated = begin_rows(&block, factor, row_scale, generator);
+  while (insitu_next_block(&block)) {
+    for (int32_t r = 0; r < block.rows; r++) {
+      const int32_t o = block.list[block.row + r];
+      step_block_row(&block, r, w + o * row);
+      if (block.element == 0)
+        bias[o] = insitu_update_bias(bias[o], block.total[r], rate[0], dy_q->scale);
     }
   }
   return saturated;

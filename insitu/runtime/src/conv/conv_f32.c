@@ -4,30 +4,16 @@
 
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_f32.h"
-
-/* Weights of one output channel. */
-static int32_t insitu_row_weights(const insitu_conv_params_t *p) {
-  return p->kernel_height * p->kernel_width * p->in_channels;
-}
-
-/* The part [first, end) of a window of `kernel` places from `start` on that lies on the map. */
-typedef struct {
-  int32_t first, end;
-} insitu_part_t;
-
-static insitu_part_t insitu_part(int32_t start, int32_t kernel, int32_t size) {
-  const insitu_part_t part = {insitu_max(-start, 0), insitu_min(kernel, size - start)};
-  return part;
-}
+#include "insitu_conv_span.h"
 
 /* The window of an output as one vector: where it lies in x, or copied to `patch`. */
-static const float *insitu_window_f32(const insitu_conv_params_t *p, const float *x, int32_t oy,
-                                      int32_t ox, float *patch) {
+static const float *window_f32(const insitu_conv_params_t *p, const float *x, int32_t oy,
+                               int32_t ox, float *patch) {
   const int32_t channels = p->in_channels, line = p->kernel_width * channels;
   const int32_t start_y = oy * p->stride_height - p->pad_top;
   const int32_t start_x = ox * p->stride_width - p->pad_left;
-  const insitu_part_t lines = insitu_part(start_y, p->kernel_height, p->in_height);
-  const insitu_part_t columns = insitu_part(start_x, p->kernel_width, p->in_width);
+  const insitu_span_t lines = span_on_map(start_y, p->kernel_height, p->in_height);
+  const insitu_span_t columns = span_on_map(start_x, p->kernel_width, p->in_width);
   const int32_t whole = columns.first == 0 && columns.end == p->kernel_width;
   if (p->kernel_height == 1 && lines.first == 0 && lines.end == 1 && whole)
     return x + (start_y * p->in_width + start_x) * channels;
@@ -50,17 +36,17 @@ static const float *insitu_window_f32(const insitu_conv_params_t *p, const float
 void insitu_conv_f32(const insitu_conv_f32_params_t *g, const float *x, const float *w,
                      const float *b, void *scratch, float *y) {
   const insitu_conv_params_t *p = &g->shape;
-  const int32_t row = insitu_row_weights(p), rows = p->out_channels;
+  const int32_t row = row_size(p), rows = p->out_channels;
   float *patch = scratch;
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     int32_t ox = 0;
     for (; ox + 1 < p->out_width; ox += 2, y += 2 * rows) {
-      const float *first = insitu_window_f32(p, x, oy, ox, patch);
-      const float *second = insitu_window_f32(p, x, oy, ox + 1, patch + row);
+      const float *first = window_f32(p, x, oy, ox, patch);
+      const float *second = window_f32(p, x, oy, ox + 1, patch + row);
       insitu_rows_times_two_f32(rows, row, w, b, first, second, g->min, g->max, y);
     }
     if (ox < p->out_width) {
-      const float *last = insitu_window_f32(p, x, oy, ox, patch);
+      const float *last = window_f32(p, x, oy, ox, patch);
       insitu_rows_times_f32(rows, row, w, b, last, g->min, g->max, y);
       y += rows;
     }
@@ -68,13 +54,13 @@ void insitu_conv_f32(const insitu_conv_f32_params_t *g, const float *x, const fl
 }
 
 /* dx += e[k] w[k] over the window of one output; w[k] are rows of weights, count of them. */
-static void insitu_scatter(const insitu_conv_params_t *p, int32_t oy, int32_t ox, int32_t count,
-                           const float *e, const float *const *w, float *dx) {
+static void scatter(const insitu_conv_params_t *p, int32_t oy, int32_t ox, int32_t count,
+                    const float *e, const float *const *w, float *dx) {
   const int32_t channels = p->in_channels;
   const int32_t start_y = oy * p->stride_height - p->pad_top;
   const int32_t start_x = ox * p->stride_width - p->pad_left;
-  const insitu_part_t lines = insitu_part(start_y, p->kernel_height, p->in_height);
-  const insitu_part_t columns = insitu_part(start_x, p->kernel_width, p->in_width);
+  const insitu_span_t lines = span_on_map(start_y, p->kernel_height, p->in_height);
+  const insitu_span_t columns = span_on_map(start_x, p->kernel_width, p->in_width);
   const float *from[INSITU_BLOCK];
   if (columns.first >= columns.end)
     return;
@@ -89,9 +75,9 @@ static void insitu_scatter(const insitu_conv_params_t *p, int32_t oy, int32_t ox
 
 void insitu_conv_grad_input_f32(const insitu_conv_params_t *p, const float *dy, const float *w,
                                 float *dx) {
-  const int32_t row = insitu_row_weights(p), rows = p->out_channels;
+  const int32_t row = row_size(p), rows = p->out_channels;
   float e[INSITU_BLOCK];
-  const float *alive[INSITU_BLOCK];
+  const float *nonzero[INSITU_BLOCK];
   memset(dx, 0, (size_t)(p->in_height * p->in_width * p->in_channels) * sizeof *dx);
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     for (int32_t ox = 0; ox < p->out_width; ox++, dy += rows) {
@@ -100,14 +86,14 @@ void insitu_conv_grad_input_f32(const insitu_conv_params_t *p, const float *dy, 
         if (dy[o] == 0.0f)
           continue;
         e[count] = dy[o];
-        alive[count++] = w + o * row;
+        nonzero[count++] = w + o * row;
         if (count == INSITU_BLOCK) {
-          insitu_scatter(p, oy, ox, count, e, alive, dx);
+          scatter(p, oy, ox, count, e, nonzero, dx);
           count = 0;
         }
       }
       if (count > 0)
-        insitu_scatter(p, oy, ox, count, e, alive, dx);
+        scatter(p, oy, ox, count, e, nonzero, dx);
     }
   }
 }
@@ -121,11 +107,11 @@ typedef struct {
 } insitu_line_t;
 
 /* gradient[ky, kx, i] += sum over the line of e x. */
-static void insitu_add_line(const insitu_conv_params_t *p, const float *x, int32_t oy,
-                            insitu_line_t *line, float *gradient) {
+static void add_line(const insitu_conv_params_t *p, const float *x, int32_t oy, insitu_line_t *line,
+                     float *gradient) {
   const int32_t channels = p->in_channels, start_y = oy * p->stride_height - p->pad_top;
-  const insitu_part_t lines = insitu_part(start_y, p->kernel_height, p->in_height);
-  const insitu_part_t columns = insitu_part(line->start[0], p->kernel_width, p->in_width);
+  const insitu_span_t lines = span_on_map(start_y, p->kernel_height, p->in_height);
+  const insitu_span_t columns = span_on_map(line->start[0], p->kernel_width, p->in_width);
   const float *from[INSITU_BLOCK];
   const int32_t count = line->count;
   line->count = 0;
@@ -142,7 +128,7 @@ static void insitu_add_line(const insitu_conv_params_t *p, const float *x, int32
 
 int32_t insitu_conv_row_gradient_f32(const insitu_conv_params_t *p, const float *dy, const float *x,
                                      float *gradient, float *errors) {
-  int32_t alive = 0;
+  int32_t nonzero = 0;
   insitu_line_t line;
   line.count = 0;
   *errors = 0.0f;
@@ -150,30 +136,30 @@ int32_t insitu_conv_row_gradient_f32(const insitu_conv_params_t *p, const float 
     for (int32_t ox = 0; ox < p->out_width; ox++, dy += p->out_channels) {
       if (*dy == 0.0f)
         continue;
-      if (!alive)
-        memset(gradient, 0, (size_t)insitu_row_weights(p) * sizeof *gradient);
-      alive = 1;
+      if (!nonzero)
+        memset(gradient, 0, (size_t)row_size(p) * sizeof *gradient);
+      nonzero = 1;
       *errors = *errors + *dy;
       const int32_t start = ox * p->stride_width - p->pad_left;
       const int32_t whole = start >= 0 && start + p->kernel_width <= p->in_width;
       if (line.count > 0 && !whole)
-        insitu_add_line(p, x, oy, &line, gradient);
+        add_line(p, x, oy, &line, gradient);
       line.e[line.count] = *dy;
       line.start[line.count++] = start;
       if (line.count == INSITU_BLOCK || !whole)
-        insitu_add_line(p, x, oy, &line, gradient);
+        add_line(p, x, oy, &line, gradient);
     }
     if (line.count > 0)
-      insitu_add_line(p, x, oy, &line, gradient);
+      add_line(p, x, oy, &line, gradient);
   }
-  return alive;
+  return nonzero;
 }
 
 /* w -= rate (sum over positions of dy x), b -= rate (sum of dy), a row at a time.
  * gradient: float[weights in a row]. */
-static void insitu_update_by_row(const insitu_conv_params_t *p, const float *dy, const float *x,
-                                 float rate, float *gradient, float *b, float *w) {
-  const int32_t row = insitu_row_weights(p);
+static void update_by_row(const insitu_conv_params_t *p, const float *dy, const float *x,
+                          float rate, float *gradient, float *b, float *w) {
+  const int32_t row = row_size(p);
   for (int32_t o = 0; o < p->out_channels; o++, w += row) {
     float errors;
     if (!insitu_conv_row_gradient_f32(p, dy + o, x, gradient, &errors))
@@ -185,27 +171,27 @@ static void insitu_update_by_row(const insitu_conv_params_t *p, const float *dy,
 }
 
 /* gradient[o] += sum over `count` positions of dy[k, o] window[k] */
-static void insitu_add_windows(int32_t rows, int32_t row, int32_t count, const float *dy,
-                               const float *const *window, float *gradient) {
+static void add_windows(int32_t rows, int32_t row, int32_t count, const float *dy,
+                        const float *const *window, float *gradient) {
   float e[INSITU_BLOCK];
   const float *from[INSITU_BLOCK];
   for (int32_t o = 0; o < rows; o++) {
-    int32_t alive = 0;
+    int32_t nonzero = 0;
     for (int32_t k = 0; k < count; k++) {
       if (dy[k * rows + o] == 0.0f)
         continue;
-      e[alive] = dy[k * rows + o];
-      from[alive++] = window[k];
+      e[nonzero] = dy[k * rows + o];
+      from[nonzero++] = window[k];
     }
-    if (alive > 0)
-      insitu_add_products_f32(row, alive, e, from, gradient + o * row);
+    if (nonzero > 0)
+      insitu_add_products_f32(row, nonzero, e, from, gradient + o * row);
   }
 }
 
 /* The same, all rows at once. gradient: float[rows + INSITU_BLOCK][weights in a row]. */
-static void insitu_update_at_once(const insitu_conv_params_t *p, const float *dy, const float *x,
-                                  float rate, float *gradient, float *b, float *w) {
-  const int32_t rows = p->out_channels, row = insitu_row_weights(p);
+static void update_at_once(const insitu_conv_params_t *p, const float *dy, const float *x,
+                           float rate, float *gradient, float *b, float *w) {
+  const int32_t rows = p->out_channels, row = row_size(p);
   const int32_t positions = p->out_height * p->out_width;
   float *patch = gradient + rows * row;
   memset(gradient, 0, (size_t)(rows * row) * sizeof *gradient);
@@ -214,9 +200,9 @@ static void insitu_update_at_once(const insitu_conv_params_t *p, const float *dy
     const float *window[INSITU_BLOCK];
     for (int32_t k = 0; k < count; k++) {
       const int32_t oy = (first + k) / p->out_width, ox = (first + k) % p->out_width;
-      window[k] = insitu_window_f32(p, x, oy, ox, patch + k * row);
+      window[k] = window_f32(p, x, oy, ox, patch + k * row);
     }
-    insitu_add_windows(rows, row, count, dy + first * rows, window, gradient);
+    add_windows(rows, row, count, dy + first * rows, window, gradient);
   }
   for (int32_t k = 0; k < rows * row; k++)
     w[k] = w[k] - rate * gradient[k];
@@ -232,11 +218,11 @@ void insitu_conv_update_f32(const insitu_conv_update_f32_params_t *g, const floa
                             const float *x, const float *rate, void *scratch, float *b, float *w) {
   const insitu_conv_params_t *p = &g->shape;
   if (g->weight_decay > 0.0f) {
-    const int32_t weights = p->out_channels * insitu_row_weights(p);
+    const int32_t weights = p->out_channels * row_size(p);
     insitu_scale_f32(weights, 1.0f - rate[0] * g->weight_decay, w);
   }
   if (p->kernel_width * p->in_channels < INSITU_SHORT_LINE)
-    insitu_update_at_once(p, dy, x, rate[0], scratch, b, w);
+    update_at_once(p, dy, x, rate[0], scratch, b, w);
   else
-    insitu_update_by_row(p, dy, x, rate[0], scratch, b, w);
+    update_by_row(p, dy, x, rate[0], scratch, b, w);
 }

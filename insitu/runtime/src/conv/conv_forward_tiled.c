@@ -1,4 +1,4 @@
-/* Convolution by tiles: lines of operands, then four channels after four.
+/* Convolution by tiles: the input packed in lines, then four output channels after four.
  * Twin of the shapes: insitu/ops/kernels/tiles.py. */
 #include <string.h>
 
@@ -8,31 +8,31 @@
 #if !defined(INSITU_SCALAR)
 
 /* One element of a line's streams; see insitu_conv_microkernels.h. */
-static inline int16_t *insitu_at(int16_t *to, int32_t k) { return to + (k / 2) * 4 + k % 2; }
+static inline int16_t *at(int16_t *to, int32_t k) { return to + (k / 2) * 4 + k % 2; }
 
 /* to[k] = x[start + k] - zero, k < size, and 0 outside of x[0 .. limit]. */
-static void insitu_expand_span(int32_t zero, const int8_t *x, int32_t limit, int32_t start,
-                               int32_t size, int16_t *to) {
+static void expand_span(int32_t zero, const int8_t *x, int32_t limit, int32_t start, int32_t size,
+                        int16_t *to) {
   const int32_t end = insitu_clamp(limit - start, 0, size);
   int32_t k = 0;
   for (; k < size && k < -start; k++)
-    *insitu_at(to, k) = 0;
+    *at(to, k) = 0;
   if (k % 2 == 1 && k < end) {
-    *insitu_at(to, k) = (int16_t)(x[start + k] - zero);
+    *at(to, k) = (int16_t)(x[start + k] - zero);
     k++;
   }
   if (k < end) {
-    insitu_centre_pairs(end - k, zero, x + start + k, insitu_at(to, k));
+    insitu_centre_pairs(end - k, zero, x + start + k, at(to, k));
     k = end;
   }
   for (; k < size; k++)
-    *insitu_at(to, k) = 0;
+    *at(to, k) = 0;
 }
 
 /* The part of a layer's input that `rows` x `columns` positions from [oy, ox] on look at. */
-static void insitu_expand_lines(const insitu_conv_params_t *p, int32_t zero, const int8_t *x,
-                                const insitu_conv_line_t *line, int32_t oy, int32_t ox,
-                                int32_t rows, int32_t columns, int16_t *to) {
+static void expand_lines(const insitu_conv_params_t *p, int32_t zero, const int8_t *x,
+                         const insitu_conv_line_t *line, int32_t oy, int32_t ox, int32_t rows,
+                         int32_t columns, int16_t *to) {
   const int32_t limit = p->in_width * p->in_channels;
   const int32_t step = p->stride_width * p->in_channels;
   const int32_t start = (ox * p->stride_width - p->pad_left) * p->in_channels;
@@ -48,15 +48,15 @@ static void insitu_expand_lines(const insitu_conv_params_t *p, int32_t zero, con
     for (int32_t n = 0; n < (line->shared ? 1 : columns); n += 2) {
       int16_t *const pair = to + n * line->pitch;
       const int32_t from = start + n * step;
-      insitu_expand_span(zero, x + iy * limit, limit, from, size, pair);
-      insitu_expand_span(zero, x + iy * limit, limit, from + step, size, pair + 2);
+      expand_span(zero, x + iy * limit, limit, from, size, pair);
+      expand_span(zero, x + iy * limit, limit, from + step, size, pair + 2);
     }
   }
 }
 
 /* to[ky, k, j] = w[j, ky, k], channels j < 4 of which those from `channels` on are 0. */
-static void insitu_pack_channels(const insitu_conv_params_t *p, const int8_t *w, int32_t channels,
-                                 int16_t *to) {
+static void pack_channels(const insitu_conv_params_t *p, const int8_t *w, int32_t channels,
+                          int16_t *to) {
   const int32_t width = p->kernel_width * p->in_channels, row = p->kernel_height * width;
   const int32_t size = (width + width % 2) * INSITU_CHANNELS;
   if (channels < INSITU_CHANNELS || width % 2 == 1)
@@ -74,10 +74,10 @@ static void insitu_pack_channels(const insitu_conv_params_t *p, const int8_t *w,
 }
 
 /* All channels of y at the positions of a tile; `lines` holds what they look at. */
-static void insitu_conv_channels(const insitu_conv_params_t *p, const insitu_conv_layer_t *layer,
-                                 insitu_conv_tile_t *tile, const int16_t *lines, int16_t *weights,
-                                 int8_t *y) {
-  const int32_t row = insitu_row_size(p);
+static void conv_channels(const insitu_conv_params_t *p, const insitu_conv_layer_t *layer,
+                          insitu_conv_tile_t *tile, const int16_t *lines, int16_t *weights,
+                          int8_t *y) {
+  const int32_t row = row_size(p);
   for (int32_t o = 0; o < p->out_channels; o += INSITU_CHANNELS) {
     tile->channels = insitu_min(p->out_channels - o, INSITU_CHANNELS);
     for (int32_t j = 0; j < INSITU_CHANNELS; j++) {
@@ -85,18 +85,18 @@ static void insitu_conv_channels(const insitu_conv_params_t *p, const insitu_con
           j < tile->channels ? layer->bias[o + j] : 0;
       tile->output.multiplier[j] = j < tile->channels ? layer->multiplier[o + j] : 0;
     }
-    insitu_pack_channels(p, layer->w + o * row, tile->channels, weights);
+    pack_channels(p, layer->w + o * row, tile->channels, weights);
     insitu_conv_tile(tile, lines, weights, y + o);
   }
 }
 
 int32_t insitu_conv_tiles(const insitu_conv_params_t *shape, const insitu_conv_layer_t *layer,
                           void *scratch, int8_t *y, int32_t *observed) {
-  const insitu_conv_params_t flat = insitu_flat(shape), *const p = &flat;
+  const insitu_conv_params_t flat = flatten_1x1(shape), *const p = &flat;
   const int32_t width = p->kernel_width * p->in_channels, pairs = (width + 1) / 2;
   const int32_t down = insitu_min(p->stride_height, p->kernel_height);
   const insitu_conv_line_t line =
-      insitu_line(p->tile_width, width, p->stride_width * p->in_channels);
+      layout_line(p->tile_width, width, p->stride_width * p->in_channels);
   int16_t *const weights = scratch;
   int16_t *const lines = weights + p->kernel_height * pairs * 2 * INSITU_CHANNELS;
   insitu_conv_tile_t tile = {
@@ -113,9 +113,9 @@ int32_t insitu_conv_tiles(const insitu_conv_params_t *shape, const insitu_conv_l
     tile.rows = insitu_min(p->out_height - oy, p->tile_height);
     for (int32_t ox = 0; ox < p->out_width; ox += p->tile_width) {
       tile.columns = insitu_min(p->out_width - ox, p->tile_width);
-      insitu_expand_lines(p, layer->zero, layer->x, &line, oy, ox, tile.rows, tile.columns, lines);
-      insitu_conv_channels(p, layer, &tile, lines, weights,
-                           y + (oy * p->out_width + ox) * p->out_channels);
+      expand_lines(p, layer->zero, layer->x, &line, oy, ox, tile.rows, tile.columns, lines);
+      conv_channels(p, layer, &tile, lines, weights,
+                    y + (oy * p->out_width + ox) * p->out_channels);
     }
   }
   return !observed || insitu_observe(&tile.output, observed);

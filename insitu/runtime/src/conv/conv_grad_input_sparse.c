@@ -1,7 +1,6 @@
-/* Input gradient of a convolution, position after position: the errors that a position of dx is
- * made of, those that are 0 left out, are listed with the rows of weights that belong to them, and
- * are then what a linear layer's are. For maps whose errors are few, and layers too large for a
- * tile. */
+/* Input gradient of a convolution from sparse errors, position by position: those that a position
+ * of dx is made of and that are not 0 are gathered with their rows of weights, then multiplied as a
+ * linear layer's. For maps with few errors, and layers too large for a tile. */
 #include "insitu_conv_tile.h"
 #include "insitu_error_words.h"
 #include "insitu_linear_microkernels.h"
@@ -13,88 +12,88 @@ typedef struct {
   const uint16_t *rel;
   void *list;
   int32_t count;
-  int32_t *sums; /* [in_channels] of lists before this one */
-  int32_t held;  /* whether there were any */
+  int32_t *sums;   /* [in_channels] of lists before this one */
+  int32_t spilled; /* whether there were any */
 } insitu_error_list_t;
 
 /* sum[i] = sum of e' w over the list, i < INSITU_LINEAR_COLUMNS, of which the first `count` are
  * asked for. */
-static void insitu_sum_list(const insitu_error_list_t *errors, int32_t i, int32_t count,
-                            int32_t *sum) {
+static void sum_list(const insitu_error_list_t *errors, int32_t i, int32_t count, int32_t *sum) {
   const int8_t *const w = errors->w + i;
   if (count == INSITU_LINEAR_COLUMNS) {
-    insitu_add_columns(errors->list, errors->count, w, sum);
+    add_columns(errors->list, errors->count, w, sum);
   } else {
     for (int32_t j = 0; j < count; j++)
-      sum[j] = insitu_add_column(errors->list, errors->count, w + j);
+      sum[j] = add_column(errors->list, errors->count, w + j);
   }
-  if (errors->held) {
+  if (errors->spilled) {
     for (int32_t j = 0; j < count; j++)
       sum[j] += errors->sums[i + j];
   }
 }
 
 /* Fills the list up with errors of 0. */
-static void insitu_end_list(insitu_error_list_t *errors) {
+static void end_list(insitu_error_list_t *errors) {
   while (errors->count % INSITU_LINEAR_LIST != 0)
-    insitu_list_row(errors->list, errors->count++, 0, 0);
+    append_row(errors->list, errors->count++, 0, 0);
 }
 
-/* Empties the list into the sums. */
-static void insitu_hold_list(insitu_error_list_t *errors) {
+/* Empties a full list into the sums. */
+static void spill_list(insitu_error_list_t *errors) {
   const int32_t channels = errors->g->shape.in_channels;
-  insitu_end_list(errors);
+  end_list(errors);
   for (int32_t i = 0; i < channels; i += INSITU_LINEAR_COLUMNS) {
     const int32_t count = insitu_min(channels - i, INSITU_LINEAR_COLUMNS);
     int32_t sum[INSITU_LINEAR_COLUMNS];
-    insitu_sum_list(errors, i, count, sum);
+    sum_list(errors, i, count, sum);
     memcpy(errors->sums + i, sum, (size_t)count * sizeof *sum);
   }
-  errors->held = 1;
+  errors->spilled = 1;
   errors->count = 0;
 }
 
 /* Empties the list into dx of one position. */
-static void insitu_finish_list(insitu_error_list_t *errors, int8_t *dx) {
+static void list_epilogue(insitu_error_list_t *errors, int8_t *dx) {
   const insitu_conv_grad_input_params_t *g = errors->g;
   const int32_t channels = g->shape.in_channels;
   int32_t i = 0, sum[INSITU_LINEAR_COLUMNS];
-  if (errors->count == 0 && !errors->held) {
+  if (errors->count == 0 && !errors->spilled) {
     memset(dx, 0, (size_t)channels);
     return;
   }
-  insitu_end_list(errors);
+  end_list(errors);
   for (; i + INSITU_LINEAR_COLUMNS <= channels; i += INSITU_LINEAR_COLUMNS) {
-    insitu_sum_list(errors, i, INSITU_LINEAR_COLUMNS, sum);
-    insitu_store_errors(sum, g->multiplier, g->shift, dx + i);
+    sum_list(errors, i, INSITU_LINEAR_COLUMNS, sum);
+    store_errors(sum, g->multiplier, g->shift, dx + i);
   }
   if (i < channels)
-    insitu_sum_list(errors, i, channels - i, sum);
+    sum_list(errors, i, channels - i, sum);
   for (int32_t j = 0; i < channels; i++, j++)
     dx[i] = (int8_t)insitu_clamp(insitu_rescale(sum[j], g->multiplier, g->shift), -127, 127);
-  errors->held = 0;
+  errors->spilled = 0;
   errors->count = 0;
 }
 
-/* Lists the errors e[out_channels] of one place of the window, whose weights begin at `place`. */
-static void insitu_list_errors(insitu_error_list_t *errors, const int8_t *e, int32_t place) {
+/* Gathers the errors e[out_channels] of one place of the window, whose weights begin at `place`. */
+static void append_errors(insitu_error_list_t *errors, const int8_t *e, int32_t place) {
   const insitu_conv_grad_input_params_t *g = errors->g;
-  const int32_t channels = g->shape.out_channels, row = insitu_row_size(&g->shape);
-  int32_t o = insitu_next_error(0, channels, e), count = errors->count;
-  for (; o < channels; o = insitu_next_error(o + 1, channels, e)) {
+  const int32_t channels = g->shape.out_channels, row = row_size(&g->shape);
+  int32_t o = next_error(0, channels, e), count = errors->count;
+  for (; o < channels; o = next_error(o + 1, channels, e)) {
     if (count == g->entries) {
       errors->count = count;
-      insitu_hold_list(errors);
+      spill_list(errors);
       count = 0;
     }
     const int32_t error = insitu_expand_error(e[o], errors->rel[o], g->drop);
-    insitu_list_row(errors->list, count++, o * row + place, error);
+    append_row(errors->list, count++, o * row + place, error);
   }
   errors->count = count;
 }
 
-void insitu_conv_grad_input_list(const insitu_conv_grad_input_params_t *g, const int8_t *dy,
-                                 const int8_t *w, const uint16_t *rel, void *scratch, int8_t *dx) {
+void insitu_conv_grad_input_sparse(const insitu_conv_grad_input_params_t *g, const int8_t *dy,
+                                   const int8_t *w, const uint16_t *rel, void *scratch,
+                                   int8_t *dx) {
   const insitu_conv_params_t *p = &g->shape;
   int32_t *const sums = scratch;
   insitu_error_list_t errors = {g, w, rel, sums + p->in_channels, 0, sums, 0};
@@ -108,10 +107,10 @@ void insitu_conv_grad_input_list(const insitu_conv_grad_input_params_t *g, const
       for (int32_t oy = bottom; oy >= 0 && ky < p->kernel_height; oy--, ky += p->stride_height) {
         int32_t kx = x - right * p->stride_width;
         for (int32_t ox = right; ox >= 0 && kx < p->kernel_width; ox--, kx += p->stride_width)
-          insitu_list_errors(&errors, dy + (oy * p->out_width + ox) * p->out_channels,
-                             (ky * p->kernel_width + kx) * p->in_channels);
+          append_errors(&errors, dy + (oy * p->out_width + ox) * p->out_channels,
+                        (ky * p->kernel_width + kx) * p->in_channels);
       }
-      insitu_finish_list(&errors, dx);
+      list_epilogue(&errors, dx);
     }
   }
 }

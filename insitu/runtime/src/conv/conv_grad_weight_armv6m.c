@@ -1,9 +1,10 @@
-/* Weight gradient of a convolution by blocks, one position after the other: ARMv6-M. The
- * counterpart of conv_grad_weight_tiled.c.
+/* Weight gradient of a convolution by blocks with the 1x4 microkernels of ARMv6-M. Counterpart of
+ * conv_grad_weight_tiled.c.
  *
- * Four neighbouring elements of the windows' lines are widened for all positions of some rows, then
- * the errors of each channel, as they lie, run over them. Of a window's lines those that leave the
- * same rest by the stride lie one behind the other: the positions of a tile are one run. */
+ * Four neighbouring elements of the windows' lines are packed for all positions of some rows, then
+ * multiplied by the errors of each channel, which stay as they are. Lines of the map of one phase
+ * (their residue modulo the stride) lie one behind the other, so that all positions of a tile are
+ * one call of the microkernel. */
 #include <string.h>
 
 #include "insitu_conv_gradient.h"
@@ -14,23 +15,18 @@
 
 enum { ROWS = 16 }; /* a block has at least as many, so that it pays to widen its inputs */
 
-/* Rows of positions in work, and the lines of the map for each rest. */
+/* Rows of positions in work, and the lines of the map for each phase. */
 typedef struct {
   int32_t oy, rows, lines;
 } insitu_scalar_rows_t;
 
-static int32_t insitu_rests(const insitu_conv_params_t *p) {
-  return insitu_min(p->stride_height, p->kernel_height);
-}
-
-/* Lines of each rest for so many rows of positions. */
-static int32_t insitu_lines_of_rows(const insitu_conv_params_t *p, int32_t rows) {
+/* Lines of each phase for so many rows of positions. */
+static int32_t lines_of_rows(const insitu_conv_params_t *p, int32_t rows) {
   return rows + (p->kernel_height - 1) / p->stride_height;
 }
 
 /* Four elements of a window at the edge of the map; 0 outside. */
-static void insitu_pack_edge(int32_t zero, const int8_t *x, int32_t limit, int32_t first,
-                             int32_t *to) {
+static void pack_edge(int32_t zero, const int8_t *x, int32_t limit, int32_t first, int32_t *to) {
   uint32_t v[INSITU_CHANNELS];
   if (first <= -INSITU_CHANNELS || first >= limit) {
     for (int32_t j = 0; j < INSITU_PACKED; j++)
@@ -44,9 +40,9 @@ static void insitu_pack_edge(int32_t zero, const int8_t *x, int32_t limit, int32
 }
 
 /* Packed elements of the windows that begin in line x of the map, the first at x[first]. */
-static void insitu_pack_windows(const insitu_conv_gradient_t *walk, insitu_scalar_fours_t *fours,
-                                const int8_t *x, int32_t first, int32_t *to) {
-  const insitu_conv_params_t *p = &walk->p;
+static void pack_windows(const insitu_conv_gradient_t *block, insitu_scalar_fours_t *fours,
+                         const int8_t *x, int32_t first, int32_t *to) {
+  const insitu_conv_params_t *p = &block->p;
   const int32_t limit = p->in_width * p->in_channels, step = fours->step;
   for (int32_t n = 0; n < p->out_width;) {
     const int32_t room = limit - INSITU_CHANNELS - first; /* behind this four */
@@ -56,7 +52,7 @@ static void insitu_pack_windows(const insitu_conv_gradient_t *walk, insitu_scala
       n += fours->count;
       first += fours->count * step;
     } else {
-      insitu_pack_edge(walk->zero, x, limit, first, to);
+      pack_edge(block->zero, x, limit, first, to);
       n++;
       first += step;
       to += INSITU_PACKED;
@@ -64,144 +60,146 @@ static void insitu_pack_windows(const insitu_conv_gradient_t *walk, insitu_scala
   }
 }
 
-/* b: [rest][line][position], elements e to e + 3 of the windows. */
-static void insitu_pack_inputs(const insitu_conv_gradient_t *walk, const insitu_scalar_rows_t *part,
-                               int32_t e, int32_t *to) {
-  const insitu_conv_params_t *p = &walk->p;
+/* b: [phase][line][position], elements e to e + 3 of the windows. */
+static void pack_inputs(const insitu_conv_gradient_t *block, const insitu_scalar_rows_t *part,
+                        int32_t e, int32_t *to) {
+  const insitu_conv_params_t *p = &block->p;
   const int32_t size = p->out_width * INSITU_PACKED;
-  const uint32_t zero = (uint32_t)walk->zero;
+  const uint32_t zero = (uint32_t)block->zero;
   insitu_scalar_fours_t fours = {0, p->stride_width * p->in_channels, {1, 2, 3}, {0, 0, 0}};
   for (int32_t j = 0; j < INSITU_PACKED; j++)
     fours.offset[j] = 0u - zero - (zero << (24 - 8 * j));
-  for (int32_t rest = 0; rest < insitu_rests(p); rest++) {
+  for (int32_t phase = 0; phase < count_phases(p); phase++) {
     for (int32_t k = 0; k < part->lines; k++, to += size) {
-      const int32_t iy = (part->oy + k) * p->stride_height + rest - p->pad_top;
+      const int32_t iy = (part->oy + k) * p->stride_height + phase - p->pad_top;
       if (iy < 0 || iy >= p->in_height) {
         memset(to, 0, (size_t)size * sizeof *to);
       } else {
-        insitu_pack_windows(walk, &fours, walk->x + iy * p->in_width * p->in_channels,
-                            e - p->pad_left * p->in_channels, to);
+        pack_windows(block, &fours, block->x + iy * p->in_width * p->in_channels,
+                     e - p->pad_left * p->in_channels, to);
       }
     }
   }
 }
 
-/* The sums of all rows of the block, line ky, one group (+)= errors b; rows that are neighbours in
- * one run, positions in as many as a run may have. */
-static void insitu_run_rows(const insitu_conv_gradient_t *walk, const insitu_scalar_rows_t *part,
-                            int32_t first, const int32_t *b, int32_t *sum) {
-  const insitu_conv_params_t *p = &walk->p;
-  const int16_t *const list = walk->list + walk->row;
-  const int8_t *const dy = walk->dy + (part->oy * p->out_width + first) * p->out_channels;
-  const int32_t step = p->kernel_height * walk->groups * INSITU_CHANNELS;
-  insitu_scalar_run_t run = {.terms =
-                                 insitu_min(part->rows * p->out_width - first, INSITU_MOST_PACKED),
-                             .lines = 1,
-                             .step = 1,
-                             .sum_step = step * (int32_t)sizeof *sum,
-                             .stride = p->out_channels,
-                             .fresh = part->oy == 0 && first == 0};
-  for (int32_t r = 0; r < walk->rows; r += run.count) {
-    run.count = 1;
-    while (r + run.count < walk->rows && list[r + run.count] == list[r] + run.count)
-      run.count++;
-    insitu_run_strided(&run, dy + list[r], b + first * INSITU_PACKED, sum + r * step);
+/* The sums of all rows of the block, line ky, one group (+)= errors b; neighbouring
+ * rows in one call, INSITU_MOST_PACKED positions in each. */
+static void multiply_rows(const insitu_conv_gradient_t *block, const insitu_scalar_rows_t *part,
+                          int32_t first, const int32_t *b, int32_t *sum) {
+  const insitu_conv_params_t *p = &block->p;
+  const int16_t *const list = block->list + block->row;
+  const int8_t *const dy = block->dy + (part->oy * p->out_width + first) * p->out_channels;
+  const int32_t step = p->kernel_height * block->groups * INSITU_CHANNELS;
+  insitu_microkernel_1x4_t micro = {
+      .terms = insitu_min(part->rows * p->out_width - first, INSITU_MOST_PACKED),
+      .lines = 1,
+      .step = 1,
+      .sum_step = step * (int32_t)sizeof *sum,
+      .stride = p->out_channels,
+      .fresh = part->oy == 0 && first == 0};
+  for (int32_t r = 0; r < block->rows; r += micro.count) {
+    micro.count = 1;
+    while (r + micro.count < block->rows && list[r + micro.count] == list[r] + micro.count)
+      micro.count++;
+    insitu_microkernel_1x4_strided(&micro, dy + list[r], b + first * INSITU_PACKED, sum + r * step);
   }
 }
 
 /* total[r] = sum of the errors of row r */
-static void insitu_sum_errors(const insitu_conv_gradient_t *walk) {
-  const insitu_conv_params_t *p = &walk->p;
-  for (int32_t r = 0; r < walk->rows; r++) {
-    const int8_t *e = walk->dy + walk->list[walk->row + r];
+static void sum_errors(const insitu_conv_gradient_t *block) {
+  const insitu_conv_params_t *p = &block->p;
+  for (int32_t r = 0; r < block->rows; r++) {
+    const int8_t *e = block->dy + block->list[block->row + r];
     int32_t total = 0;
     for (int32_t left = p->out_height * p->out_width; left > 0; left--, e += p->out_channels)
       total += *e;
-    walk->total[r] = total;
+    block->total[r] = total;
   }
 }
 
-static void insitu_gradient_of_block(const insitu_conv_gradient_t *walk) {
-  const insitu_conv_params_t *p = &walk->p;
-  int32_t *const b = (int32_t *)(void *)walk->inputs;
+static void gradient_of_block(const insitu_conv_gradient_t *block) {
+  const insitu_conv_params_t *p = &block->p;
+  int32_t *const b = (int32_t *)(void *)block->inputs;
   insitu_scalar_rows_t part;
   for (part.oy = 0; part.oy < p->out_height; part.oy += p->tile_height) {
     part.rows = insitu_min(p->out_height - part.oy, p->tile_height);
-    part.lines = insitu_lines_of_rows(p, part.rows);
-    for (int32_t j = 0; j < walk->groups; j++) {
-      insitu_pack_inputs(walk, &part, walk->element + j * INSITU_CHANNELS, b);
+    part.lines = lines_of_rows(p, part.rows);
+    for (int32_t j = 0; j < block->groups; j++) {
+      pack_inputs(block, &part, block->element + j * INSITU_CHANNELS, b);
       for (int32_t ky = 0; ky < p->kernel_height; ky++) {
         const int32_t line = ky % p->stride_height * part.lines + ky / p->stride_height;
         for (int32_t n = 0; n < part.rows * p->out_width; n += INSITU_MOST_PACKED)
-          insitu_run_rows(walk, &part, n, b + line * p->out_width * INSITU_PACKED,
-                          walk->sums + (ky * walk->groups + j) * INSITU_CHANNELS);
+          multiply_rows(block, &part, n, b + line * p->out_width * INSITU_PACKED,
+                        block->sums + (ky * block->groups + j) * INSITU_CHANNELS);
       }
     }
   }
-  if (walk->element == 0)
-    insitu_sum_errors(walk);
+  if (block->element == 0)
+    sum_errors(block);
 }
 
-int32_t insitu_next_block(insitu_conv_gradient_t *walk) {
-  const int32_t line = walk->p.kernel_width * walk->p.in_channels;
-  walk->row += walk->p.tile_out;
-  if (walk->row >= walk->live) {
-    walk->row = 0;
-    walk->element += walk->p.tile_in;
+int32_t insitu_next_block(insitu_conv_gradient_t *block) {
+  const int32_t line = block->p.kernel_width * block->p.in_channels;
+  block->row += block->p.tile_out;
+  if (block->row >= block->nonzero) {
+    block->row = 0;
+    block->element += block->p.tile_in;
   }
-  if (walk->element >= line)
+  if (block->element >= line)
     return 0;
-  walk->rows = insitu_min(walk->live - walk->row, walk->p.tile_out);
-  walk->groups = (insitu_min(line - walk->element, walk->p.tile_in) + 3) / INSITU_CHANNELS;
-  insitu_gradient_of_block(walk);
+  block->rows = insitu_min(block->nonzero - block->row, block->p.tile_out);
+  block->groups = (insitu_min(line - block->element, block->p.tile_in) + 3) / INSITU_CHANNELS;
+  gradient_of_block(block);
   return 1;
 }
 
 /* Rows of positions, and rows and elements of a block, for so many bytes: of a block's inputs four
- * elements are held, of its sums all. Returns the bytes of the inputs, 0 where nothing fits. */
-static int32_t insitu_fit_block(insitu_conv_params_t *p, int32_t live, int32_t bytes) {
+ * elements are in memory, of its sums all. Returns the bytes of the inputs, 0 where nothing fits.
+ */
+static int32_t fit_block(insitu_conv_params_t *p, int32_t nonzero, int32_t bytes) {
   const int32_t groups = (p->kernel_width * p->in_channels + 3) / INSITU_CHANNELS;
   const int32_t four = INSITU_CHANNELS * (int32_t)sizeof(int32_t);
-  const int32_t least = insitu_min(live, ROWS), wanted = p->kernel_height * four + 4;
-  const int32_t line = p->out_width * insitu_rests(p) * INSITU_PACKED * (int32_t)sizeof(int32_t);
-  int32_t rows = p->out_height, held;
-  while ((held = line * insitu_lines_of_rows(p, rows)) + least * wanted > bytes) {
+  const int32_t least = insitu_min(nonzero, ROWS), wanted = p->kernel_height * four + 4;
+  const int32_t line = p->out_width * count_phases(p) * INSITU_PACKED * (int32_t)sizeof(int32_t);
+  int32_t rows = p->out_height, input_bytes;
+  while ((input_bytes = line * lines_of_rows(p, rows)) + least * wanted > bytes) {
     if (rows == 1)
       return 0;
     rows = (rows + 1) / 2;
   }
-  const int32_t cells = (bytes - held) / wanted, out = insitu_max(cells / groups, least);
-  const int32_t blocks = (live + out - 1) / out;
+  const int32_t cells = (bytes - input_bytes) / wanted, out = insitu_max(cells / groups, least);
+  const int32_t blocks = (nonzero + out - 1) / out;
   p->tile_height = rows;
-  p->tile_out = (live + blocks - 1) / blocks;
+  p->tile_out = (nonzero + blocks - 1) / blocks;
   const int32_t beside = insitu_min(cells / p->tile_out, groups);
   const int32_t parts = (groups + beside - 1) / beside;
   p->tile_in = (groups + parts - 1) / parts * INSITU_CHANNELS;
-  return held;
+  return input_bytes;
 }
 
 insitu_conv_gradient_t insitu_begin_gradient(const insitu_conv_params_t *shape, int32_t zero,
                                              const int8_t *dy, const int8_t *x, void *scratch) {
-  insitu_conv_gradient_t walk = {.p = *shape, .zero = zero, .dy = dy, .x = x};
-  insitu_conv_params_t *const p = &walk.p;
-  const int32_t channels = p->out_channels, listed = (channels + 1) / 2;
-  walk.multiplier = scratch;
-  walk.state = (uint32_t *)(walk.multiplier + channels);
-  walk.list = (int16_t *)(walk.state + channels);
+  insitu_conv_gradient_t block = {.p = *shape, .zero = zero, .dy = dy, .x = x};
+  insitu_conv_params_t *const p = &block.p;
+  const int32_t channels = p->out_channels, list_words = (channels + 1) / 2;
+  block.multiplier = scratch;
+  block.state = (uint32_t *)(block.multiplier + channels);
+  block.list = (int16_t *)(block.state + channels);
   /* the flags are used up before the multipliers are written, and stand in their place */
-  walk.sparse =
-      !insitu_find_live(p->out_height * p->out_width, channels, dy, scratch, walk.list, &walk.live);
-  if (walk.live == 0)
-    walk.element = p->kernel_width * p->in_channels;
-  if (walk.sparse || walk.live == 0)
-    return walk;
-  const int32_t held = insitu_fit_block(p, walk.live, p->tile_bytes - 4 * (2 * channels + listed));
-  walk.inputs = walk.list + 2 * listed;
-  walk.total = (int32_t *)(void *)walk.inputs + held / (int32_t)sizeof(int32_t);
-  walk.sums = walk.total + p->tile_out;
-  walk.sparse = held == 0;
-  walk.row = -p->tile_out;
-  return walk;
+  block.sparse = !insitu_find_nonzero(p->out_height * p->out_width, channels, dy, scratch,
+                                      block.list, &block.nonzero);
+  if (block.nonzero == 0)
+    block.element = p->kernel_width * p->in_channels;
+  if (block.sparse || block.nonzero == 0)
+    return block;
+  const int32_t input_bytes =
+      fit_block(p, block.nonzero, p->tile_bytes - 4 * (2 * channels + list_words));
+  block.inputs = block.list + 2 * list_words;
+  block.total = (int32_t *)(void *)block.inputs + input_bytes / (int32_t)sizeof(int32_t);
+  block.sums = block.total + p->tile_out;
+  block.sparse = input_bytes == 0;
+  block.row = -p->tile_out;
+  return block;
 }
 
 #endif

@@ -3,6 +3,10 @@
 
 #if defined(__ARM_FEATURE_DSP)
 
+#include "insitu_naked.h"
+
+INSITU_NAKED_BEGIN
+
 /* Pairs left in r2, `apart` in r6, four channels' pairs in r9-r12; their bytes, less 128 or as
  * errors, in r10 and r11. */
 #define INSITU_TO_BYTES                                                                            \
@@ -22,11 +26,9 @@
   "subs r2, r2, #1\n"
 
 /* Extremes in r7 and r8; r0, r5, lr are for the moment. */
-__attribute__((naked)) void insitu_finish_full(__attribute__((unused)) insitu_finish_t *f,
-                                               __attribute__((unused)) const int16_t *values,
-                                               __attribute__((unused)) int32_t pairs,
-                                               __attribute__((unused)) int8_t *y,
-                                               __attribute__((unused)) int32_t apart) {
+INSITU_NAKED void insitu_depthwise_epilogue_int8(insitu_depthwise_epilogue_t *f,
+                                                 const int16_t *values, int32_t pairs, int8_t *y,
+                                                 int32_t apart) {
   __asm__ volatile(".macro insitu_note a, b\n"
                    "ssub16 r0, \\a, \\b\n"
                    "sel lr, \\a, \\b\n"
@@ -64,10 +66,8 @@ __attribute__((naked)) void insitu_finish_full(__attribute__((unused)) insitu_fi
                    ".purgem insitu_note\n");
 }
 
-__attribute__((naked)) void insitu_finish_errors(__attribute__((unused)) const int16_t *values,
-                                                 __attribute__((unused)) int32_t pairs,
-                                                 __attribute__((unused)) int8_t *y,
-                                                 __attribute__((unused)) int32_t apart) {
+INSITU_NAKED void insitu_depthwise_epilogue_errors(const int16_t *values, int32_t pairs, int8_t *y,
+                                                   int32_t apart) {
   __asm__ volatile("push {r4-r11, lr}\n"
                    "mov r6, r3\n"
                    "mov r3, r2\n"
@@ -84,5 +84,7 @@ __attribute__((naked)) void insitu_finish_errors(__attribute__((unused)) const i
                    INSITU_STORE_BYTES "bne 1b\n"
                    "pop {r4-r11, pc}\n");
 }
+
+INSITU_NAKED_END
 
 #endif

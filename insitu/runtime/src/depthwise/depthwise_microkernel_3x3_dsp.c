@@ -1,18 +1,21 @@
-/* The inner loops of planes for cores with the DSP extension: Cortex-M4, M7, M33. */
+/* The 3 x 3 microkernel and the correlation of three taps for cores with the DSP extension:
+ * Cortex-M4, M7, M33. */
 #include "insitu_depthwise_correlate.h"
 #include "insitu_depthwise_microkernels.h"
 
 #if defined(__ARM_FEATURE_DSP)
 
+#include "insitu_naked.h"
+
+INSITU_NAKED_BEGIN
+
 /* Two outputs at once, their sums in r2, r3 and in r12, lr by turns: a word of x is the last one of
  * these and the first one of those. Weights in r4-r9, x in r1, bytes between its lines in r10, the
  * multiplier in r11. On the stack: bias, where a line's last word lies, how far that is, from there
  * to the next line, lines left. */
-__attribute__((naked)) void insitu_slide_3x3(__attribute__((unused)) const insitu_kernel_t *kernel,
-                                             __attribute__((unused)) int16_t *x,
-                                             __attribute__((unused)) int32_t pairs,
-                                             __attribute__((unused)) int32_t lines,
-                                             __attribute__((unused)) int32_t line) {
+INSITU_NAKED void insitu_depthwise_microkernel_3x3(const insitu_depthwise_kernel_t *kernel,
+                                                   int16_t *x, int32_t pairs, int32_t lines,
+                                                   int32_t line) {
   __asm__ volatile(".macro insitu_first a, b, w\n" /* of a line of weights */
                    "smlabt \\b, \\w, r0, \\b\n"
                    "smlad \\a, \\w, r0, \\a\n"
@@ -109,11 +112,9 @@ __attribute__((naked)) void insitu_slide_3x3(__attribute__((unused)) const insit
  * block stays for the next. On the stack: the end of e, the correlation, e, x, gradient, rows left.
  * smladx takes the middle of two words: the low half of the later with the high half of the
  * earlier. */
-__attribute__((naked)) void insitu_correlate_3(__attribute__((unused))
-                                               const insitu_correlation_t *c,
-                                               __attribute__((unused)) const int16_t *e,
-                                               __attribute__((unused)) const int16_t *x,
-                                               __attribute__((unused)) int32_t *gradient) {
+INSITU_NAKED void insitu_depthwise_correlate_3(const insitu_depthwise_correlation_t *c,
+                                               const int16_t *e, const int16_t *x,
+                                               int32_t *gradient) {
   __asm__ volatile(".macro insitu_pair e, before, x\n"
                    "smlad r2, \\e, \\before, r2\n"
                    "smlad r12, \\e, \\x, r12\n"
@@ -188,5 +189,7 @@ __attribute__((naked)) void insitu_correlate_3(__attribute__((unused))
                    ".purgem insitu_pair\n"
                    ".purgem insitu_block\n");
 }
+
+INSITU_NAKED_END
 
 #endif

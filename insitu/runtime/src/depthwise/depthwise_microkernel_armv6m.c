@@ -1,20 +1,23 @@
-/* The inner loops of planes for ARMv6-M: Cortex-M0, M0+. */
+/* Microkernel, correlation and epilogue of depthwise convolution for ARMv6-M: Cortex-M0, M0+. */
 #include "insitu_depthwise_correlate.h"
 #include "insitu_depthwise_epilogue.h"
 #include "insitu_depthwise_microkernels.h"
 
 #if defined(__ARM_ARCH_6M__)
 
-/* Two outputs at once, as they are in src/depthwise_microkernel_3x3_dsp.c: sums of the earlier two in r4, r5, of the
- * later in r6, r7; x in r1, at the earlier two; its word in r0 and r2. Weights of two lines in
- * r8-r12 and lr, of the third on the stack: 0 where the last pair of a line lies, 4 and 8 bytes to
- * the next word in the second and third line, 12 bias, 16 and 20 the multiplier's halves, 24
- * weights, 36 bytes to the last pair, 40 the line, 44 bytes to the next, 48 lines left. */
-__attribute__((naked)) void insitu_slide_3x3(__attribute__((unused)) const insitu_kernel_t *kernel,
-                                             __attribute__((unused)) int16_t *x,
-                                             __attribute__((unused)) int32_t pairs,
-                                             __attribute__((unused)) int32_t lines,
-                                             __attribute__((unused)) int32_t line) {
+#include "insitu_armv6m.h"
+
+INSITU_NAKED_BEGIN
+
+/* Two outputs at once, as in depthwise_microkernel_3x3_dsp.c: sums of the earlier two
+ * in r4, r5, of the later in r6, r7; x in r1, at the earlier two; its word in r0 and r2. Weights of
+ * two lines in r8-r12 and lr, of the third on the stack: 0 where the last pair of a line lies, 4
+ * and 8 bytes to the next word in the second and third line, 12 bias, 16 and 20 the multiplier's
+ * halves, 24 weights, 36 bytes to the last pair, 40 the line, 44 bytes to the next, 48 lines left.
+ */
+INSITU_NAKED void insitu_depthwise_microkernel_3x3(const insitu_depthwise_kernel_t *kernel,
+                                                   int16_t *x, int32_t pairs, int32_t lines,
+                                                   int32_t line) {
   __asm__ volatile(".syntax unified\n"
                    ".macro insitu_term get, w, v, sum\n"
                    "\\get r3, \\w\n"
@@ -69,13 +72,7 @@ __attribute__((naked)) void insitu_slide_3x3(__attribute__((unused)) const insit
                    "insitu_value r4, 0\n"
                    "insitu_value r5, 2\n"
                    ".endm\n"
-                   "push {r4-r7, lr}\n"
-                   "mov r4, r8\n"
-                   "mov r5, r9\n"
-                   "mov r6, r10\n"
-                   "mov r7, r11\n"
-                   "push {r4-r7}\n"
-                   "ldr r4, [sp, #36]\n"
+                   "push {r4-r7, lr}\n" INSITU_SAVE_HIGH "ldr r4, [sp, #36]\n"
                    "sub sp, sp, #52\n"
                    "lsls r4, r4, #1\n"
                    "str r4, [sp, #44]\n"
@@ -141,13 +138,7 @@ __attribute__((naked)) void insitu_slide_3x3(__attribute__((unused)) const insit
                    "beq 4f\n"
                    "b 1b\n"
                    "4:\n"
-                   "add sp, sp, #52\n"
-                   "pop {r4-r7}\n"
-                   "mov r8, r4\n"
-                   "mov r9, r5\n"
-                   "mov r10, r6\n"
-                   "mov r11, r7\n"
-                   "pop {r4-r7, pc}\n"
+                   "add sp, sp, #52\n" INSITU_RESTORE_HIGH "pop {r4-r7, pc}\n"
                    ".purgem insitu_term\n"
                    ".purgem insitu_line\n"
                    ".purgem insitu_lines\n"
@@ -155,21 +146,14 @@ __attribute__((naked)) void insitu_slide_3x3(__attribute__((unused)) const insit
                    ".purgem insitu_values\n");
 }
 
-/* Sums in r8-r10, e in r0 and its end in r12, x in r1. A pair of errors in r2 and r3 meets x in r4,
- * r5 and the next pair of x, which stays there. On the stack: rows left, the saved r8-r11, the
- * correlation, e, x, gradient. */
-__attribute__((naked)) void insitu_correlate_3(__attribute__((unused))
-                                               const insitu_correlation_t *c,
-                                               __attribute__((unused)) const int16_t *e,
-                                               __attribute__((unused)) const int16_t *x,
-                                               __attribute__((unused)) int32_t *gradient) {
+/* Sums in r8-r10, e in r0 and its end in r12, x in r1. A pair of errors in r2 and r3 is multiplied
+ * with x in r4, r5 and the next pair of x, which stays there. On the stack: rows left, the saved
+ * r8-r11, the correlation, e, x, gradient. */
+INSITU_NAKED void insitu_depthwise_correlate_3(const insitu_depthwise_correlation_t *c,
+                                               const int16_t *e, const int16_t *x,
+                                               int32_t *gradient) {
   __asm__ volatile(".syntax unified\n"
-                   "push {r0-r7, lr}\n"
-                   "mov r4, r8\n"
-                   "mov r5, r9\n"
-                   "mov r6, r10\n"
-                   "mov r7, r11\n"
-                   "push {r4-r7}\n"
+                   "push {r0-r7, lr}\n" INSITU_SAVE_HIGH
                    "ldr r4, [r0]\n" /* pairs, to whole blocks of 16 bytes */
                    "adds r4, r4, #3\n"
                    "lsrs r4, r4, #2\n"
@@ -240,24 +224,16 @@ __attribute__((naked)) void insitu_correlate_3(__attribute__((unused))
                    "ldr r4, [sp]\n"
                    "subs r4, r4, #1\n"
                    "bne 1b\n"
-                   "add sp, sp, #4\n"
-                   "pop {r4-r7}\n"
-                   "mov r8, r4\n"
-                   "mov r9, r5\n"
-                   "mov r10, r6\n"
-                   "mov r11, r7\n"
-                   "add sp, sp, #16\n"
+                   "add sp, sp, #4\n" INSITU_RESTORE_HIGH "add sp, sp, #16\n"
                    "pop {r4-r7, pc}\n");
 }
 
 /* The least value seen in r8, the largest in r9; 128 more than the zero point in r10, 255 in r11;
  * values in r1, their end in lr; the outputs of a pair in r2 and r3, bytes to the next in r12. What
  * leaves a byte is made 0 or 255. */
-__attribute__((naked)) void insitu_finish_full(__attribute__((unused)) insitu_finish_t *f,
-                                               __attribute__((unused)) const int16_t *values,
-                                               __attribute__((unused)) int32_t pairs,
-                                               __attribute__((unused)) int8_t *y,
-                                               __attribute__((unused)) int32_t apart) {
+INSITU_NAKED void insitu_depthwise_epilogue_int8(insitu_depthwise_epilogue_t *f,
+                                                 const int16_t *values, int32_t pairs, int8_t *y,
+                                                 int32_t apart) {
   __asm__ volatile(".syntax unified\n"
                    ".macro insitu_output v, to, lane\n"
                    "cmp \\v, r8\n"
@@ -325,5 +301,7 @@ __attribute__((naked)) void insitu_finish_full(__attribute__((unused)) insitu_fi
                    "pop {r4-r7, pc}\n"
                    ".purgem insitu_output\n");
 }
+
+INSITU_NAKED_END
 
 #endif

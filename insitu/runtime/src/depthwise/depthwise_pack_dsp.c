@@ -3,13 +3,17 @@
 
 #if defined(__ARM_FEATURE_DSP)
 
+#include "insitu_naked.h"
+
+INSITU_NAKED_BEGIN
+
 /* Lines of a map: from in r1, to in r3, `right` in r4, pairs left in r5; on the stack run, lines
  * left. `make` finds the bytes of two places in r8 and r9; `end` comes after a line. */
 #define INSITU_LINES(make, end)                                                                    \
   "1:\n"                                                                                           \
   "ldr r2, [sp]\n"                                                                                 \
-  "ldr r8, [r2, #16]\n"     /* none */                                                             \
-  "ldrd r2, r5, [r2, #4]\n" /* odd, pairs */                                                       \
+  "ldr r8, [r2, #16]\n"     /* padding */                                                          \
+  "ldrd r2, r5, [r2, #4]\n" /* head, pairs */                                                      \
   "cbz r2, 2f\n"                                                                                   \
   "ldr r9, [r1]\n"                                                                                 \
   "add r1, r1, r4\n"                                                                               \
@@ -26,7 +30,7 @@
   "bne 3b\n"                                                                                       \
   "5:\n"                                                                                           \
   "ldr r2, [sp]\n"                                                                                 \
-  "ldrd r2, r9, [r2, #12]\n" /* rest, none */                                                      \
+  "ldrd r2, r9, [r2, #12]\n" /* tail, padding */                                                   \
   "cbz r2, 6f\n"                                                                                   \
   "ldr r8, [r1]\n"                                                                                 \
   "add r1, r1, r4\n" make "6:\n" end "ldrd r2, r5, [sp]\n"                                         \
@@ -36,6 +40,14 @@
   "subs r5, r5, #1\n"                                                                              \
   "str r5, [sp, #4]\n"                                                                             \
   "bne 1b\n"
+
+/* A function: `begin` sets registers up, `run` in r0, from what it finds there. */
+#define INSITU_PACK(begin, make, end)                                                              \
+  __asm__ volatile("push {r4-r11, lr}\n" begin INSITU_LINES(make, end) "add sp, sp, #12\n"         \
+                                                                       "pop {r4-r11, pc}\n")
+#define INSITU_ENTER                                                                               \
+  "sub sp, sp, #12\n"                                                                              \
+  "strd r0, r2, [sp]\n"
 
 /* r8, r9 -> channels' pairs in r8-r11, less the zero point: r6 is added. */
 #define INSITU_CENTRE                                                                              \
@@ -55,17 +67,11 @@
   "sxtb16 r10, r11\n"                                                                              \
   "sxtb16 r11, r11, ror #8\n"
 
-__attribute__((naked)) void insitu_spread(__attribute__((unused)) const insitu_run_t *run,
-                                          __attribute__((unused)) const int8_t *from,
-                                          __attribute__((unused)) int32_t lines,
-                                          __attribute__((unused)) int16_t *to) {
-  __asm__ volatile("push {r4-r11, lr}\n"
-                   "sub sp, sp, #12\n"
-                   "strd r0, r2, [sp]\n"
-                   "ldr r4, [r0]\n"
-                   "ldr r6, [r0, #20]\n" /* minus */
-                   INSITU_LINES(INSITU_CENTRE "stm r3!, {r8-r11}\n", "") "add sp, sp, #12\n"
-                                                                         "pop {r4-r11, pc}\n");
+INSITU_NAKED void insitu_depthwise_pack_lines(const insitu_depthwise_run_t *run, const int8_t *from,
+                                              int32_t lines, int16_t *to) {
+  INSITU_PACK(INSITU_ENTER "ldr r4, [r0]\n"
+                           "ldr r6, [r0, #20]\n",
+              INSITU_CENTRE "stm r3!, {r8-r11}\n", "");
 }
 
 /* v = round(v factor / 2^17) of both halves; r0 holds 1. */
@@ -75,44 +81,34 @@ __attribute__((naked)) void insitu_spread(__attribute__((unused)) const insitu_r
   "asr r2, r2, #1\n"                                                                               \
   "pkhbt " v ", r2, " v ", lsl #15\n"
 
-__attribute__((naked)) void insitu_spread_expanded(__attribute__((unused)) const insitu_run_t *run,
-                                                   __attribute__((unused)) const int8_t *from,
-                                                   __attribute__((unused)) int32_t lines,
-                                                   __attribute__((unused)) int16_t *to) {
-  __asm__ volatile("push {r4-r11, lr}\n"
-                   "sub sp, sp, #12\n"
-                   "strd r0, r2, [sp]\n"
-                   "ldr r4, [r0], #36\n"
-                   "ldm r0, {r6, r7, r12, lr}\n" /* factors */
-                   "mov r0, #1\n"                /* */
-                   INSITU_LINES(INSITU_EXTEND    /* */
-                                    INSITU_EXPAND("r8", "r6") INSITU_EXPAND("r9", "r7")
-                                        INSITU_EXPAND("r10", "r12")
-                                            INSITU_EXPAND("r11", "lr") "stm r3!, {r8-r11}\n",
-                                "") "add sp, sp, #12\n"
-                                    "pop {r4-r11, pc}\n");
+INSITU_NAKED void insitu_depthwise_pack_lines_expanded(const insitu_depthwise_run_t *run,
+                                                       const int8_t *from, int32_t lines,
+                                                       int16_t *to) {
+  INSITU_PACK(INSITU_ENTER "ldr r4, [r0], #36\n"
+                           "ldm r0, {r6, r7, r12, lr}\n"
+                           "mov r0, #1\n",
+              INSITU_EXTEND INSITU_EXPAND("r8", "r6") INSITU_EXPAND("r9", "r7")
+                  INSITU_EXPAND("r10", "r12") INSITU_EXPAND("r11", "lr") "stm r3!, {r8-r11}\n",
+              "");
 }
 
 /* Channels are r7 and r12, the threefold, apart. */
+#define INSITU_LANE_STEPS                                                                          \
+  "ldr r7, [r0, #32]\n" /* lane */                                                                 \
+  "add r12, r7, r7, lsl #1\n"
+
 #define INSITU_STORE_APART                                                                         \
   "str r9, [r3, r7]\n"                                                                             \
   "str r10, [r3, r7, lsl #1]\n"                                                                    \
   "str r11, [r3, r12]\n"                                                                           \
   "str r8, [r3], #4\n"
 
-__attribute__((naked)) void insitu_spread_apart(__attribute__((unused)) const insitu_run_t *run,
-                                                __attribute__((unused)) const int8_t *from,
-                                                __attribute__((unused)) int32_t lines,
-                                                __attribute__((unused)) int16_t *to) {
-  __asm__ volatile("push {r4-r11, lr}\n"
-                   "sub sp, sp, #12\n"
-                   "strd r0, r2, [sp]\n"
-                   "ldr r4, [r0]\n"
-                   "ldr r6, [r0, #20]\n" /* minus */
-                   "ldr r7, [r0, #32]\n" /* lane */
-                   "add r12, r7, r7, lsl #1\n" INSITU_LINES(INSITU_CENTRE INSITU_STORE_APART,
-                                                            "") "add sp, sp, #12\n"
-                                                                "pop {r4-r11, pc}\n");
+INSITU_NAKED void insitu_depthwise_pack_lines_planar(const insitu_depthwise_run_t *run,
+                                                     const int8_t *from, int32_t lines,
+                                                     int16_t *to) {
+  INSITU_PACK(INSITU_ENTER "ldr r4, [r0]\n"
+                           "ldr r6, [r0, #20]\n" INSITU_LANE_STEPS,
+              INSITU_CENTRE INSITU_STORE_APART, "");
 }
 
 /* Sums of a line, of lanes 0 and 2 in r6, 1 and 3 in r0. */
@@ -132,23 +128,14 @@ __attribute__((naked)) void insitu_spread_apart(__attribute__((unused)) const in
   "mov r6, #0\n"                                                                                   \
   "mov r0, #0\n"
 
-__attribute__((naked)) void insitu_spread_errors(__attribute__((unused)) const insitu_run_t *run,
-                                                 __attribute__((unused)) const int8_t *from,
-                                                 __attribute__((unused)) int32_t lines,
-                                                 __attribute__((unused)) int16_t *to,
-                                                 __attribute__((unused)) int32_t *sum) {
-  __asm__ volatile("push {r4-r11, lr}\n"
-                   "ldr lr, [sp, #36]\n" /* sum */
-                   "sub sp, sp, #12\n"
-                   "strd r0, r2, [sp]\n"
-                   "ldr r4, [r0]\n"
-                   "ldr r7, [r0, #32]\n" /* lane */
-                   "add r12, r7, r7, lsl #1\n"
-                   "mov r6, #0\n"
-                   "mov r0, #0\n" /* */
-                   INSITU_LINES(INSITU_ADD_ERRORS INSITU_EXTEND INSITU_STORE_APART,
-                                INSITU_ADD_SUMS) "add sp, sp, #12\n"
-                                                 "pop {r4-r11, pc}\n");
+INSITU_NAKED void insitu_depthwise_pack_lines_errors(const insitu_depthwise_run_t *run,
+                                                     const int8_t *from, int32_t lines, int16_t *to,
+                                                     int32_t *sum) {
+  INSITU_PACK("ldr lr, [sp, #36]\n" INSITU_ENTER "ldr r4, [r0]\n" INSITU_LANE_STEPS "mov r6, #0\n"
+              "mov r0, #0\n",
+              INSITU_ADD_ERRORS INSITU_EXTEND INSITU_STORE_APART, INSITU_ADD_SUMS);
 }
+
+INSITU_NAKED_END
 
 #endif

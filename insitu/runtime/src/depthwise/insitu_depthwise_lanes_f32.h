@@ -17,7 +17,7 @@ typedef struct {
 } insitu_terms_t;
 
 /* sum[k] += a[.. + k] b[.. + k apart] over all terms, for each lane k by itself. */
-static inline void insitu_add_lanes(const insitu_terms_t *t, const float *a, const float *b,
+static inline void dw_add_lanes_f32(const insitu_terms_t *t, const float *a, const float *b,
                                     int32_t apart, float *sum) {
   const float *b1 = b + apart, *b2 = b1 + apart, *b3 = b2 + apart;
   float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
@@ -36,8 +36,8 @@ static inline void insitu_add_lanes(const insitu_terms_t *t, const float *a, con
   sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
 }
 
-/* insitu_add_lanes of two places: other[k] from the first factors beside. */
-static inline void insitu_add_lanes_twice(const insitu_terms_t *t, const float *a, const float *b,
+/* dw_add_lanes_f32 of two places: other[k] from the first factors beside. */
+static inline void dw_add_lanes_twice_f32(const insitu_terms_t *t, const float *a, const float *b,
                                           int32_t apart, float *sum, float *other) {
   const float *beside = a + t->beside, *b1 = b + apart, *b2 = b1 + apart, *b3 = b2 + apart;
   float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
@@ -60,7 +60,7 @@ static inline void insitu_add_lanes_twice(const insitu_terms_t *t, const float *
 }
 
 /* sum[k] += a[.. + k] b[.. + k] over all terms, k < INSITU_LANES_F32 or, of one lane, k = 0. */
-static inline void insitu_add_pairs(const insitu_terms_t *t, int32_t lanes, const float *a,
+static inline void dw_add_pairs_f32(const insitu_terms_t *t, int32_t lanes, const float *a,
                                     const float *b, float *sum) {
   float s0 = sum[0], s1 = sum[1], s2 = sum[2], s3 = sum[3];
   for (int32_t line = t->lines; line > 0; line--, a += t->first_skip, b += t->second_skip) {
@@ -76,7 +76,7 @@ static inline void insitu_add_pairs(const insitu_terms_t *t, int32_t lanes, cons
   sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
 }
 
-static inline void insitu_add_one(const insitu_terms_t *t, const float *a, const float *b,
+static inline void dw_add_one_f32(const insitu_terms_t *t, const float *a, const float *b,
                                   float *sum) {
   for (int32_t line = 0; line < t->lines; line++, a += t->first_skip, b += t->second_skip)
     for (int32_t k = 0; k < t->count; k++, a += t->first, b += t->second)
@@ -84,20 +84,20 @@ static inline void insitu_add_one(const insitu_terms_t *t, const float *a, const
 }
 
 /* sum[place][c] of all channels, of which the last may not fill the lanes. */
-static inline void insitu_add_channels(const insitu_terms_t *t, int32_t channels, const float *a,
+static inline void dw_add_channels_f32(const insitu_terms_t *t, int32_t channels, const float *a,
                                        const float *b, int32_t apart, float *sum) {
   if (t->lines <= 0 || t->count <= 0)
     return;
   int32_t c = 0;
   for (; c + INSITU_LANES_F32 <= channels; c += INSITU_LANES_F32) {
     if (t->places == 2)
-      insitu_add_lanes_twice(t, a + c, b + c * apart, apart, sum + c, sum + channels + c);
+      dw_add_lanes_twice_f32(t, a + c, b + c * apart, apart, sum + c, sum + channels + c);
     else
-      insitu_add_lanes(t, a + c, b + c * apart, apart, sum + c);
+      dw_add_lanes_f32(t, a + c, b + c * apart, apart, sum + c);
   }
   for (; c < channels; c++)
     for (int32_t k = 0; k < t->places; k++)
-      insitu_add_one(t, a + c + k * t->beside, b + c * apart, sum + c + k * channels);
+      dw_add_one_f32(t, a + c + k * t->beside, b + c * apart, sum + c + k * channels);
 }
 
 #endif

@@ -6,29 +6,29 @@
 #define INSITU_ENTRIES 256
 
 /* f of a stored value, in steps of the output, whose scale is 1 / per_unit. */
-static int32_t insitu_steps(const insitu_activation_params_t *p, insitu_function_t *f,
+static int32_t output_steps(const insitu_activation_params_t *p, insitu_function_t *f,
                             const insitu_qparams_t *x_q, float per_unit, int32_t q) {
   const float value = f(p, (float)(q - x_q->zero_point) * x_q->scale);
   return insitu_round_clamp(value * per_unit, -32767, 32767);
 }
 
-static int8_t insitu_entry(const insitu_activation_params_t *p, insitu_function_t *f,
-                           const insitu_qparams_t *x_q, const insitu_qparams_t *y_q, float per_unit,
-                           int32_t q) {
-  const int32_t v = insitu_steps(p, f, x_q, per_unit, q) + y_q->zero_point;
+static int8_t table_entry(const insitu_activation_params_t *p, insitu_function_t *f,
+                          const insitu_qparams_t *x_q, const insitu_qparams_t *y_q, float per_unit,
+                          int32_t q) {
+  const int32_t v = output_steps(p, f, x_q, per_unit, q) + y_q->zero_point;
   return (int8_t)insitu_clamp(v, y_q->clamp_min, y_q->clamp_max);
 }
 
 /* Least and largest of f over the range of x: at its ends, or where f is lowest. */
-static void insitu_reach(const insitu_activation_params_t *p, insitu_function_t *f,
-                         const insitu_qparams_t *x_q, float per_unit, int32_t *observed) {
+static void observe_range(const insitu_activation_params_t *p, insitu_function_t *f,
+                          const insitu_qparams_t *x_q, float per_unit, int32_t *observed) {
   const int32_t zero = x_q->zero_point;
   const int32_t place = zero + insitu_round_clamp(p->lowest / x_q->scale, -128 - zero, 127 - zero);
   const int32_t places[3] = {-128, place, 127};
   int32_t low = 0, high = 0;
   for (int32_t i = 0; i < 3; i++) {
     const int32_t q = insitu_clamp(places[i], x_q->clamp_min, x_q->clamp_max);
-    const int32_t v = insitu_steps(p, f, x_q, per_unit, q);
+    const int32_t v = output_steps(p, f, x_q, per_unit, q);
     low = insitu_min(low, v);
     high = insitu_max(high, v);
   }
@@ -36,13 +36,13 @@ static void insitu_reach(const insitu_activation_params_t *p, insitu_function_t 
   observed[1] = high;
 }
 
-static int16_t insitu_slope(const insitu_activation_params_t *p, insitu_function_t *slope,
-                            const insitu_qparams_t *x_q, int32_t q) {
+static int16_t slope_at(const insitu_activation_params_t *p, insitu_function_t *slope,
+                        const insitu_qparams_t *x_q, int32_t q) {
   const float value = slope(p, (float)(q - x_q->zero_point) * x_q->scale);
   return (int16_t)insitu_round_clamp(value * (float)(1 << INSITU_SLOPE_BITS), -32768, 32767);
 }
 
-static int8_t insitu_times_slope(int32_t dy, int32_t slope) {
+static int8_t times_slope(int32_t dy, int32_t slope) {
   const int32_t v = (dy * slope + (1 << (INSITU_SLOPE_BITS - 1))) >> INSITU_SLOPE_BITS;
   return (int8_t)insitu_clamp(v, -127, 127);
 }
@@ -53,9 +53,9 @@ void insitu_activation_s8(const insitu_activation_params_t *p, insitu_function_t
   const float per_unit = 1.0f / y_q->scale;
   const int32_t size = p->size;
   for (int32_t i = 0; i < size; i++)
-    y[i] = insitu_entry(p, f, x_q, y_q, per_unit, x[i]);
+    y[i] = table_entry(p, f, x_q, y_q, per_unit, x[i]);
   if (observed)
-    insitu_reach(p, f, x_q, per_unit, observed);
+    observe_range(p, f, x_q, per_unit, observed);
 }
 
 void insitu_activation_grad_s8(const insitu_activation_params_t *p, insitu_function_t *slope,
@@ -63,7 +63,7 @@ void insitu_activation_grad_s8(const insitu_activation_params_t *p, insitu_funct
                                int8_t *dx) {
   const int32_t size = p->size;
   for (int32_t i = 0; i < size; i++)
-    dx[i] = dy[i] ? insitu_times_slope(dy[i], insitu_slope(p, slope, x_q, x[i])) : 0;
+    dx[i] = dy[i] ? times_slope(dy[i], slope_at(p, slope, x_q, x[i])) : 0;
 }
 
 void insitu_activation_table(const insitu_activation_params_t *p, insitu_function_t *f,
@@ -71,15 +71,15 @@ void insitu_activation_table(const insitu_activation_params_t *p, insitu_functio
                              int8_t *table, int32_t *observed) {
   const float per_unit = 1.0f / y_q->scale;
   for (int32_t i = 0; i < INSITU_ENTRIES; i++)
-    table[i] = insitu_entry(p, f, x_q, y_q, per_unit, i - 128);
+    table[i] = table_entry(p, f, x_q, y_q, per_unit, i - 128);
   if (observed)
-    insitu_reach(p, f, x_q, per_unit, observed);
+    observe_range(p, f, x_q, per_unit, observed);
 }
 
 void insitu_activation_slopes(const insitu_activation_params_t *p, insitu_function_t *slope,
                               const insitu_qparams_t *x_q, int16_t *slopes) {
   for (int32_t i = 0; i < INSITU_ENTRIES; i++)
-    slopes[i] = insitu_slope(p, slope, x_q, i - 128);
+    slopes[i] = slope_at(p, slope, x_q, i - 128);
 }
 
 void insitu_lookup_s8(const insitu_size_params_t *p, const int8_t *x, const int8_t *table,
@@ -95,5 +95,5 @@ void insitu_lookup_grad_s8(const insitu_size_params_t *p, const int8_t *dy, cons
   const int16_t *const middle = slopes + 128;
   const int32_t size = p->size;
   for (int32_t i = 0; i < size; i++)
-    dx[i] = insitu_times_slope(dy[i], middle[x[i]]);
+    dx[i] = times_slope(dy[i], middle[x[i]]);
 }

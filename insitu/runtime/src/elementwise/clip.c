@@ -6,7 +6,7 @@ void insitu_clip_s8(const insitu_clip_params_t *p, const insitu_qparams_t *x_q, 
                     int8_t *y) {
   const int32_t low = insitu_quantize_bound(p->min, x_q);
   const int32_t high = insitu_quantize_bound(p->max, x_q);
-  insitu_hold(p->size, low, high, x, y);
+  clamp_bytes(p->size, low, high, x, y);
 }
 
 void insitu_clip_grad_s8(const insitu_clip_params_t *p, const insitu_qparams_t *x_q,
@@ -17,10 +17,10 @@ void insitu_clip_grad_s8(const insitu_clip_params_t *p, const insitu_qparams_t *
   const float highest = (float)(127 - x_q->zero_point);
   const int32_t first = p->min / x_q->scale >= lowest ? low + 1 : -128;
   const int32_t last = p->max / x_q->scale <= highest ? high - 1 : 127;
-  insitu_pass(p->size, first, last, dy, x, dx);
+  mask_bytes(p->size, first, last, dy, x, dx);
 }
 
 void insitu_layer_clip_grad_s8(const insitu_size_params_t *p, const insitu_qparams_t *y_q,
                                const int8_t *dy, const int8_t *y, int8_t *dx) {
-  insitu_pass(p->size, y_q->pass_min, y_q->pass_max, dy, y, dx);
+  mask_bytes(p->size, y_q->pass_min, y_q->pass_max, dy, y, dx);
 }

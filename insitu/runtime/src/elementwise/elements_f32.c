@@ -1,25 +1,26 @@
-/* Float, element by element: clip, sums, order, errors on their way to int8.
- * Twin: insitu/ops/merge/add.py, clip.py, layout.py, loss.py. */
+/* Float, element by element: clip, sums, errors on their way to int8.
+ * Twin: insitu/ops/merge/add.py, insitu/ops/activations/clip.py,
+ * insitu/ops/losses/cross_entropy.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_f32.h"
 
-static float insitu_held(const insitu_clip_params_t *p, float v) {
+static float clamp_f32(const insitu_clip_params_t *p, float v) {
   return v < p->min ? p->min : v > p->max ? p->max : v;
 }
 
 void insitu_clip_f32(const insitu_clip_params_t *p, const float *x, float *y) {
   for (int32_t i = 0; i < p->size; i++)
-    y[i] = insitu_held(p, x[i]);
+    y[i] = clamp_f32(p, x[i]);
 }
 
 void insitu_add_f32(const insitu_clip_params_t *p, const float *a, const float *b, float *y) {
   for (int32_t i = 0; i < p->size; i++)
-    y[i] = insitu_held(p, a[i] + b[i]);
+    y[i] = clamp_f32(p, a[i] + b[i]);
 }
 
 void insitu_subtract_f32(const insitu_clip_params_t *p, const float *a, const float *b, float *y) {
   for (int32_t i = 0; i < p->size; i++)
-    y[i] = insitu_held(p, a[i] - b[i]);
+    y[i] = clamp_f32(p, a[i] - b[i]);
 }
 
 void insitu_negate_f32(const insitu_size_params_t *p, const float *x, float *y) {
@@ -32,22 +33,6 @@ void insitu_clip_grad_f32(const insitu_clip_params_t *p, const float *dy, const 
   const float min = p->min, max = p->max;
   for (int32_t i = 0; i < p->size; i++)
     dx[i] = x[i] > min && x[i] < max ? dy[i] : 0.0f;
-}
-
-void insitu_flatten_f32(const insitu_layout_params_t *p, const float *x, float *y) {
-  const int32_t places = p->height * p->width;
-  for (int32_t c = 0; c < p->channels; c++) {
-    for (int32_t place = 0; place < places; place++)
-      *y++ = x[place * p->channels + c];
-  }
-}
-
-void insitu_unflatten_f32(const insitu_layout_params_t *p, const float *x, float *y) {
-  const int32_t places = p->height * p->width;
-  for (int32_t place = 0; place < places; place++) {
-    for (int32_t c = 0; c < p->channels; c++)
-      *y++ = x[c * places + place];
-  }
 }
 
 void insitu_quantize_error_f32(const insitu_quantize_error_params_t *p, const float *x, int8_t *q) {

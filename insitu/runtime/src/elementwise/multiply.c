@@ -7,7 +7,7 @@ typedef struct {
   int32_t multiplier, shift;
 } insitu_ratio_t;
 
-static insitu_ratio_t insitu_split_ratio(float ratio) {
+static insitu_ratio_t split_ratio(float ratio) {
   insitu_ratio_t result = {0, 0};
   float largest = ratio, factor = 4294967296.0f;
   while (largest >= 0.5f && result.shift < INSITU_RATIO_LIMIT) {
@@ -22,7 +22,7 @@ static insitu_ratio_t insitu_split_ratio(float ratio) {
 void insitu_multiply_s8(const insitu_multiply_params_t *p, const insitu_qparams_t *a_q,
                         const insitu_qparams_t *b_q, const insitu_qparams_t *y_q, const int8_t *a,
                         const int8_t *b, int8_t *y, int32_t *observed) {
-  const insitu_ratio_t ratio = insitu_split_ratio(a_q->scale / y_q->scale * b_q->scale);
+  const insitu_ratio_t ratio = split_ratio(a_q->scale / y_q->scale * b_q->scale);
   const int32_t zero_a = a_q->zero_point, zero_b = b_q->zero_point, zero = y_q->zero_point;
   int32_t low = 0, high = 0;
   for (int32_t r = 0; r < p->repeats; r++) {
@@ -42,7 +42,7 @@ void insitu_multiply_s8(const insitu_multiply_params_t *p, const insitu_qparams_
 
 void insitu_multiply_grad_s8(const insitu_multiply_params_t *p, const insitu_qparams_t *b_q,
                              const int8_t *dy, const int8_t *b, int8_t *da) {
-  const insitu_ratio_t ratio = insitu_split_ratio(b_q->scale);
+  const insitu_ratio_t ratio = split_ratio(b_q->scale);
   const int32_t zero = b_q->zero_point;
   for (int32_t r = 0; r < p->repeats; r++) {
     for (int32_t i = 0; i < p->size; i++) {
@@ -54,7 +54,7 @@ void insitu_multiply_grad_s8(const insitu_multiply_params_t *p, const insitu_qpa
 
 void insitu_multiply_grad_factor_s8(const insitu_multiply_params_t *p, const insitu_qparams_t *a_q,
                                     const int8_t *dy, const int8_t *a, int8_t *db) {
-  const insitu_ratio_t ratio = insitu_split_ratio(a_q->scale);
+  const insitu_ratio_t ratio = split_ratio(a_q->scale);
   const int32_t zero = a_q->zero_point;
   for (int32_t i = 0; i < p->size; i++) {
     int32_t sum = 0;

@@ -3,7 +3,7 @@
 
 #define INSITU_SLOPE_BITS 14
 
-static int32_t insitu_rounded(int32_t v) {
+static int32_t round_slope(int32_t v) {
   return (v + (1 << (INSITU_SLOPE_BITS - 1))) >> INSITU_SLOPE_BITS;
 }
 
@@ -20,7 +20,7 @@ void insitu_prelu_s8(const insitu_prelu_params_t *p, const insitu_qparams_t *x_q
     const int32_t part = insitu_round_clamp(ratio * (float)slope[c], -limit, limit);
     for (int32_t i = c; i < size; i += channels) {
       const int32_t from_zero = x[i] - zero_x;
-      const int32_t v = insitu_rounded(from_zero * (from_zero > 0 ? whole : part));
+      const int32_t v = round_slope(from_zero * (from_zero > 0 ? whole : part));
       low = insitu_min(low, v);
       high = insitu_max(high, v);
       y[i] = (int8_t)insitu_clamp(v + zero, clamp_min, clamp_max);
@@ -39,7 +39,7 @@ void insitu_prelu_grad_s8(const insitu_prelu_params_t *p, const insitu_qparams_t
   for (int32_t c = 0; c < channels; c++) {
     const int32_t below = slope[c];
     for (int32_t i = c; i < size; i += channels) {
-      const int32_t part = insitu_clamp(insitu_rounded(dy[i] * below), -127, 127);
+      const int32_t part = insitu_clamp(round_slope(dy[i] * below), -127, 127);
       dx[i] = x[i] > zero ? dy[i] : (int8_t)part;
     }
   }

@@ -1,29 +1,36 @@
-/* Changes of order, and the way in for samples. Twin: insitu/ops/maps/layout.py, insitu/data/samples.py. */
+/* Changes of order, and the way in for samples.
+ * Twin: insitu/ops/maps/layout.py, insitu/data/samples.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"
+#include "insitu_kernels_f32.h"
+
+/* `put` what x[columns, rows] has for each element of y[rows, columns], at x[at]. */
+#define INSITU_TRANSPOSE(rows, columns, put)                                                       \
+  const int32_t places = p->height * p->width;                                                     \
+  for (int32_t row = 0; row < rows; row++) {                                                       \
+    for (int32_t column = 0; column < columns; column++) {                                         \
+      const int32_t at = column * rows + row;                                                      \
+      put;                                                                                         \
+    }                                                                                              \
+  }
 
 void insitu_flatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_t *y) {
-  const int32_t places = p->height * p->width;
-  for (int32_t c = 0; c < p->channels; c++) {
-    for (int32_t place = 0; place < places; place++)
-      *y++ = x[place * p->channels + c];
-  }
+  INSITU_TRANSPOSE(p->channels, places, *y++ = x[at])
+}
+
+void insitu_flatten_f32(const insitu_layout_params_t *p, const float *x, float *y) {
+  INSITU_TRANSPOSE(p->channels, places, *y++ = x[at])
 }
 
 void insitu_unflatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_t *y) {
-  const int32_t places = p->height * p->width;
-  for (int32_t place = 0; place < places; place++) {
-    for (int32_t c = 0; c < p->channels; c++)
-      *y++ = x[c * places + place];
-  }
+  INSITU_TRANSPOSE(places, p->channels, *y++ = x[at])
+}
+
+void insitu_unflatten_f32(const insitu_layout_params_t *p, const float *x, float *y) {
+  INSITU_TRANSPOSE(places, p->channels, *y++ = x[at])
 }
 
 void insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
                                const float *x, int8_t *q) {
-  const int32_t places = p->height * p->width;
-  for (int32_t place = 0; place < places; place++) {
-    for (int32_t c = 0; c < p->channels; c++) {
-      *q++ = (int8_t)insitu_quantize_bound(x[c * places + place], q_q);
-    }
-  }
+  INSITU_TRANSPOSE(places, p->channels, *q++ = (int8_t)insitu_quantize_bound(x[at], q_q))
 }

@@ -11,22 +11,22 @@
 #include "insitu_linear_microkernels_portable.h"
 #endif
 
-/* Where a core finishes rows in a way of its own, it defines both. */
+/* A core with an epilogue of its own defines both. */
 #if !defined(INSITU_LINEAR_OUTPUTS)
 typedef struct {
   int32_t lowest, highest;
 } insitu_linear_outputs_t;
 
-static inline insitu_linear_outputs_t insitu_linear_outputs(const insitu_qparams_t *y_q) {
+static inline insitu_linear_outputs_t linear_outputs(const insitu_qparams_t *y_q) {
   const insitu_linear_outputs_t outputs = {0, 0};
   (void)y_q;
   return outputs;
 }
 
 /* y = clamp(zero + rescale(bias + sum)) of the first rows; returns of how many. */
-static inline int32_t insitu_finish_rows(insitu_linear_outputs_t *outputs, int32_t rows,
-                                         int32_t shift, const int32_t *sum, const int32_t *bias,
-                                         const int32_t *multiplier, int8_t *y) {
+static inline int32_t epilogue_rows(insitu_linear_outputs_t *outputs, int32_t rows, int32_t shift,
+                                    const int32_t *sum, const int32_t *bias,
+                                    const int32_t *multiplier, int8_t *y) {
   (void)outputs, (void)rows, (void)shift, (void)sum, (void)bias, (void)multiplier, (void)y;
   return 0;
 }

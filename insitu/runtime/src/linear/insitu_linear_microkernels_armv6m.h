@@ -1,26 +1,18 @@
 /* Inner loops of linear layers on cores without vectors: Cortex-M0+ in assembly, M3 in C; part of
  * insitu_linear_microkernels_portable.h.
  *
- * The update: w - ((kappa x + r 2^8 + 2^7) >> 16) held to 127 is moved - 127, where
- * moved = w + ((top - kappa (x + 256) - r 2^8) >> 16) is held to [0, 254]: one comparison finds
+ * The update: w - ((kappa x + r 2^8 + 2^7) >> 16) clamped to 127 is moved - 127, where
+ * moved = w + ((top - kappa (x + 256) - r 2^8) >> 16) is clamped to [0, 254]: one comparison finds
  * both ends. Inputs are x + 256, so that they load without a sign; top takes the 256 back. */
 #ifndef INSITU_LINEAR_MICROKERNELS_ARMV6M_H
 #define INSITU_LINEAR_MICROKERNELS_ARMV6M_H
 
 #include "insitu_fixed_point.h"
+#include "insitu_naked.h"
 
 #if !defined(__thumb2__)
 
-#if defined(__clang__)
-#define INSITU_NAKED __attribute__((naked, noinline, unused))
-#pragma clang diagnostic push
-#pragma clang diagnostic ignored "-Wunused-parameter"
-#else
-#define INSITU_NAKED __attribute__((naked, noipa, unused))
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wreturn-type"
-#endif
+INSITU_NAKED_BEGIN
 
 /* Column K of the row at r6 times the error r7 to a sum. 4 instructions. */
 #define INSITU_ADD_COLUMN(K, SUM)                                                                  \
@@ -31,8 +23,8 @@
 
 /* sum[i] = sum over the list from row to end of e w[begin + i], i < 4. 5 instructions a product.
  */
-INSITU_NAKED static void insitu_add_four_columns(const void *row, const void *end, const int8_t *w,
-                                                 int32_t *sum) {
+INSITU_NAKED static void add_four_columns(const void *row, const void *end, const int8_t *w,
+                                          int32_t *sum) {
   __asm__(".syntax unified\n\t"
           "push {r3, r4, r5, r6, r7, lr}\n\t"
           "mov r4, r8\n\t"
@@ -58,44 +50,24 @@ INSITU_NAKED static void insitu_add_four_columns(const void *row, const void *en
                                                "pop {r4, r5, r6, r7, pc}");
 }
 
-static inline void insitu_add_columns(const void *list, int32_t rows, const int8_t *w,
-                                      int32_t *sum) {
-  insitu_add_four_columns(list, (const insitu_listed_row_t *)list + rows, w, sum);
-}
-
-#else
-
-static inline void insitu_add_columns(const void *list, int32_t rows, const int8_t *w,
-                                      int32_t *sum) {
-  const insitu_listed_row_t *row = list, *end = row + rows;
-  int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-  for (; row != end; row++) {
-    const int8_t *v = w + row->begin;
-    const int32_t e = row->error;
-    s0 += e * v[0];
-    s1 += e * v[1];
-    s2 += e * v[2];
-    s3 += e * v[3];
-  }
-  sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
+static inline void add_columns(const void *list, int32_t rows, const int8_t *w, int32_t *sum) {
+  add_four_columns(list, (const insitu_sparse_row_t *)list + rows, w, sum);
 }
 
 #endif
 
-/* The inputs as insitu_step_weights wants them: x - zero + 256. */
-static inline void insitu_prepare_step(int32_t size, int32_t zero, const int8_t *x,
-                                       int16_t *inputs) {
+/* The inputs as step_weights wants them: x - zero + 256. */
+static inline void prepare_step(int32_t size, int32_t zero, const int8_t *x, int16_t *inputs) {
   for (int32_t i = 0; i < size; i++)
     inputs[i] = (int16_t)(x[i] - zero + 256);
 }
 
-static inline int32_t insitu_step_top(int32_t kappa) {
+static inline int32_t step_top(int32_t kappa) {
   return (127 << 16) + 65535 - (1 << 7) + kappa * 256;
 }
 
 /* bits: r 2^8. */
-static inline int8_t insitu_step_weight(int32_t kappa, int32_t top, int32_t x, uint32_t bits,
-                                        int32_t w) {
+static inline int8_t step_weight(int32_t kappa, int32_t top, int32_t x, uint32_t bits, int32_t w) {
   const int32_t moved = w + ((top - kappa * x - (int32_t)bits) >> 16);
   if ((uint32_t)moved > 254u)
     return moved < 0 ? -127 : 127;
@@ -120,8 +92,8 @@ static inline int8_t insitu_step_weight(int32_t kappa, int32_t top, int32_t x, u
   "6" K ":\n\t"                                                                                    \
   "subs r6, #127\n\t"                                                                              \
   "strb r6, [r2, #" K "]\n\t"
-/* Where it is held: 0 below, 254 above. */
-#define INSITU_STEP_HELD(K)                                                                        \
+/* Where it is clamped: 0 below, 254 above. */
+#define INSITU_STEP_CLAMPED(K)                                                                     \
   "5" K ":\n\t"                                                                                    \
   "asrs r6, r6, #31\n\t"                                                                           \
   "mvns r6, r6\n\t"                                                                                \
@@ -131,8 +103,8 @@ static inline int8_t insitu_step_weight(int32_t kappa, int32_t top, int32_t x, u
 
 /* Steps of the weights for the inputs from x to end, a multiple of 4; returns the generator.
  * 15.7 instructions a weight. */
-INSITU_NAKED static uint32_t insitu_step_fours(const int16_t *x, const int16_t *end, int8_t *w,
-                                               uint32_t state, int32_t minus_kappa, int32_t top) {
+INSITU_NAKED static uint32_t step_fours(const int16_t *x, const int16_t *end, int8_t *w,
+                                        uint32_t state, int32_t minus_kappa, int32_t top) {
   __asm__(".syntax unified\n\t"
           "push {r4, r5, r6, r7, lr}\n\t"
           "mov r4, r8\n\t"
@@ -152,40 +124,37 @@ INSITU_NAKED static uint32_t insitu_step_fours(const int16_t *x, const int16_t *
           "lsrs r3, r3, #1\n\t"
           "bcc 2f\n\t"
           "eors r3, r5\n"
-          "2:\n\t" INSITU_STEP("0", "0", "lsrs r7, r3, #16\n\t") INSITU_STEP(
-              "1", "2", "lsrs r7, r3, #8\n\t") INSITU_STEP("2", "4", "mov r7, r3\n\t")
-              INSITU_STEP("3", "6",
-                          "lsls r7, r3, #8\n\t") "adds r0, #8\n\t"
-                                                 "adds r2, #4\n\t"
-                                                 "cmp r0, r9\n\t"
-                                                 "bne 1b\n"
-                                                 "3:\n\t"
-                                                 "mov r0, r3\n\t"
-                                                 "pop {r4, r5}\n\t"
-                                                 "mov r8, r4\n\t"
-                                                 "mov r9, r5\n\t"
-                                                 "pop {r4, r5, r6, r7, pc}\n" INSITU_STEP_HELD("0")
-                                                     INSITU_STEP_HELD("1") INSITU_STEP_HELD("2")
-                                                         INSITU_STEP_HELD("3"));
+          "2:\n\t" INSITU_STEP("0", "0", "lsrs r7, r3, #16\n\t")
+              INSITU_STEP("1", "2", "lsrs r7, r3, #8\n\t") INSITU_STEP("2", "4", "mov r7, r3\n\t")
+                  INSITU_STEP(
+                      "3", "6",
+                      "lsls r7, r3, #8\n\t") "adds r0, #8\n\t"
+                                             "adds r2, #4\n\t"
+                                             "cmp r0, r9\n\t"
+                                             "bne 1b\n"
+                                             "3:\n\t"
+                                             "mov r0, r3\n\t"
+                                             "pop {r4, r5}\n\t"
+                                             "mov r8, r4\n\t"
+                                             "mov r9, r5\n\t"
+                                             "pop {r4, r5, r6, r7, pc}\n" INSITU_STEP_CLAMPED("0")
+                                                 INSITU_STEP_CLAMPED("1") INSITU_STEP_CLAMPED("2")
+                                                     INSITU_STEP_CLAMPED("3"));
 }
 
-#if defined(__clang__)
-#pragma clang diagnostic pop
-#else
-#pragma GCC diagnostic pop
-#endif
+INSITU_NAKED_END
 
 #else
 
-static inline uint32_t insitu_step_fours(const int16_t *x, const int16_t *end, int8_t *w,
-                                         uint32_t state, int32_t minus_kappa, int32_t top) {
+static inline uint32_t step_fours(const int16_t *x, const int16_t *end, int8_t *w, uint32_t state,
+                                  int32_t minus_kappa, int32_t top) {
   const int32_t kappa = -minus_kappa;
   for (; x != end; x += 4, w += 4) {
     state = insitu_draw(state);
-    w[0] = insitu_step_weight(kappa, top, x[0], state >> 24 << 8, w[0]);
-    w[1] = insitu_step_weight(kappa, top, x[1], state << 8 >> 24 << 8, w[1]);
-    w[2] = insitu_step_weight(kappa, top, x[2], state << 16 >> 24 << 8, w[2]);
-    w[3] = insitu_step_weight(kappa, top, x[3], state << 24 >> 16, w[3]);
+    w[0] = step_weight(kappa, top, x[0], state >> 24 << 8, w[0]);
+    w[1] = step_weight(kappa, top, x[1], state << 8 >> 24 << 8, w[1]);
+    w[2] = step_weight(kappa, top, x[2], state << 16 >> 24 << 8, w[2]);
+    w[3] = step_weight(kappa, top, x[3], state << 24 >> 16, w[3]);
   }
   return state;
 }
@@ -193,14 +162,14 @@ static inline uint32_t insitu_step_fours(const int16_t *x, const int16_t *end, i
 #endif
 
 /* w[i] = sat127(w[i] - ((kappa x[i] + r 2^8 + 2^7) >> 16)), i < size; returns the generator. */
-static inline uint32_t insitu_step_weights(int32_t size, int32_t kappa, const int16_t *x,
-                                           uint32_t state, int8_t *w) {
-  const int32_t whole = size & ~3, top = insitu_step_top(kappa);
-  state = insitu_step_fours(x, x + whole, w, state, -kappa, top);
+static inline uint32_t step_weights(int32_t size, int32_t kappa, const int16_t *x, uint32_t state,
+                                    int8_t *w) {
+  const int32_t whole = size & ~3, top = step_top(kappa);
+  state = step_fours(x, x + whole, w, state, -kappa, top);
   if (size > whole) {
     uint32_t bits = state = insitu_draw(state);
     for (int32_t i = whole; i < size; i++, bits <<= 8)
-      w[i] = insitu_step_weight(kappa, top, x[i], bits >> 24 << 8, w[i]);
+      w[i] = step_weight(kappa, top, x[i], bits >> 24 << 8, w[i]);
   }
   return state;
 }

@@ -8,86 +8,53 @@
 #ifndef INSITU_LINEAR_MICROKERNELS_DSP_H
 #define INSITU_LINEAR_MICROKERNELS_DSP_H
 
-#include <string.h>
+#include "insitu_dsp.h"
+#include "insitu_naked.h"
 
-#include "insitu_fixed_point.h"
-
-#if defined(__clang__)
-#define INSITU_NAKED __attribute__((naked, noinline, unused))
-#pragma clang diagnostic push
-#pragma clang diagnostic ignored "-Wunused-parameter"
-#else
-#define INSITU_NAKED __attribute__((naked, noipa, unused))
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wreturn-type"
-#endif
-
-static inline uint32_t insitu_load_four(const int8_t *x) {
-  uint32_t word;
-  memcpy(&word, x, sizeof word);
-  return word;
-}
-
-/* Lanes 0, 2 of four int8, each added to its lane of pair. */
-static inline uint32_t insitu_sxtab16(uint32_t pair, uint32_t four) {
-  uint32_t sum;
-  __asm__("sxtab16 %0, %1, %2" : "=r"(sum) : "r"(pair), "r"(four));
-  return sum;
-}
-
-/* The same of lanes 1, 3. */
-static inline uint32_t insitu_sxtab16_odd(uint32_t pair, uint32_t four) {
-  uint32_t sum;
-  __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(sum) : "r"(pair), "r"(four));
-  return sum;
-}
+INSITU_NAKED_BEGIN
 
 /* insitu_rescale in one instruction where there is no shift. */
-static inline int32_t insitu_rescale_sum(int32_t acc, int32_t multiplier, int32_t shift) {
-  int32_t v;
+static inline int32_t rescale_sum(int32_t acc, int32_t multiplier, int32_t shift) {
   if (shift > 0) {
     const int32_t limit = (1 << 30) >> shift;
     acc = insitu_clamp(acc, -limit, limit) * (1 << shift);
   }
-  __asm__("smmulr %0, %1, %2" : "=r"(v) : "r"(acc), "r"(multiplier));
-  return v;
+  return smmulr(acc, multiplier);
 }
 
 /* Four inputs as pairs of (x - zero) 2^scale. */
-static inline void insitu_centre_four(uint32_t offset, int32_t scale, uint32_t four,
-                                      uint32_t *pair) {
+static inline void centre_four(uint32_t offset, int32_t scale, uint32_t four, uint32_t *pair) {
   const uint32_t kept = (0xFFFFu >> scale) * 0x10001u;
-  const uint32_t even = insitu_sxtab16(offset, four), odd = insitu_sxtab16_odd(offset, four);
+  const uint32_t even = sxtab16(offset, four), odd = sxtab16_ror8(offset, four);
   pair[0] = scale > 0 ? (even & kept) << scale : even;
   pair[1] = scale > 0 ? (odd & kept) << scale : odd;
 }
 
 /* (x - zero) 2^scale in pairs, scale <= 7; zeros behind the last. */
-static inline void insitu_centre_scaled(int32_t size, int32_t zero, int32_t scale, const int8_t *x,
-                                        int16_t *centred) {
+static inline void centre_scaled(int32_t size, int32_t zero, int32_t scale, const int8_t *x,
+                                 int16_t *centred) {
   const uint32_t offset = (uint32_t)(-zero & 0xFFFF) * 0x10001u;
   uint32_t *pair = (uint32_t *)(void *)centred;
   int32_t left = size;
   for (; left >= 8; left -= 8, x += 8, pair += 4) {
-    insitu_centre_four(offset, scale, insitu_load_four(x), pair);
-    insitu_centre_four(offset, scale, insitu_load_four(x + 4), pair + 2);
+    centre_four(offset, scale, load_word(x), pair);
+    centre_four(offset, scale, load_word(x + 4), pair + 2);
   }
   if (left >= 4) {
-    insitu_centre_four(offset, scale, insitu_load_four(x), pair);
+    centre_four(offset, scale, load_word(x), pair);
     left -= 4, x += 4, pair += 2;
   }
   if (left > 0) {
-    int16_t rest[4] = {0, 0, 0, 0};
+    int16_t tail[4] = {0, 0, 0, 0};
     for (int32_t i = 0; i < left; i++)
-      rest[i & 1 ? 2 + i / 2 : i / 2] = (int16_t)((x[i] - zero) * (1 << scale));
-    memcpy(pair, rest, sizeof rest);
+      tail[i & 1 ? 2 + i / 2 : i / 2] = (int16_t)((x[i] - zero) * (1 << scale));
+    memcpy(pair, tail, sizeof tail);
   }
 }
 
 /* x - zero */
-static inline void insitu_centre(int32_t size, int32_t zero, const int8_t *x, int16_t *centred) {
-  insitu_centre_scaled(size, zero, 0, x, centred);
+static inline void centre(int32_t size, int32_t zero, const int8_t *x, int16_t *centred) {
+  centre_scaled(size, zero, 0, x, centred);
 }
 
 /* ---- forward ------------------------------------------------------------------------------- */
@@ -112,8 +79,8 @@ static inline void insitu_centre(int32_t size, int32_t zero, const int8_t *x, in
 #define INSITU_DOT_LAST "ldm r2!, {r8, r9}\n\t" INSITU_DOT_FOUR("r8", "r9")
 
 /* sum[k] = sum of w[k size + i] x[i], i < size & ~3, k < 4. 1.30 instructions a product. */
-INSITU_NAKED static void insitu_dot_four_rows(const int8_t *w, int32_t size, const int16_t *x,
-                                              int32_t *sum) {
+INSITU_NAKED static void dot_four_rows(const int8_t *w, int32_t size, const int16_t *x,
+                                       int32_t *sum) {
   __asm__("push {r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
           "bic r12, r1, #63\n\t"
           "add r12, r2, r12, lsl #1\n\t" /* where x ends for steps of 64 */
@@ -143,51 +110,51 @@ INSITU_NAKED static void insitu_dot_four_rows(const int8_t *w, int32_t size, con
 }
 
 /* sum + products of one row with the inputs' pairs, size <= 4. */
-static inline int32_t insitu_dot_few(int32_t size, const int8_t *w, const int16_t *x, int32_t sum) {
+static inline int32_t dot_few(int32_t size, const int8_t *w, const int16_t *x, int32_t sum) {
   const uint32_t *pair = (const uint32_t *)(const void *)x;
   uint32_t four = 0;
   if (size == 4) {
-    four = insitu_load_four(w);
+    four = load_word(w);
   } else {
     for (int32_t i = 0; i < size; i++)
       four |= (uint32_t)(uint8_t)w[i] << 8 * i;
   }
-  __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(insitu_sxtab16(0, four)), "r"(pair[0]));
-  __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(insitu_sxtab16_odd(0, four)), "r"(pair[1]));
+  /* not smlad(), so that the sum stays in one register */
+  __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(sxtab16(0, four)), "r"(pair[0]));
+  __asm__("smlad %0, %1, %2, %0" : "+r"(sum) : "r"(sxtab16_ror8(0, four)), "r"(pair[1]));
   return sum;
 }
 
 /* sum[k] = sum of w[k size + i] x[i], i < size, k < INSITU_LINEAR_ROWS. */
-static inline void insitu_dot_rows(int32_t size, const int8_t *w, const int16_t *x, int32_t *sum) {
+static inline void dot_rows(int32_t size, const int8_t *w, const int16_t *x, int32_t *sum) {
   const int32_t whole = size & ~3;
-  insitu_dot_four_rows(w, size, x, sum);
+  dot_four_rows(w, size, x, sum);
   if (size > whole) {
     for (int32_t k = 0; k < INSITU_LINEAR_ROWS; k++, w += size)
-      sum[k] = insitu_dot_few(size - whole, w + whole, x + whole, sum[k]);
+      sum[k] = dot_few(size - whole, w + whole, x + whole, sum[k]);
   }
 }
 
 /* The same of one row. */
-__attribute__((unused)) static int32_t insitu_dot_row(int32_t size, const int8_t *w,
-                                                      const int16_t *x) {
+__attribute__((unused)) static int32_t dot_row(int32_t size, const int8_t *w, const int16_t *x) {
   int32_t sum = 0;
   int32_t i = 0;
   for (; i + 4 <= size; i += 4)
-    sum = insitu_dot_few(4, w + i, x + i, sum);
-  return i < size ? insitu_dot_few(size - i, w + i, x + i, sum) : sum;
+    sum = dot_few(4, w + i, x + i, sum);
+  return i < size ? dot_few(size - i, w + i, x + i, sum) : sum;
 }
 
 #define INSITU_LINEAR_OUTPUTS
 
 /* Of y, in bytes and halves as the assembly wants them; the smallest and largest value before the
- * clamp, held to int16. */
+ * clamp, clamped to int16. */
 typedef struct {
   uint32_t zero, low, high; /* zero - low, low, high - low */
   int32_t extremes[2];      /* two of the smallest, two of the largest */
   int32_t lowest, highest;
 } insitu_linear_outputs_t;
 
-static inline insitu_linear_outputs_t insitu_linear_outputs(const insitu_qparams_t *y_q) {
+static inline insitu_linear_outputs_t linear_outputs(const insitu_qparams_t *y_q) {
   const uint32_t every = 0x01010101u;
   const int32_t low = y_q->clamp_min;
   const insitu_linear_outputs_t outputs = {(uint32_t)((y_q->zero_point - low) & 0xFFFF) * 0x10001u,
@@ -200,9 +167,9 @@ static inline insitu_linear_outputs_t insitu_linear_outputs(const insitu_qparams
 }
 
 /* 9.75 instructions a row. */
-INSITU_NAKED static void insitu_finish_fours(insitu_linear_outputs_t *outputs, const int32_t *sum,
-                                             const int32_t *bias, const int32_t *multiplier,
-                                             int8_t *y, int32_t fours) {
+INSITU_NAKED static void epilogue_fours(insitu_linear_outputs_t *outputs, const int32_t *sum,
+                                        const int32_t *bias, const int32_t *multiplier, int8_t *y,
+                                        int32_t fours) {
   __asm__("push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
           "ldrd r12, lr, [sp, #36]\n"
           "1:\n\t"
@@ -250,13 +217,13 @@ INSITU_NAKED static void insitu_finish_fours(insitu_linear_outputs_t *outputs, c
 
 /* y = clamp(zero + rescale(bias + sum)) of the first rows; returns of how many: fours whose values
  * did not leave int16, and that need no shift. */
-static inline int32_t insitu_finish_rows(insitu_linear_outputs_t *outputs, int32_t rows,
-                                         int32_t shift, const int32_t *sum, const int32_t *bias,
-                                         const int32_t *multiplier, int8_t *y) {
+static inline int32_t epilogue_rows(insitu_linear_outputs_t *outputs, int32_t rows, int32_t shift,
+                                    const int32_t *sum, const int32_t *bias,
+                                    const int32_t *multiplier, int8_t *y) {
   if (rows < 4 || shift > 0)
     return 0;
   outputs->extremes[0] = outputs->extremes[1] = 0;
-  insitu_finish_fours(outputs, sum, bias, multiplier, y, rows / 4);
+  epilogue_fours(outputs, sum, bias, multiplier, y, rows / 4);
   const int32_t *const seen = outputs->extremes;
   const int32_t lowest = insitu_min((int16_t)seen[0], seen[0] >> 16);
   const int32_t highest = insitu_max((int16_t)seen[1], seen[1] >> 16);
@@ -276,11 +243,11 @@ static inline int32_t insitu_finish_rows(insitu_linear_outputs_t *outputs, int32
 typedef struct {
   int32_t first, second; /* where they begin in w */
   uint32_t errors;
-} insitu_listed_pair_t;
+} insitu_sparse_pair_t;
 
 /* Row k of a list. */
-static inline void insitu_list_row(void *list, int32_t k, int32_t begin, int32_t error) {
-  insitu_listed_pair_t *pair = (insitu_listed_pair_t *)list + k / 2;
+static inline void append_row(void *list, int32_t k, int32_t begin, int32_t error) {
+  insitu_sparse_pair_t *pair = (insitu_sparse_pair_t *)list + k / 2;
   if (k % 2 == 0) {
     pair->first = begin;
     pair->errors = (uint32_t)error & 0xFFFFu;
@@ -311,8 +278,8 @@ static inline void insitu_list_row(void *list, int32_t k, int32_t begin, int32_t
 
 /* sum[i] = sum over the list of e w[begin + i], i < 4; fours: how often it has four rows.
  * 1.6 instructions a product. */
-INSITU_NAKED static void insitu_add_four_columns(const void *list, const int8_t *w, int32_t fours,
-                                                 int32_t *sum) {
+INSITU_NAKED static void add_four_columns(const void *list, const int8_t *w, int32_t fours,
+                                          int32_t *sum) {
   __asm__(
       "push {r3, r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
       "mov r4, #0\n\t"
@@ -335,14 +302,13 @@ INSITU_NAKED static void insitu_add_four_columns(const void *list, const int8_t 
       "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}");
 }
 
-static inline void insitu_add_columns(const void *list, int32_t rows, const int8_t *w,
-                                      int32_t *sum) {
-  insitu_add_four_columns(list, w, rows / INSITU_LINEAR_LIST, sum);
+static inline void add_columns(const void *list, int32_t rows, const int8_t *w, int32_t *sum) {
+  add_four_columns(list, w, rows / INSITU_LINEAR_LIST, sum);
 }
 
 /* One column. */
-static inline int32_t insitu_add_column(const void *list, int32_t rows, const int8_t *w) {
-  const insitu_listed_pair_t *pair = list, *end = pair + rows / 2;
+static inline int32_t add_column(const void *list, int32_t rows, const int8_t *w) {
+  const insitu_sparse_pair_t *pair = list, *end = pair + rows / 2;
   int32_t sum = 0;
   for (; pair != end; pair++) {
     sum += w[pair->first] * (int16_t)pair->errors;
@@ -351,20 +317,19 @@ static inline int32_t insitu_add_column(const void *list, int32_t rows, const in
   return sum;
 }
 
-/* rescale(sum) held to int8. */
-static inline uint32_t insitu_error_of(int32_t sum, int32_t multiplier, int32_t shift) {
+/* rescale(sum) clamped to int8. */
+static inline uint32_t error_of(int32_t sum, int32_t multiplier, int32_t shift) {
   uint32_t v;
-  __asm__("ssat %0, #8, %1" : "=r"(v) : "r"(insitu_rescale_sum(sum, multiplier, shift)));
+  __asm__("ssat %0, #8, %1" : "=r"(v) : "r"(rescale_sum(sum, multiplier, shift)));
   return v;
 }
 
-/* dx[i] = rescale(sum[i]) held to [-127, 127], i < 4. */
-static inline void insitu_store_errors(const int32_t *sum, int32_t multiplier, int32_t shift,
-                                       int8_t *dx) {
-  uint32_t four = insitu_error_of(sum[0], multiplier, shift);
-  uint32_t high = insitu_error_of(sum[2], multiplier, shift);
-  __asm__("bfi %0, %1, #8, #8" : "+r"(four) : "r"(insitu_error_of(sum[1], multiplier, shift)));
-  __asm__("bfi %0, %1, #8, #8" : "+r"(high) : "r"(insitu_error_of(sum[3], multiplier, shift)));
+/* dx[i] = rescale(sum[i]) clamped to [-127, 127], i < 4. */
+static inline void store_errors(const int32_t *sum, int32_t multiplier, int32_t shift, int8_t *dx) {
+  uint32_t four = error_of(sum[0], multiplier, shift);
+  uint32_t high = error_of(sum[2], multiplier, shift);
+  __asm__("bfi %0, %1, #8, #8" : "+r"(four) : "r"(error_of(sum[1], multiplier, shift)));
+  __asm__("bfi %0, %1, #8, #8" : "+r"(high) : "r"(error_of(sum[3], multiplier, shift)));
   __asm__("pkhbt %0, %0, %1, lsl #16" : "+r"(four) : "r"(high));
   __asm__("qsub8 %0, %0, %1\n\tqadd8 %0, %0, %1" : "+r"(four) : "r"(0x01010101u)); /* no -128 */
   memcpy(dx, &four, sizeof four);
@@ -372,10 +337,6 @@ static inline void insitu_store_errors(const int32_t *sum, int32_t multiplier, i
 
 #include "insitu_linear_step_dsp.h"
 
-#if defined(__clang__)
-#pragma clang diagnostic pop
-#else
-#pragma GCC diagnostic pop
-#endif
+INSITU_NAKED_END
 
 #endif

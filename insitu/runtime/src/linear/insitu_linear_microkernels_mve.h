@@ -5,37 +5,30 @@
 #include <arm_mve.h>
 
 #include "insitu_fixed_point.h"
+#include "insitu_linear_sparse.h"
+#include "insitu_naked.h"
 
-#if defined(__clang__)
-#define INSITU_NAKED __attribute__((naked, noinline))
-#pragma clang diagnostic push
-#pragma clang diagnostic ignored "-Wunused-parameter"
-#else
-#define INSITU_NAKED __attribute__((naked, noipa))
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wreturn-type"
-#endif
+INSITU_NAKED_BEGIN
 
-static inline int32_t insitu_rescale_sum(int32_t acc, int32_t multiplier, int32_t shift) {
+static inline int32_t rescale_sum(int32_t acc, int32_t multiplier, int32_t shift) {
   return insitu_rescale(acc, multiplier, shift);
 }
 
-static inline int32x4_t insitu_hold_lanes(int32x4_t v, int32_t low, int32_t high) {
+static inline int32x4_t clamp_lanes(int32x4_t v, int32_t low, int32_t high) {
   return vminq_s32(vmaxq_s32(v, vdupq_n_s32(low)), vdupq_n_s32(high));
 }
 
 /* insitu_rescale */
-static inline int32x4_t insitu_rescale_lanes(int32x4_t acc, int32x4_t multiplier, int32_t shift) {
+static inline int32x4_t rescale_lanes(int32x4_t acc, int32x4_t multiplier, int32_t shift) {
   if (shift > 0) {
     const int32_t limit = (1 << 30) >> shift;
-    acc = vshlq_r_s32(insitu_hold_lanes(acc, -limit, limit), shift);
+    acc = vshlq_r_s32(clamp_lanes(acc, -limit, limit), shift);
   }
   return vrmulhq_s32(acc, multiplier);
 }
 
 /* x - zero */
-static inline void insitu_centre(int32_t size, int32_t zero, const int8_t *x, int16_t *centred) {
+static inline void centre(int32_t size, int32_t zero, const int8_t *x, int16_t *centred) {
   for (int32_t i = 0; i < size; i += 8) {
     const mve_pred16_t there = vctp16q((uint32_t)(size - i));
     const int16x8_t v = vldrbq_z_s16(x + i, there);
@@ -48,15 +41,15 @@ static inline void insitu_centre(int32_t size, int32_t zero, const int8_t *x, in
 #define INSITU_LINEAR_ROWS 4 /* that are summed side by side */
 
 /* sum + products of at most eight weights. */
-static inline int32_t insitu_dot_few(int32_t size, const int8_t *w, const int16_t *x, int32_t sum) {
+static inline int32_t dot_few(int32_t size, const int8_t *w, const int16_t *x, int32_t sum) {
   const mve_pred16_t there = vctp16q((uint32_t)size);
   return vmladavaq_s16(sum, vldrbq_z_s16(w, there), vldrhq_z_s16(x, there));
 }
 
 /* sum[k] = sum of w[k size + i] x[i], i < size, k < INSITU_LINEAR_ROWS. */
-static inline void insitu_dot_rows(int32_t size, const int8_t *w, const int16_t *x, int32_t *sum) {
+static inline void dot_rows(int32_t size, const int8_t *w, const int16_t *x, int32_t *sum) {
   const int8_t *second = w + size, *third = second + size, *fourth = third + size;
-  const int32_t rest = size & 7;
+  const int32_t tail = size & 7;
   int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
   for (int32_t left = size >> 3; left > 0; left--) {
     const int16x8_t v = vldrhq_s16(x);
@@ -66,20 +59,20 @@ static inline void insitu_dot_rows(int32_t size, const int8_t *w, const int16_t 
     s3 = vmladavaq_s16(s3, v, vldrbq_s16(fourth));
     x += 8, w += 8, second += 8, third += 8, fourth += 8;
   }
-  if (rest > 0) {
-    s0 = insitu_dot_few(rest, w, x, s0);
-    s1 = insitu_dot_few(rest, second, x, s1);
-    s2 = insitu_dot_few(rest, third, x, s2);
-    s3 = insitu_dot_few(rest, fourth, x, s3);
+  if (tail > 0) {
+    s0 = dot_few(tail, w, x, s0);
+    s1 = dot_few(tail, second, x, s1);
+    s2 = dot_few(tail, third, x, s2);
+    s3 = dot_few(tail, fourth, x, s3);
   }
   sum[0] = s0, sum[1] = s1, sum[2] = s2, sum[3] = s3;
 }
 
 /* The same of one row. */
-static inline int32_t insitu_dot_row(int32_t size, const int8_t *w, const int16_t *x) {
+static inline int32_t dot_row(int32_t size, const int8_t *w, const int16_t *x) {
   int32_t sum = 0;
   for (int32_t i = 0; i < size; i += 8)
-    sum = insitu_dot_few(size - i, w + i, x + i, sum);
+    sum = dot_few(size - i, w + i, x + i, sum);
   return sum;
 }
 
@@ -90,24 +83,24 @@ typedef struct {
   int32_t lowest, highest;
 } insitu_linear_outputs_t;
 
-static inline insitu_linear_outputs_t insitu_linear_outputs(const insitu_qparams_t *y_q) {
+static inline insitu_linear_outputs_t linear_outputs(const insitu_qparams_t *y_q) {
   const insitu_linear_outputs_t outputs = {y_q->zero_point, y_q->clamp_min, y_q->clamp_max, 0, 0};
   return outputs;
 }
 
 /* y = clamp(zero + rescale(bias + sum)) of all rows, whose number is returned. */
-static inline int32_t insitu_finish_rows(insitu_linear_outputs_t *outputs, int32_t rows,
-                                         int32_t shift, const int32_t *sum, const int32_t *bias,
-                                         const int32_t *multiplier, int8_t *y) {
+static inline int32_t epilogue_rows(insitu_linear_outputs_t *outputs, int32_t rows, int32_t shift,
+                                    const int32_t *sum, const int32_t *bias,
+                                    const int32_t *multiplier, int8_t *y) {
   const int32_t zero = outputs->zero, low = outputs->low, high = outputs->high;
   int32_t lowest = outputs->lowest, highest = outputs->highest;
   for (int32_t k = 0; k < rows; k += 4) {
     const mve_pred16_t there = vctp32q((uint32_t)(rows - k)); /* 0 elsewhere */
     const int32x4_t acc = vaddq_s32(vldrwq_z_s32(sum + k, there), vldrwq_z_s32(bias + k, there));
-    const int32x4_t v = insitu_rescale_lanes(acc, vldrwq_z_s32(multiplier + k, there), shift);
+    const int32x4_t v = rescale_lanes(acc, vldrwq_z_s32(multiplier + k, there), shift);
     lowest = vminvq_s32(lowest, v);
     highest = vmaxvq_s32(highest, v);
-    vstrbq_p_s32(y + k, insitu_hold_lanes(vaddq_n_s32(v, zero), low, high), there);
+    vstrbq_p_s32(y + k, clamp_lanes(vaddq_n_s32(v, zero), low, high), there);
   }
   outputs->lowest = lowest;
   outputs->highest = highest;
@@ -119,22 +112,10 @@ static inline int32_t insitu_finish_rows(insitu_linear_outputs_t *outputs, int32
 #define INSITU_LINEAR_LIST 1     /* the rows of a list are filled up to a multiple of this */
 #define INSITU_LINEAR_COLUMNS 16 /* that are summed side by side */
 
-typedef struct {
-  int32_t begin; /* in w */
-  int32_t error;
-} insitu_listed_row_t;
-
-/* Row k of a list. */
-static inline void insitu_list_row(void *list, int32_t k, int32_t begin, int32_t error) {
-  insitu_listed_row_t *row = (insitu_listed_row_t *)list + k;
-  row->begin = begin;
-  row->error = error;
-}
-
 /* sum[i] = sum over the list's `rows` rows of e w[begin + i], i < INSITU_LINEAR_COLUMNS.
  * 0.69 instructions a product. */
-INSITU_NAKED static void insitu_add_columns(const void *list, int32_t rows, const int8_t *w,
-                                            int32_t *sum) {
+INSITU_NAKED static void add_columns(const void *list, int32_t rows, const int8_t *w,
+                                     int32_t *sum) {
   __asm__("push {r4, lr}\n\t"
           "vpush {d8-d11}\n\t"
           "vmov.i32 q0, #0\n\t"
@@ -163,35 +144,24 @@ INSITU_NAKED static void insitu_add_columns(const void *list, int32_t rows, cons
           "pop {r4, pc}");
 }
 
-/* One column. */
-static inline int32_t insitu_add_column(const void *list, int32_t rows, const int8_t *w) {
-  const insitu_listed_row_t *row = list, *end = row + rows;
-  int32_t sum = 0;
-  for (; row != end; row++)
-    sum += row->error * w[row->begin];
-  return sum;
-}
-
-/* dx[i] = rescale(sum[i]) held to [-127, 127], i < INSITU_LINEAR_COLUMNS. */
-static inline void insitu_store_errors(const int32_t *sum, int32_t multiplier, int32_t shift,
-                                       int8_t *dx) {
+/* dx[i] = rescale(sum[i]) clamped to [-127, 127], i < INSITU_LINEAR_COLUMNS. */
+static inline void store_errors(const int32_t *sum, int32_t multiplier, int32_t shift, int8_t *dx) {
   for (int32_t i = 0; i < INSITU_LINEAR_COLUMNS; i += 4) {
-    const int32x4_t v = insitu_rescale_lanes(vldrwq_s32(sum + i), vdupq_n_s32(multiplier), shift);
-    vstrbq_s32(dx + i, insitu_hold_lanes(v, -127, 127));
+    const int32x4_t v = rescale_lanes(vldrwq_s32(sum + i), vdupq_n_s32(multiplier), shift);
+    vstrbq_s32(dx + i, clamp_lanes(v, -127, 127));
   }
 }
 
 /* ---- update in place ----------------------------------------------------------------------- */
 
-/* The inputs as insitu_step_weights wants them. */
-static inline void insitu_prepare_step(int32_t size, int32_t zero, const int8_t *x,
-                                       int16_t *inputs) {
-  insitu_centre(size, zero, x, inputs);
+/* The inputs as step_weights wants them. */
+static inline void prepare_step(int32_t size, int32_t zero, const int8_t *x, int16_t *inputs) {
+  centre(size, zero, x, inputs);
 }
 
 /* The generator k draws ahead: moved = state >> k, left = state << (32 - k), k <= 8. What leaves
  * comes in again as a product of polynomials, see insitu_draw_ahead. */
-static inline uint32x4_t insitu_draw_lanes(uint32x4_t moved, uint32x4_t left) {
+static inline uint32x4_t draw_lanes(uint32x4_t moved, uint32x4_t left) {
   const uint16x8_t product = vmulltq_poly_p8(vreinterpretq_u8_u32(left), vdupq_n_u8(0xA3));
   return veorq_u32(moved, vshlq_n_u32(vreinterpretq_u32_u16(product), 1));
 }
@@ -210,8 +180,8 @@ static inline uint32x4_t insitu_draw_lanes(uint32x4_t moved, uint32x4_t left) {
 /* Steps of 16 weights after 16; the generator's next four states are in q6, returned is the last
  * that was used. The steps of even and odd weights, then random bytes in the order of the weights.
  * 2.25 instructions a weight. */
-INSITU_NAKED static uint32_t insitu_step_sixteens(const int16_t *x, int32_t sixteens, int8_t *w,
-                                                  const uint32_t *states, int32_t kappa) {
+INSITU_NAKED static uint32_t step_sixteens(const int16_t *x, int32_t sixteens, int8_t *w,
+                                           const uint32_t *states, int32_t kappa) {
   __asm__("push {r4, r5, r6, lr}\n\t"
           "vpush {d8-d15}\n\t"
           "ldr r4, [sp, #80]\n\t"
@@ -251,40 +221,36 @@ INSITU_NAKED static uint32_t insitu_step_sixteens(const int16_t *x, int32_t sixt
                                             "pop {r4, r5, r6, pc}");
 }
 
-/* insitu_step_sixteens after so many draws. */
-static inline uint32_t insitu_step_from(uint32_t state, int32_t kappa, int32_t sixteens,
-                                        const int16_t *x, int8_t *w) {
+/* step_sixteens after so many draws. */
+static inline uint32_t step_from(uint32_t state, int32_t kappa, int32_t sixteens, const int16_t *x,
+                                 int8_t *w) {
   const int32x4_t up = vreinterpretq_s32_u32(vddupq_n_u32(31, 1)); /* 31, 30, 29, 28 */
   const uint32x4_t last = vdupq_n_u32(state);
   uint32_t states[4];
-  vstrwq_u32(states, insitu_draw_lanes(vshlq_u32(last, vsubq_n_s32(up, 32)), vshlq_u32(last, up)));
-  return insitu_step_sixteens(x, sixteens, w, states, kappa);
+  vstrwq_u32(states, draw_lanes(vshlq_u32(last, vsubq_n_s32(up, 32)), vshlq_u32(last, up)));
+  return step_sixteens(x, sixteens, w, states, kappa);
 }
 
 /* w[i] = sat127(w[i] - ((kappa x[i] + r 2^8 + 2^7) >> 16)), i < size; returns the generator. */
-static inline uint32_t insitu_step_weights(int32_t size, int32_t kappa, const int16_t *x,
-                                           uint32_t state, int8_t *w) {
-  const int32_t whole = size & ~15, rest = size - whole;
+static inline uint32_t step_weights(int32_t size, int32_t kappa, const int16_t *x, uint32_t state,
+                                    int8_t *w) {
+  const int32_t whole = size & ~15, tail = size - whole;
   if (whole > 0)
-    state = insitu_step_from(state, kappa, whole / 16, x, w);
-  if (rest > 0) { /* on a copy, since loads of every other input know no end */
-    const mve_pred16_t there = vctp8q((uint32_t)rest);
+    state = step_from(state, kappa, whole / 16, x, w);
+  if (tail > 0) { /* on a copy, since loads of every other input know no end */
+    const mve_pred16_t there = vctp8q((uint32_t)tail);
     int16_t inputs[16];
     int8_t weights[16];
-    vstrhq_s16(inputs, vldrhq_z_s16(x + whole, vctp16q((uint32_t)rest)));
-    vstrhq_s16(inputs + 8, vldrhq_z_s16(x + whole + 8, vctp16q((uint32_t)insitu_max(rest - 8, 0))));
+    vstrhq_s16(inputs, vldrhq_z_s16(x + whole, vctp16q((uint32_t)tail)));
+    vstrhq_s16(inputs + 8, vldrhq_z_s16(x + whole + 8, vctp16q((uint32_t)insitu_max(tail - 8, 0))));
     vstrbq_s8(weights, vldrbq_z_s8(w + whole, there));
-    insitu_step_from(state, kappa, 1, inputs, weights);
+    step_from(state, kappa, 1, inputs, weights);
     vstrbq_p_s8(w + whole, vldrbq_s8(weights), there);
-    state = insitu_draw_ahead(state, (rest + 3) / 4);
+    state = insitu_draw_ahead(state, (tail + 3) / 4);
   }
   return state;
 }
 
-#if defined(__clang__)
-#pragma clang diagnostic pop
-#else
-#pragma GCC diagnostic pop
-#endif
+INSITU_NAKED_END
 
 #endif

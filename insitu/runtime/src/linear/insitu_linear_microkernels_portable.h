@@ -11,7 +11,7 @@
 #define INSITU_ONE_COPY inline
 #endif
 
-static INSITU_ONE_COPY int32_t insitu_rescale_sum(int32_t acc, int32_t multiplier, int32_t shift) {
+static INSITU_ONE_COPY int32_t rescale_sum(int32_t acc, int32_t multiplier, int32_t shift) {
   return insitu_rescale(acc, multiplier, shift);
 }
 
@@ -20,15 +20,14 @@ static INSITU_ONE_COPY int32_t insitu_rescale_sum(int32_t acc, int32_t multiplie
 #define INSITU_LINEAR_ROWS 2 /* that are summed side by side */
 
 /* x - zero */
-static inline void insitu_centre(int32_t size, int32_t zero, const int8_t *restrict x,
-                                 int16_t *restrict centred) {
+static inline void centre(int32_t size, int32_t zero, const int8_t *restrict x,
+                          int16_t *restrict centred) {
   for (int32_t i = 0; i < size; i++)
     centred[i] = (int16_t)(x[i] - zero);
 }
 
 /* sum of w[i] x[i], i < size */
-static inline int32_t insitu_dot_row(int32_t size, const int8_t *restrict w,
-                                     const int16_t *restrict x) {
+static inline int32_t dot_row(int32_t size, const int8_t *restrict w, const int16_t *restrict x) {
   int32_t sum = 0;
   for (int32_t i = 0; i < size; i++)
     sum += w[i] * x[i];
@@ -36,8 +35,8 @@ static inline int32_t insitu_dot_row(int32_t size, const int8_t *restrict w,
 }
 
 /* sum[k] = sum of w[k size + i] x[i], i < size, k < INSITU_LINEAR_ROWS. */
-static INSITU_ONE_COPY void insitu_dot_rows(int32_t size, const int8_t *restrict w,
-                                            const int16_t *restrict x, int32_t *sum) {
+static INSITU_ONE_COPY void dot_rows(int32_t size, const int8_t *restrict w,
+                                     const int16_t *restrict x, int32_t *sum) {
 #if defined(__thumb__)
   const int8_t *next = w + size;
   int32_t s0 = 0, s1 = 0, left = size;
@@ -58,8 +57,8 @@ static INSITU_ONE_COPY void insitu_dot_rows(int32_t size, const int8_t *restrict
   sum[0] = s0;
   sum[1] = s1;
 #else
-  sum[0] = insitu_dot_row(size, w, x);
-  sum[1] = insitu_dot_row(size, w + size, x);
+  sum[0] = dot_row(size, w, x);
+  sum[1] = dot_row(size, w + size, x);
 #endif
 }
 
@@ -68,26 +67,17 @@ static INSITU_ONE_COPY void insitu_dot_rows(int32_t size, const int8_t *restrict
 #define INSITU_LINEAR_LIST 1    /* the rows of a list are filled up to a multiple of this */
 #define INSITU_LINEAR_COLUMNS 4 /* that are summed side by side */
 
-typedef struct {
-  int32_t begin; /* in w */
-  int32_t error;
-} insitu_listed_row_t;
-
-/* Row k of a list. */
-static inline void insitu_list_row(void *list, int32_t k, int32_t begin, int32_t error) {
-  insitu_listed_row_t *row = (insitu_listed_row_t *)list + k;
-  row->begin = begin;
-  row->error = error;
-}
+#include "insitu_linear_sparse.h"
 
 #if defined(__thumb__)
 #include "insitu_linear_microkernels_armv6m.h"
-#else
+#endif
+
+#if !defined(__thumb__) || defined(__thumb2__)
 
 /* sum[i] = sum over the list's `rows` rows of e w[begin + i], i < 4. */
-static inline void insitu_add_columns(const void *list, int32_t rows, const int8_t *w,
-                                      int32_t *sum) {
-  const insitu_listed_row_t *row = list, *end = row + rows;
+static inline void add_columns(const void *list, int32_t rows, const int8_t *w, int32_t *sum) {
+  const insitu_sparse_row_t *row = list, *end = row + rows;
   int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
   for (; row != end; row++) {
     const int8_t *v = w + row->begin;
@@ -102,37 +92,26 @@ static inline void insitu_add_columns(const void *list, int32_t rows, const int8
 
 #endif
 
-/* One column. */
-static inline int32_t insitu_add_column(const void *list, int32_t rows, const int8_t *w) {
-  const insitu_listed_row_t *row = list, *end = row + rows;
-  int32_t sum = 0;
-  for (; row != end; row++)
-    sum += row->error * w[row->begin];
-  return sum;
-}
-
-/* dx[i] = rescale(sum[i]) held to [-127, 127], i < 4. */
-static inline void insitu_store_errors(const int32_t *sum, int32_t multiplier, int32_t shift,
-                                       int8_t *dx) {
+/* dx[i] = rescale(sum[i]) clamped to [-127, 127], i < 4. */
+static inline void store_errors(const int32_t *sum, int32_t multiplier, int32_t shift, int8_t *dx) {
   for (int32_t i = 0; i < 4; i++)
-    dx[i] = (int8_t)insitu_clamp(insitu_rescale_sum(sum[i], multiplier, shift), -127, 127);
+    dx[i] = (int8_t)insitu_clamp(rescale_sum(sum[i], multiplier, shift), -127, 127);
 }
 
 /* ---- update in place ----------------------------------------------------------------------- */
 
 #if !defined(__thumb__)
 
-/* The inputs as insitu_step_weights wants them. */
-static inline void insitu_prepare_step(int32_t size, int32_t zero, const int8_t *x,
-                                       int16_t *inputs) {
-  insitu_centre(size, zero, x, inputs);
+/* The inputs as step_weights wants them. */
+static inline void prepare_step(int32_t size, int32_t zero, const int8_t *x, int16_t *inputs) {
+  centre(size, zero, x, inputs);
 }
 
 enum { NOISE = 64 }; /* random bytes made at a time, so that compilers vectorise their use */
 
 /* w[i] = sat127(w[i] - ((kappa x[i] + r 2^8 + 2^7) >> 16)), i < size; returns the generator. */
-static inline uint32_t insitu_step_weights(int32_t size, int32_t kappa, const int16_t *restrict x,
-                                           uint32_t state, int8_t *restrict w) {
+static inline uint32_t step_weights(int32_t size, int32_t kappa, const int16_t *restrict x,
+                                    uint32_t state, int8_t *restrict w) {
   uint8_t noise[NOISE];
   for (int32_t start = 0; start < size; start += NOISE) {
     const int32_t count = insitu_min(size - start, NOISE);

@@ -3,17 +3,17 @@
 #ifndef INSITU_LINEAR_STEP_DSP_H
 #define INSITU_LINEAR_STEP_DSP_H
 
-/* The inputs as insitu_step_weights wants them: (x - zero) 2^7. */
-static inline void insitu_prepare_step(int32_t size, int32_t zero, const int8_t *x,
-                                       int16_t *inputs) {
-  insitu_centre_scaled(size, zero, 7, x, inputs);
+/* The inputs as step_weights wants them: (x - zero) 2^7. */
+static inline void prepare_step(int32_t size, int32_t zero, const int8_t *x, int16_t *inputs) {
+  centre_scaled(size, zero, 7, x, inputs);
 }
 
 /* Four weights at r2, their inputs in X and Y: draws, steps, goes on.
  *
  * With inputs times 2^7 and twice kappa in r4 a product's high half is that of kappa x in units of
  * 2^-8, r5 rounds it and adds 1; random bytes are added below the point, and the high bytes are the
- * steps plus 1. QSUB8 with one more and QADD8 hold the weights to -127 and 127. 17 instructions. */
+ * steps plus 1. QSUB8 with one more and QADD8 clamp the weights to -127 and 127. 17 instructions.
+ */
 #define INSITU_STEP(X, Y)                                                                          \
   "lsrs r3, r3, #1\n\t"                                                                            \
   "it cs\n\t"                                                                                      \
@@ -37,8 +37,8 @@ static inline void insitu_prepare_step(int32_t size, int32_t zero, const int8_t 
 
 /* Steps of the weights for the inputs from x to end, a multiple of 4; returns the generator.
  * 4.44 instructions a weight. */
-INSITU_NAKED static uint32_t insitu_step_fours(const int16_t *x, const int16_t *end, int8_t *w,
-                                               uint32_t state, int32_t twice_kappa) {
+INSITU_NAKED static uint32_t step_fours(const int16_t *x, const int16_t *end, int8_t *w,
+                                        uint32_t state, int32_t twice_kappa) {
   __asm__(
       "push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
       "ldr r4, [sp, #36]\n\t"
@@ -66,7 +66,8 @@ INSITU_NAKED static uint32_t insitu_step_fours(const int16_t *x, const int16_t *
 }
 
 /* The same for any kappa, in lanes of 16 bits: weights in the high bytes, r10 below them; the step
- * and r11 + random bytes, a step of 1, are subtracted and held; QADD8 adds the 1. 25 instructions.
+ * and r11 + random bytes, a step of 1, are subtracted and clamped; QADD8 adds the 1. 25
+ * instructions.
  */
 #define INSITU_STEP_FAR                                                                            \
   "ldm r0!, {r8, r9}\n\t"                                                                          \
@@ -95,9 +96,9 @@ INSITU_NAKED static uint32_t insitu_step_fours(const int16_t *x, const int16_t *
   "qadd8 r8, r8, r6\n\t"                                                                           \
   "str r8, [r2], #4\n\t"
 
-/* insitu_step_fours with any kappa, and at least one four. 7 instructions a weight. */
-INSITU_NAKED static uint32_t insitu_step_fours_far(const int16_t *x, const int16_t *end, int8_t *w,
-                                                   uint32_t state, int32_t kappa) {
+/* step_fours with any kappa, and at least one four. 7 instructions a weight. */
+INSITU_NAKED static uint32_t step_fours_far(const int16_t *x, const int16_t *end, int8_t *w,
+                                            uint32_t state, int32_t kappa) {
   __asm__("push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
           "ldr r4, [sp, #36]\n\t"
           "mov r5, #0x4000\n\t"
@@ -111,30 +112,30 @@ INSITU_NAKED static uint32_t insitu_step_fours_far(const int16_t *x, const int16
           "pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}");
 }
 
-static inline uint32_t insitu_step_some(const int16_t *x, const int16_t *end, int8_t *w,
-                                        uint32_t state, int32_t kappa) {
+static inline uint32_t step_some(const int16_t *x, const int16_t *end, int8_t *w, uint32_t state,
+                                 int32_t kappa) {
   if (x == end)
     return state;
   if (kappa >= -INT16_MAX / 2 && kappa <= INT16_MAX / 2)
-    return insitu_step_fours(x, end, w, state, 2 * kappa);
-  return insitu_step_fours_far(x, end, w, state, kappa);
+    return step_fours(x, end, w, state, 2 * kappa);
+  return step_fours_far(x, end, w, state, kappa);
 }
 
 /* w[i] = sat127(w[i] - ((kappa x[i] + r 2^8 + 2^7) >> 16)), i < size; returns the generator. */
-__attribute__((unused)) static uint32_t
-insitu_step_weights(int32_t size, int32_t kappa, const int16_t *x, uint32_t state, int8_t *w) {
+__attribute__((unused)) static uint32_t step_weights(int32_t size, int32_t kappa, const int16_t *x,
+                                                     uint32_t state, int8_t *w) {
   const int32_t whole = size & ~3;
-  state = insitu_step_some(x, x + whole, w, state, kappa);
+  state = step_some(x, x + whole, w, state, kappa);
   if (size > whole) { /* not as loops, of which compilers would make calls of memcpy */
-    int8_t rest[4] = {w[whole], 0, 0, 0};
-    rest[1] = size > whole + 1 ? w[whole + 1] : 0;
-    rest[2] = size > whole + 2 ? w[whole + 2] : 0;
-    state = insitu_step_some(x + whole, x + whole + 4, rest, state, kappa);
-    w[whole] = rest[0];
+    int8_t tail[4] = {w[whole], 0, 0, 0};
+    tail[1] = size > whole + 1 ? w[whole + 1] : 0;
+    tail[2] = size > whole + 2 ? w[whole + 2] : 0;
+    state = step_some(x + whole, x + whole + 4, tail, state, kappa);
+    w[whole] = tail[0];
     if (size > whole + 1)
-      w[whole + 1] = rest[1];
+      w[whole + 1] = tail[1];
     if (size > whole + 2)
-      w[whole + 2] = rest[2];
+      w[whole + 2] = tail[2];
   }
   return state;
 }

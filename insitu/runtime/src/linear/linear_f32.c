@@ -31,8 +31,7 @@ void insitu_linear_grad_input_f32(const insitu_linear_params_t *p, const float *
 enum { STEPS = 4 }; /* elements a turn of the inner loops, which compilers write out */
 
 /* w[k][i] -= step[k] x[i] for four rows */
-static void insitu_step_four(int32_t size, const float *step, float *const *w,
-                             const float *restrict x) {
+static void step_four(int32_t size, const float *step, float *const *w, const float *restrict x) {
   const float s0 = step[0], s1 = step[1], s2 = step[2], s3 = step[3];
   float *restrict w0 = w[0], *restrict w1 = w[1], *restrict w2 = w[2], *restrict w3 = w[3];
   int32_t left = size;
@@ -53,7 +52,7 @@ static void insitu_step_four(int32_t size, const float *step, float *const *w,
   }
 }
 
-static void insitu_step_one(int32_t size, float step, float *restrict w, const float *restrict x) {
+static void step_one(int32_t size, float step, float *restrict w, const float *restrict x) {
   int32_t left = size;
   for (; left >= STEPS; left -= STEPS) {
     for (int32_t i = 0; i < STEPS; i++)
@@ -79,10 +78,10 @@ void insitu_linear_update_f32(const insitu_linear_update_f32_params_t *p, const 
     b[o] = b[o] - step[count];
     row[count++] = w + o * columns;
     if (count == INSITU_BLOCK) {
-      insitu_step_four(columns, step, row, x);
+      step_four(columns, step, row, x);
       count = 0;
     }
   }
   for (int32_t k = 0; k < count; k++)
-    insitu_step_one(columns, step[k], row[k], x);
+    step_one(columns, step[k], row[k], x);
 }

@@ -11,6 +11,15 @@ void insitu_dequantize_s8(const insitu_size_params_t *p, const insitu_qparams_t 
     y[i] = (float)(x[i] - x_q->zero_point) * x_q->scale;
 }
 
+/* dy = 0 where a sample is `skipped`; returns how many errors are not zero. */
+static int32_t teach(int32_t skipped, int32_t nonzero, size_t bytes, void *dy) {
+  if (skipped) {
+    memset(dy, 0, bytes);
+    nonzero = 0;
+  }
+  return nonzero;
+}
+
 int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const float *scores,
                                         const int32_t *label, void *scratch, int8_t *dy,
                                         float *loss) {
@@ -19,7 +28,7 @@ int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const flo
   float total = 0.0f;
   int32_t nonzero = 0, highest = 0;
   for (int32_t i = 0; i < p->size; i++) {
-    exponentials[i] = insitu_exp_negative(insitu_subtract(scores[i], largest));
+    exponentials[i] = exp_negative(insitu_subtract(scores[i], largest));
     total = total + exponentials[i];
   }
   for (int32_t i = 0; i < p->size; i++) {
@@ -29,16 +38,13 @@ int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const flo
     nonzero += dy[i] != 0;
     highest = insitu_max(highest, dy[i] < 0 ? -dy[i] : dy[i]);
   }
-  if (highest < p->least) {
-    memset(dy, 0, (size_t)p->size);
-    nonzero = 0;
-  }
-  *loss = insitu_subtract(insitu_log_positive(total), insitu_subtract(scores[*label], largest));
+  nonzero = teach(highest < p->least, nonzero, (size_t)p->size * sizeof *dy, dy);
+  *loss = insitu_subtract(log_positive(total), insitu_subtract(scores[*label], largest));
   return nonzero;
 }
 
 /* Whether all scores are numbers, and their differences finite. */
-static int32_t insitu_finite(int32_t size, const float *scores, float largest) {
+static int32_t are_finite(int32_t size, const float *scores, float largest) {
   for (int32_t i = 0; i < size; i++) {
     if (!(largest - scores[i] <= INSITU_NO_BOUND))
       return 0;
@@ -53,10 +59,10 @@ int32_t insitu_softmax_cross_entropy_f32(const insitu_loss_f32_params_t *p, cons
   int32_t nonzero = 0;
   memset(dy, 0, (size_t)p->size * sizeof *dy);
   *loss = INSITU_NO_BOUND;
-  if (!insitu_finite(p->size, scores, largest))
+  if (!are_finite(p->size, scores, largest))
     return 0;
   for (int32_t i = 0; i < p->size; i++) {
-    dy[i] = insitu_exp_negative(scores[i] - largest);
+    dy[i] = exp_negative(scores[i] - largest);
     total = total + dy[i];
   }
   for (int32_t i = 0; i < p->size; i++) {
@@ -67,12 +73,8 @@ int32_t insitu_softmax_cross_entropy_f32(const insitu_loss_f32_params_t *p, cons
     highest = size > highest ? size : highest;
     nonzero += dy[i] != 0.0f;
   }
-  *loss = insitu_log_positive(total) - (scores[*label] - largest);
-  if (highest < p->least) {
-    memset(dy, 0, (size_t)p->size * sizeof *dy);
-    nonzero = 0;
-  }
-  return nonzero;
+  *loss = log_positive(total) - (scores[*label] - largest);
+  return teach(highest < p->least, nonzero, (size_t)p->size * sizeof *dy, dy);
 }
 
 int32_t insitu_argmax_f32(int32_t size, const float *scores) {
@@ -84,17 +86,17 @@ int32_t insitu_argmax_f32(int32_t size, const float *scores) {
   return best;
 }
 
-static float insitu_absolute(float x) { return x < 0.0f ? -x : x; }
+static float absolute(float x) { return x < 0.0f ? -x : x; }
 
-/* The mean of `size` losses, held to INSITU_NO_BOUND where it left the finite numbers. */
-static float insitu_mean_loss(float total, int32_t size) {
+/* The mean of `size` losses, clamped to INSITU_NO_BOUND where it left the finite numbers. */
+static float mean_loss(float total, int32_t size) {
   const float mean = total / (float)size;
   return mean <= INSITU_NO_BOUND ? mean : INSITU_NO_BOUND;
 }
 
 /* -target log sigmoid(score) - (1 - target) log(1 - sigmoid(score)) */
-static float insitu_binary_loss(float score, float target) {
-  const float rest = insitu_log_positive(1.0f + insitu_exp_negative(-insitu_absolute(score)));
+static float binary_loss(float score, float target) {
+  const float rest = log_positive(1.0f + exp_negative(-absolute(score)));
   return ((score < 0.0f ? 0.0f : score) - score * target) + rest;
 }
 
@@ -110,11 +112,8 @@ int32_t insitu_mean_squared_error_s8(const insitu_mean_squared_error_params_t *p
     nonzero += dy[i] != 0;
     highest = insitu_max(highest, dy[i] < 0 ? -dy[i] : dy[i]);
   }
-  if (highest < p->least) {
-    memset(dy, 0, (size_t)p->size);
-    nonzero = 0;
-  }
-  *loss = insitu_mean_loss(total, p->size);
+  nonzero = teach(highest < p->least, nonzero, (size_t)p->size * sizeof *dy, dy);
+  *loss = mean_loss(total, p->size);
   return nonzero;
 }
 
@@ -123,39 +122,32 @@ int32_t insitu_binary_cross_entropy_s8(const insitu_loss_params_t *p, const floa
   float total = 0.0f;
   int32_t nonzero = 0, highest = 0;
   for (int32_t i = 0; i < p->size; i++) {
-    const float error = insitu_logistic(scores[i]) - target[i];
-    total = total + insitu_binary_loss(scores[i], target[i]);
+    const float error = logistic(scores[i]) - target[i];
+    total = total + binary_loss(scores[i], target[i]);
     dy[i] = (int8_t)insitu_round_clamp(error * 127.0f, -127, 127);
     nonzero += dy[i] != 0;
     highest = insitu_max(highest, dy[i] < 0 ? -dy[i] : dy[i]);
   }
-  if (highest < p->least) {
-    memset(dy, 0, (size_t)p->size);
-    nonzero = 0;
-  }
-  *loss = insitu_mean_loss(total, p->size);
+  nonzero = teach(highest < p->least, nonzero, (size_t)p->size * sizeof *dy, dy);
+  *loss = mean_loss(total, p->size);
   return nonzero;
 }
 
 /* dy *= factor where some error reaches `least`, else 0; returns how many are not zero. */
-static int32_t insitu_scale_errors(const insitu_mean_loss_f32_params_t *p, float *dy) {
+static int32_t scale_errors(const insitu_mean_loss_f32_params_t *p, float *dy) {
   float highest = 0.0f;
   int32_t nonzero = 0;
   for (int32_t i = 0; i < p->size; i++) {
-    const float size = insitu_absolute(dy[i]);
+    const float size = absolute(dy[i]);
     highest = size > highest ? size : highest;
     dy[i] = dy[i] * p->factor;
     nonzero += dy[i] != 0.0f;
   }
-  if (highest < p->least) {
-    memset(dy, 0, (size_t)p->size * sizeof *dy);
-    nonzero = 0;
-  }
-  return nonzero;
+  return teach(highest < p->least, nonzero, (size_t)p->size * sizeof *dy, dy);
 }
 
 /* Whether all of these are numbers, and finite; else dy = 0, loss = INSITU_NO_BOUND. */
-static int32_t insitu_teaches(int32_t size, const float *x, float *dy, float *loss) {
+static int32_t teaches(int32_t size, const float *x, float *dy, float *loss) {
   if (insitu_within_f32(size, x, -INSITU_NO_BOUND, INSITU_NO_BOUND))
     return 1;
   memset(dy, 0, (size_t)size * sizeof *dy);
@@ -170,23 +162,23 @@ int32_t insitu_mean_squared_error_f32(const insitu_mean_loss_f32_params_t *p, co
     dy[i] = scores[i] - target[i];
     total = total + dy[i] * dy[i];
   }
-  if (!insitu_teaches(p->size, dy, dy, loss))
+  if (!teaches(p->size, dy, dy, loss))
     return 0;
-  *loss = insitu_mean_loss(total, p->size);
-  return insitu_scale_errors(p, dy);
+  *loss = mean_loss(total, p->size);
+  return scale_errors(p, dy);
 }
 
 int32_t insitu_binary_cross_entropy_f32(const insitu_mean_loss_f32_params_t *p, const float *scores,
                                         const float *target, float *dy, float *loss) {
   float total = 0.0f;
-  if (!insitu_teaches(p->size, scores, dy, loss))
+  if (!teaches(p->size, scores, dy, loss))
     return 0;
   for (int32_t i = 0; i < p->size; i++) {
-    dy[i] = insitu_logistic(scores[i]) - target[i];
-    total = total + insitu_binary_loss(scores[i], target[i]);
+    dy[i] = logistic(scores[i]) - target[i];
+    total = total + binary_loss(scores[i], target[i]);
   }
-  *loss = insitu_mean_loss(total, p->size);
-  return insitu_scale_errors(p, dy);
+  *loss = mean_loss(total, p->size);
+  return scale_errors(p, dy);
 }
 
 int32_t insitu_within_f32(int32_t size, const float *x, float min, float max) {

@@ -10,38 +10,38 @@ int32_t insitu_count_sample(const insitu_batch_params_t *p, int32_t *count) {
   return count[0] == 0;
 }
 
-static inline int64_t insitu_clamp_wide(int64_t v, int64_t limit) {
+static inline int64_t clamp_s64(int64_t v, int64_t limit) {
   return v < -limit ? -limit : v > limit ? limit : v;
 }
 
 /* buffer[k] += gradient[k] multiplier / 2^24, rounded stochastically with 8 bits. */
-static uint32_t insitu_add_row_s16(int32_t size, int32_t multiplier, const int32_t *gradient,
-                                   uint32_t state, int16_t *buffer) {
+static uint32_t add_row_s16(int32_t size, int32_t multiplier, const int32_t *gradient,
+                            uint32_t state, int16_t *buffer) {
   uint32_t bits = 0;
   for (int32_t k = 0; k < size; k++, bits <<= 8) {
     if (k % 4 == 0)
       bits = state = insitu_draw(state);
     const int32_t noise = (int32_t)(bits >> 24) * (1 << 16) + (1 << 15);
     const int64_t step = ((int64_t)gradient[k] * multiplier + noise) >> 24;
-    buffer[k] = (int16_t)insitu_clamp_wide(buffer[k] + step, INT16_MAX);
+    buffer[k] = (int16_t)clamp_s64(buffer[k] + step, INT16_MAX);
   }
   return state;
 }
 
 /* buffer[k] += gradient[k] multiplier / 2^16, rounded to nearest. */
-static void insitu_add_row_s32(int32_t size, int32_t multiplier, const int32_t *gradient,
-                               int32_t *buffer) {
+static void add_row_s32(int32_t size, int32_t multiplier, const int32_t *gradient,
+                        int32_t *buffer) {
   for (int32_t k = 0; k < size; k++) {
     const int64_t step = ((int64_t)gradient[k] * multiplier + (1 << 15)) >> 16;
-    buffer[k] = (int32_t)insitu_clamp_wide(buffer[k] + step, INT32_MAX);
+    buffer[k] = (int32_t)clamp_s64(buffer[k] + step, INT32_MAX);
   }
 }
 
 uint32_t insitu_add_row(int32_t wide, int32_t size, int32_t multiplier, const int32_t *gradient,
                         uint32_t state, void *buffer, int32_t first) {
   if (!wide)
-    return insitu_add_row_s16(size, multiplier, gradient, state, (int16_t *)buffer + first);
-  insitu_add_row_s32(size, multiplier, gradient, (int32_t *)buffer + first);
+    return add_row_s16(size, multiplier, gradient, state, (int16_t *)buffer + first);
+  add_row_s32(size, multiplier, gradient, (int32_t *)buffer + first);
   return state;
 }
 
@@ -80,9 +80,8 @@ int32_t insitu_conv_accumulate_s8(const insitu_conv_accumulate_params_t *p,
 enum { CHUNK = 64 }; /* elements of a linear layer's input made at a time, a multiple of 4 */
 
 /* One row of a linear layer: buffer += m (x - zero). */
-static uint32_t insitu_add_linear_row(const insitu_linear_accumulate_params_t *p, int32_t m,
-                                      int32_t zero, const int8_t *x, uint32_t state, void *buffer,
-                                      int32_t first) {
+static uint32_t add_linear_row(const insitu_linear_accumulate_params_t *p, int32_t m, int32_t zero,
+                               const int8_t *x, uint32_t state, void *buffer, int32_t first) {
   int32_t gradient[CHUNK];
   for (int32_t start = 0; start < p->shape.in_features; start += CHUNK) {
     const int32_t count = insitu_min(p->shape.in_features - start, CHUNK);
@@ -109,8 +108,7 @@ int32_t insitu_linear_accumulate_s8(const insitu_linear_accumulate_params_t *p,
     const float ratio = (float)dy[o] * factor / row_scale[o];
     const int32_t m = insitu_round_clamp(ratio, -INT32_MAX, INT32_MAX);
     saturated += m == INT32_MAX || m == -INT32_MAX;
-    state =
-        insitu_add_linear_row(p, m, x_q->zero_point, x, state, buffer, o * p->shape.in_features);
+    state = add_linear_row(p, m, x_q->zero_point, x, state, buffer, o * p->shape.in_features);
     bias_buffer[o] = insitu_add_bias(bias_buffer[o], dy[o], bias_factor);
   }
   *generator = state;
@@ -118,7 +116,7 @@ int32_t insitu_linear_accumulate_s8(const insitu_linear_accumulate_params_t *p,
 }
 
 /* The part of a weight that decay takes, times 2^32, held below a half. */
-static int32_t insitu_decay_multiplier(float rate, float weight_decay) {
+static int32_t decay_multiplier(float rate, float weight_decay) {
   return insitu_round_clamp(rate * weight_decay * 4294967296.0f, 0, INT32_MAX);
 }
 
@@ -130,13 +128,13 @@ typedef struct {
 } insitu_apply_t;
 
 /* Moves a buffer's value to its weight; returns what stays in the buffer. */
-static int32_t insitu_apply_weight(insitu_apply_t *a, int32_t buffer, int8_t *w) {
+static int32_t apply_weight(insitu_apply_t *a, int32_t buffer, int8_t *w) {
   int64_t step = buffer;
   int64_t noise = 1 << (a->fraction - 1);
   if (a->shrink > 0) {
     a->state = insitu_draw(a->state);
     const int64_t loss = (int64_t)*w * a->shrink + (int64_t)(a->state >> a->fraction);
-    step = insitu_clamp_wide(step + (loss >> (32 - a->fraction)), a->limit);
+    step = clamp_s64(step + (loss >> (32 - a->fraction)), a->limit);
   }
   if (a->momentum > 0) {
     a->state = insitu_draw(a->state);
@@ -150,7 +148,7 @@ static int32_t insitu_apply_weight(insitu_apply_t *a, int32_t buffer, int8_t *w)
 }
 
 /* The same for a bias, in units of 2^-26 and 2^-20, rounded to nearest. */
-static int32_t insitu_apply_bias(int32_t momentum, int32_t buffer, int32_t *bias) {
+static int32_t apply_bias(int32_t momentum, int32_t buffer, int32_t *bias) {
   const int32_t step = (buffer + 32) >> 6;
   *bias = insitu_clamp(*bias - step, -BIAS_LIMIT, BIAS_LIMIT);
   if (momentum == 0)
@@ -163,25 +161,25 @@ static int32_t insitu_apply_bias(int32_t momentum, int32_t buffer, int32_t *bias
 void insitu_apply_s8(const insitu_apply_params_t *p, const float *rate, uint32_t *generator,
                      int32_t *bias_buffer, void *buffer, int32_t *bias, int8_t *w) {
   insitu_apply_t a = {p->wide ? 16 : 8, p->wide ? INT32_MAX : INT16_MAX, p->momentum,
-                      insitu_decay_multiplier(rate[0], p->weight_decay), *generator};
+                      decay_multiplier(rate[0], p->weight_decay), *generator};
   int32_t *const wide = buffer;
   int16_t *const narrow = buffer;
   for (int32_t k = 0; k < p->weights; k++) {
     if (p->wide) {
-      wide[k] = insitu_apply_weight(&a, wide[k], &w[k]);
+      wide[k] = apply_weight(&a, wide[k], &w[k]);
     } else {
-      narrow[k] = (int16_t)insitu_apply_weight(&a, narrow[k], &w[k]);
+      narrow[k] = (int16_t)apply_weight(&a, narrow[k], &w[k]);
     }
   }
   for (int32_t o = 0; o < p->rows; o++) {
-    bias_buffer[o] = insitu_apply_bias(p->momentum, bias_buffer[o], &bias[o]);
+    bias_buffer[o] = apply_bias(p->momentum, bias_buffer[o], &bias[o]);
   }
   *generator = a.state;
 }
 
 void insitu_decay_s8(const insitu_decay_params_t *p, const float *rate, uint32_t *generator,
                      int32_t *row, int8_t *w) {
-  const int32_t shrink = insitu_decay_multiplier(rate[0], p->weight_decay);
+  const int32_t shrink = decay_multiplier(rate[0], p->weight_decay);
   uint32_t state = *generator;
   w += row[0] * p->weights;
   for (int32_t k = 0; k < p->weights; k++) {

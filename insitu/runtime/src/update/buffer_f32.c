@@ -29,8 +29,8 @@ void insitu_linear_accumulate_f32(const insitu_linear_accumulate_f32_params_t *p
   }
 }
 
-static void insitu_step_f32(int32_t size, float rate, float weight_decay, float momentum,
-                            float *velocity, float *w) {
+static void step_f32(int32_t size, float rate, float weight_decay, float momentum, float *velocity,
+                     float *w) {
   for (int32_t k = 0; k < size; k++) {
     const float v = weight_decay > 0.0f ? velocity[k] + weight_decay * w[k] : velocity[k];
     w[k] = w[k] - rate * v;
@@ -40,6 +40,6 @@ static void insitu_step_f32(int32_t size, float rate, float weight_decay, float 
 
 void insitu_apply_f32(const insitu_apply_f32_params_t *p, const float *rate, float *bias_buffer,
                       float *buffer, float *b, float *w) {
-  insitu_step_f32(p->weights, rate[0], p->weight_decay, p->momentum, buffer, w);
-  insitu_step_f32(p->rows, rate[0], 0.0f, p->momentum, bias_buffer, b);
+  step_f32(p->weights, rate[0], p->weight_decay, p->momentum, buffer, w);
+  step_f32(p->rows, rate[0], 0.0f, p->momentum, bias_buffer, b);
 }

@@ -13,16 +13,16 @@ int32_t insitu_conv_groups_accumulate_s8(const insitu_conv_groups_accumulate_par
   const float share = rate[0] * dy_q->scale;
   const float factor = share * x_q->scale * p->gain;
   const float bias_factor = share * (p->gain * 0.015625f);
-  const int32_t row = insitu_group_row(shape), at_once = insitu_rows_at_once(shape);
+  const int32_t row = group_row(shape), at_once = insitu_rows_at_once(shape);
   int32_t *gradient = scratch, *line = gradient + row * at_once, errors[INSITU_DEPTHWISE_BLOCK];
   int32_t saturated = 0;
-  uint32_t state = *generator, alive = 0;
+  uint32_t state = *generator, nonzero = 0;
   for (int32_t o = 0; o < shape->conv.out_channels; o++) {
     const int32_t lane = o % at_once;
     if (lane == 0)
-      alive = insitu_conv_groups_gradient(shape, x_q->zero_point, dy, x, o, line + row, gradient,
-                                          errors);
-    if (!(alive >> lane & 1))
+      nonzero = insitu_conv_groups_gradient(shape, x_q->zero_point, dy, x, o, line + row, gradient,
+                                            errors);
+    if (!(nonzero >> lane & 1))
       continue;
     const int32_t m = insitu_round_clamp(factor / row_scale[o], -INT32_MAX, INT32_MAX);
     saturated += m == INT32_MAX;

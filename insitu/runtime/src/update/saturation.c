@@ -1,11 +1,12 @@
-/* How far training has brought weights to the end of their range. Twin: insitu/network/saturation.py. */
+/* How far training has brought weights to the end of their range. Twin:
+ * insitu/network/saturation.py. */
 #include "insitu_kernels.h"
 
-static inline int insitu_at_end(int8_t w) { return w == 127 || w == -127; }
+static inline int at_end(int8_t w) { return w == 127 || w == -127; }
 
 int32_t insitu_saturated_weights(int32_t size, const int8_t *start, const int8_t *w) {
   int32_t count = 0;
   for (int32_t k = 0; k < size; k++)
-    count += insitu_at_end(w[k]) && !(start && insitu_at_end(start[k]));
+    count += at_end(w[k]) && !(start && at_end(start[k]));
   return count;
 }

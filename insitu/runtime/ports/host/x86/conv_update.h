@@ -6,7 +6,7 @@
 #include "insitu_kernels.h"
 #include "microkernels.h"
 
-static inline int32_t insitu_row_size(const insitu_conv_params_t *p) {
+static inline int32_t row_size(const insitu_conv_params_t *p) {
   return p->kernel_height * p->kernel_width * p->in_channels;
 }
 
@@ -17,7 +17,7 @@ typedef struct {
 
 /* Up to 8 rows of weights: which have an error, their factors M and their generators. */
 typedef struct {
-  int32_t alive[INSITU_BLOCK];
+  int32_t nonzero[INSITU_BLOCK];
   __m256i multiplier, state, bits;
 } insitu_rows_t;
 
@@ -28,7 +28,7 @@ typedef struct {
 } insitu_channels_t;
 
 /* The next 8 elements, zeros behind the end of the map. */
-static inline __m128i insitu_load_8(const int8_t *at, const int8_t *end) {
+static inline __m128i load_8(const int8_t *at, const int8_t *end) {
   if (end - at >= INSITU_BLOCK)
     return _mm_loadl_epi64((const void *)at);
   int8_t part[INSITU_BLOCK] = {0};
@@ -37,51 +37,51 @@ static inline __m128i insitu_load_8(const int8_t *at, const int8_t *end) {
 }
 
 /* tile[i][o] += pair[i] . (errors at two positions of row o), i < inputs */
-static inline void insitu_add_outer(int32_t inputs, __m256i e, const int32_t *pair, __m256i *tile) {
+static inline void add_outer(int32_t inputs, __m256i e, const int32_t *pair, __m256i *tile) {
   if (inputs == INSITU_BLOCK) {
     for (int32_t i = 0; i < INSITU_BLOCK; i++) {
-      tile[i] = insitu_add_pairs(tile[i], e, _mm256_set1_epi32(pair[i]));
+      tile[i] = add_pairs(tile[i], e, _mm256_set1_epi32(pair[i]));
     }
   } else {
     for (int32_t i = 0; i < inputs; i++) {
-      tile[i] = insitu_add_pairs(tile[i], e, _mm256_set1_epi32(pair[i]));
+      tile[i] = add_pairs(tile[i], e, _mm256_set1_epi32(pair[i]));
     }
   }
 }
 
 /* tile[i][o] += sum over the positions of a line of dy[., o] (x[., i] - zero), i < inputs; what it
  * adds for rows o that do not exist is never read. */
-static inline void insitu_add_line(int32_t positions, int32_t inputs, __m256i zeros,
-                                   insitu_channels_t dy, insitu_channels_t x, __m256i *tile) {
+static inline void add_line(int32_t positions, int32_t inputs, __m256i zeros, insitu_channels_t dy,
+                            insitu_channels_t x, __m256i *tile) {
   for (int32_t n = 0; n < positions; n += 2, dy.at += 2 * dy.step, x.at += 2 * x.step) {
     __m128i second_dy = _mm_setzero_si128(), second_x = second_dy;
     if (n + 1 < positions) {
-      second_dy = insitu_load_8(dy.at + dy.step, dy.end);
-      second_x = insitu_load_8(x.at + x.step, x.end);
+      second_dy = load_8(dy.at + dy.step, dy.end);
+      second_x = load_8(x.at + x.step, x.end);
     }
-    const __m128i errors = _mm_unpacklo_epi8(insitu_load_8(dy.at, dy.end), second_dy);
+    const __m128i errors = _mm_unpacklo_epi8(load_8(dy.at, dy.end), second_dy);
     if (_mm_testz_si128(errors, errors))
       continue;
-    const __m128i both = _mm_unpacklo_epi8(insitu_load_8(x.at, x.end), second_x);
+    const __m128i both = _mm_unpacklo_epi8(load_8(x.at, x.end), second_x);
     int32_t pair[INSITU_BLOCK];
-    insitu_store(pair, _mm256_sub_epi16(_mm256_cvtepi8_epi16(both), zeros));
-    insitu_add_outer(inputs, _mm256_cvtepi8_epi16(errors), pair, tile);
+    store(pair, _mm256_sub_epi16(_mm256_cvtepi8_epi16(both), zeros));
+    add_outer(inputs, _mm256_cvtepi8_epi16(errors), pair, tile);
   }
 }
 
 /* The same for one position at the border of the map, of which only the elements [first, end) of
  * the line x lie on the map. */
-static inline void insitu_add_border(int32_t inputs, int32_t zero, __m128i dy, const int8_t *x,
-                                     int32_t first, int32_t end, __m256i *tile) {
+static inline void add_border(int32_t inputs, int32_t zero, __m128i dy, const int8_t *x,
+                              int32_t first, int32_t end, __m256i *tile) {
   int32_t pair[INSITU_BLOCK] = {0};
   for (int32_t i = first; i < end; i++)
     pair[i] = (x[i] - zero) & 0xFFFF;
   const __m128i errors = _mm_unpacklo_epi8(dy, _mm_setzero_si128());
-  insitu_add_outer(inputs, _mm256_cvtepi8_epi16(errors), pair, tile);
+  add_outer(inputs, _mm256_cvtepi8_epi16(errors), pair, tile);
 }
 
 /* rows[j] = int16 (a[j][o] for all a), o = j in the low lane, 4 + j in the high one, j < 4 */
-static inline void insitu_transpose(const __m256i a[INSITU_BLOCK], __m256i rows[4]) {
+static inline void transpose(const __m256i a[INSITU_BLOCK], __m256i rows[4]) {
   const __m256i zip = _mm256_setr_epi8(0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15, 0, 1,
                                        8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15);
   __m256i two[4], four[4];
@@ -99,7 +99,7 @@ static inline void insitu_transpose(const __m256i a[INSITU_BLOCK], __m256i rows[
 }
 
 /* w[i] = sat127(w[i] - step[i]), i < size <= 8 */
-static inline void insitu_step_weights(int32_t size, __m128i step, int8_t *w) {
+static inline void step_weights(int32_t size, __m128i step, int8_t *w) {
   int8_t part[INSITU_BLOCK] = {0};
   int8_t *const at = size == INSITU_BLOCK ? w : part;
   if (at == part)
@@ -112,35 +112,35 @@ static inline void insitu_step_weights(int32_t size, __m128i step, int8_t *w) {
     memcpy(w, part, (size_t)size);
 }
 
-/* Weights [k, k + inputs) of 8 rows of w[., row], from tile[i][o]; the steps are held to int16,
+/* Weights [k, k + inputs) of 8 rows of w[., row], from tile[i][o]; the steps are clamped to int16,
  * where they saturate the weights already. */
-static void insitu_step_tile(int32_t inputs, int32_t k, int32_t row, const __m256i *tile,
-                             insitu_rows_t *rows, int8_t *w) {
+static void step_tile(int32_t inputs, int32_t k, int32_t row, const __m256i *tile,
+                      insitu_rows_t *rows, int8_t *w) {
   const __m256i top = _mm256_set1_epi32((int32_t)0xFF000000u), half = _mm256_set1_epi32(1 << 23);
   __m256i steps[INSITU_BLOCK], by_row[4];
   for (int32_t i = 0; i < INSITU_BLOCK; i++)
     steps[i] = _mm256_setzero_si256();
   for (int32_t i = 0; i < inputs; i++) {
     if ((k + i) % 4 == 0)
-      rows->bits = rows->state = insitu_draw_each(rows->state);
+      rows->bits = rows->state = draw_each(rows->state);
     const __m256i noise = _mm256_or_si256(_mm256_and_si256(rows->bits, top), half);
-    steps[i] = insitu_multiply_high(tile[i], rows->multiplier, noise);
+    steps[i] = multiply_high(tile[i], rows->multiplier, noise);
     rows->bits = _mm256_slli_epi32(rows->bits, 8);
   }
-  insitu_transpose(steps, by_row);
+  transpose(steps, by_row);
   for (int32_t o = 0; o < INSITU_BLOCK / 2; o++) {
     const __m128i low = _mm256_castsi256_si128(by_row[o]);
     const __m128i high = _mm256_extracti128_si256(by_row[o], 1);
-    if (rows->alive[o])
-      insitu_step_weights(inputs, low, w + o * row + k);
-    if (rows->alive[o + 4])
-      insitu_step_weights(inputs, high, w + (o + 4) * row + k);
+    if (rows->nonzero[o])
+      step_weights(inputs, low, w + o * row + k);
+    if (rows->nonzero[o + 4])
+      step_weights(inputs, high, w + (o + 4) * row + k);
   }
 }
 
 /* The outputs whose window has its place k on the map. */
-static inline insitu_span_t insitu_outputs(int32_t k, int32_t pad, int32_t stride, int32_t inputs,
-                                           int32_t outputs) {
+static inline insitu_span_t outputs_of(int32_t k, int32_t pad, int32_t stride, int32_t inputs,
+                                       int32_t outputs) {
   const int32_t offset = k - pad;
   insitu_span_t span = {offset < 0 ? (-offset + stride - 1) / stride : 0, 0};
   if (inputs > offset)
@@ -156,14 +156,14 @@ typedef struct {
   insitu_span_t some, all;
 } insitu_piece_t;
 
-static insitu_piece_t insitu_piece(const insitu_conv_params_t *p, int32_t k) {
+static insitu_piece_t piece_at(const insitu_conv_params_t *p, int32_t k) {
   const int32_t channels = p->in_channels, line = p->kernel_width * channels;
   const int32_t inputs = insitu_min(line - k % line, INSITU_BLOCK);
   const int32_t left = k % line / channels, right = (k % line + inputs - 1) / channels;
   const insitu_span_t of_left =
-      insitu_outputs(left, p->pad_left, p->stride_width, p->in_width, p->out_width);
+      outputs_of(left, p->pad_left, p->stride_width, p->in_width, p->out_width);
   const insitu_span_t of_right =
-      insitu_outputs(right, p->pad_left, p->stride_width, p->in_width, p->out_width);
+      outputs_of(right, p->pad_left, p->stride_width, p->in_width, p->out_width);
   insitu_piece_t piece = {inputs, k % line - p->pad_left * channels, of_left, of_left};
   piece.some.first = insitu_min(of_right.first, of_left.first);
   piece.some.end = insitu_max(of_left.end, of_right.end);
@@ -173,8 +173,8 @@ static insitu_piece_t insitu_piece(const insitu_conv_params_t *p, int32_t k) {
 }
 
 /* tile[i][o] += the sum over the outputs of one line; dy and x point to the beginnings of lines. */
-static void insitu_add_piece(const insitu_conv_params_t *p, insitu_piece_t piece, int32_t zero,
-                             insitu_channels_t dy, insitu_channels_t x, __m256i *tile) {
+static void add_piece(const insitu_conv_params_t *p, insitu_piece_t piece, int32_t zero,
+                      insitu_channels_t dy, insitu_channels_t x, __m256i *tile) {
   const int32_t width = p->in_width * p->in_channels;
   const insitu_channels_t errors = dy;
   x.at += piece.offset;
@@ -184,50 +184,48 @@ static void insitu_add_piece(const insitu_conv_params_t *p, insitu_piece_t piece
     if (ox >= piece.some.end)
       break;
     const int32_t at = piece.offset + ox * x.step;
-    insitu_add_border(piece.inputs, zero, insitu_load_8(errors.at + ox * dy.step, dy.end),
-                      x.at + ox * x.step, insitu_max(-at, 0), insitu_min(width - at, piece.inputs),
-                      tile);
+    add_border(piece.inputs, zero, load_8(errors.at + ox * dy.step, dy.end), x.at + ox * x.step,
+               insitu_max(-at, 0), insitu_min(width - at, piece.inputs), tile);
   }
   dy.at += piece.all.first * dy.step;
   x.at += piece.all.first * x.step;
-  insitu_add_line(piece.all.end - piece.all.first, piece.inputs, _mm256_set1_epi16((int16_t)zero),
-                  dy, x, tile);
+  add_line(piece.all.end - piece.all.first, piece.inputs, _mm256_set1_epi16((int16_t)zero), dy, x,
+           tile);
 }
 
 /* Gradient and step of the rows of weights that begin at w; dy and x point to their maps. */
-static void insitu_update_rows(const insitu_conv_params_t *p, int32_t zero, insitu_channels_t dy,
-                               insitu_channels_t x, insitu_rows_t *rows, int8_t *w) {
-  const int32_t row = insitu_row_size(p), line = p->kernel_width * p->in_channels;
+static void update_rows(const insitu_conv_params_t *p, int32_t zero, insitu_channels_t dy,
+                        insitu_channels_t x, insitu_rows_t *rows, int8_t *w) {
+  const int32_t row = row_size(p), line = p->kernel_width * p->in_channels;
   const insitu_channels_t map_dy = dy, map_x = x;
   for (int32_t k = 0; k < row;) {
-    const insitu_piece_t piece = insitu_piece(p, k);
+    const insitu_piece_t piece = piece_at(p, k);
     const int32_t ky = k / line - p->pad_top;
     const insitu_span_t lines =
-        insitu_outputs(k / line, p->pad_top, p->stride_height, p->in_height, p->out_height);
+        outputs_of(k / line, p->pad_top, p->stride_height, p->in_height, p->out_height);
     __m256i tile[INSITU_BLOCK];
     for (int32_t j = 0; j < INSITU_BLOCK; j++)
       tile[j] = _mm256_setzero_si256();
     for (int32_t oy = lines.first; oy < lines.end; oy++) {
       dy.at = map_dy.at + oy * p->out_width * dy.step;
       x.at = map_x.at + (oy * p->stride_height + ky) * p->in_width * p->in_channels;
-      insitu_add_piece(p, piece, zero, dy, x, tile);
+      add_piece(p, piece, zero, dy, x, tile);
     }
-    insitu_step_tile(piece.inputs, k, row, tile, rows, w);
+    step_tile(piece.inputs, k, row, tile, rows, w);
     k += piece.inputs;
   }
 }
 
-/* errors[o] = sum over the map of dy[., o], alive[o] = whether any is not zero, o < 8. */
-static void insitu_sum_errors(int32_t positions, insitu_channels_t dy, int32_t *errors,
-                              int32_t *alive) {
+/* errors[o] = sum over the map of dy[., o], nonzero[o] = whether any is not zero, o < 8. */
+static void sum_errors(int32_t positions, insitu_channels_t dy, int32_t *errors, int32_t *nonzero) {
   __m256i sum = _mm256_setzero_si256(), any = sum;
   for (int32_t n = 0; n < positions; n++) {
-    const __m256i e = _mm256_cvtepi8_epi32(insitu_load_8(dy.at + n * dy.step, dy.end));
+    const __m256i e = _mm256_cvtepi8_epi32(load_8(dy.at + n * dy.step, dy.end));
     sum = _mm256_add_epi32(sum, e);
     any = _mm256_or_si256(any, e);
   }
-  insitu_store(errors, sum);
-  insitu_store(alive, any);
+  store(errors, sum);
+  store(nonzero, any);
 }
 
 #endif

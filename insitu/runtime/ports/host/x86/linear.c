@@ -6,34 +6,34 @@
 #include "microkernels.h"
 
 /* v[j] = sum of w[j, i] (x[i] - zero), i < size, for the rows j < 8 of w[., size] */
-static __m256i insitu_dot_rows(int32_t size, int32_t zero, const int8_t *w, const int8_t *x) {
+static __m256i dot_rows(int32_t size, int32_t zero, const int8_t *w, const int8_t *x) {
   const __m256i zeros = _mm256_set1_epi16((int16_t)zero);
   __m256i acc[INSITU_BLOCK];
   int32_t i = 0;
   for (int32_t j = 0; j < INSITU_BLOCK; j++)
     acc[j] = _mm256_setzero_si256();
   for (; i + 16 <= size; i += 16) {
-    const __m256i centred = _mm256_sub_epi16(insitu_load_s8(x + i), zeros);
+    const __m256i centred = _mm256_sub_epi16(load_s8(x + i), zeros);
     for (int32_t j = 0; j < INSITU_BLOCK; j++) {
-      acc[j] = insitu_add_pairs(acc[j], centred, insitu_load_s8(w + j * size + i));
+      acc[j] = add_pairs(acc[j], centred, load_s8(w + j * size + i));
     }
   }
   if (i < size) { /* what follows a row of w is multiplied by zeros */
-    int16_t rest[16] = {0};
+    int16_t tail[16] = {0};
     for (int32_t k = i; k < size; k++)
-      rest[k - i] = (int16_t)(x[k] - zero);
-    const __m256i centred = insitu_load(rest);
+      tail[k - i] = (int16_t)(x[k] - zero);
+    const __m256i centred = load(tail);
     for (int32_t j = 0; j < INSITU_BLOCK; j++) {
-      const __m256i row = insitu_load_before(w + j * size + i, w + INSITU_BLOCK * size);
-      acc[j] = insitu_add_pairs(acc[j], centred, row);
+      const __m256i row = load_before(w + j * size + i, w + INSITU_BLOCK * size);
+      acc[j] = add_pairs(acc[j], centred, row);
     }
   }
-  return insitu_sum_each(acc);
+  return sum_each(acc);
 }
 
 /* sum of w[i] (x[i] - zero) */
-static int32_t insitu_dot_row(int32_t size, int32_t zero, const int8_t *restrict w,
-                              const int8_t *restrict x) {
+static int32_t dot_row(int32_t size, int32_t zero, const int8_t *restrict w,
+                       const int8_t *restrict x) {
   int32_t sum = 0;
   for (int32_t i = 0; i < size; i++)
     sum += w[i] * (int16_t)(x[i] - zero);
@@ -49,20 +49,20 @@ void insitu_linear_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x
   int32_t o = 0;
   (void)scratch;
   for (; o + INSITU_BLOCK <= p->out_features; o += INSITU_BLOCK) {
-    const __m256i sum = insitu_dot_rows(size, x_q->zero_point, w + o * size, x);
-    const __m256i acc = _mm256_add_epi32(sum, insitu_load(bias + o));
-    const __m256i v = insitu_rescale_block(acc, insitu_load(multiplier + o), shift[0]);
-    insitu_observe(&seen, v);
-    insitu_store_clamped(y + o, _mm256_add_epi32(v, _mm256_set1_epi32(zero)), y_q->clamp_min,
-                         y_q->clamp_max);
+    const __m256i sum = dot_rows(size, x_q->zero_point, w + o * size, x);
+    const __m256i acc = _mm256_add_epi32(sum, load(bias + o));
+    const __m256i v = rescale_block(acc, load(multiplier + o), shift[0]);
+    observe(&seen, v);
+    store_clamped(y + o, _mm256_add_epi32(v, _mm256_set1_epi32(zero)), y_q->clamp_min,
+                  y_q->clamp_max);
   }
   for (; o < p->out_features; o++) {
-    const int32_t acc = bias[o] + insitu_dot_row(size, x_q->zero_point, w + o * size, x);
+    const int32_t acc = bias[o] + dot_row(size, x_q->zero_point, w + o * size, x);
     const int32_t v = insitu_rescale(acc, multiplier[o], shift[0]);
-    insitu_observe(&seen, _mm256_set1_epi32(v));
+    observe(&seen, _mm256_set1_epi32(v));
     y[o] = (int8_t)insitu_clamp(v + zero, y_q->clamp_min, y_q->clamp_max);
   }
-  insitu_store_extremes(&seen, observed);
+  store_extremes(&seen, observed);
 }
 
 void insitu_logits_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x_q, const int8_t *x,
@@ -71,20 +71,20 @@ void insitu_logits_s8(const insitu_linear_params_t *p, const insitu_qparams_t *x
   const int32_t size = p->in_features;
   (void)scratch;
   for (int32_t o = 0; o < p->out_features; o++) {
-    const int32_t acc = insitu_dot_row(size, x_q->zero_point, w + o * size, x);
+    const int32_t acc = dot_row(size, x_q->zero_point, w + o * size, x);
     const float unit = x_q->scale * row_scale[o];
     const float real_bias = (float)bias[o] * INSITU_BIAS_SCALE;
     y[o] = (float)acc * unit + real_bias;
   }
 }
 
-#define INSITU_ROWS 64    /* rows whose expanded errors are held at once */
+#define INSITU_ROWS 64    /* rows whose errors are expanded at once */
 #define INSITU_COLUMNS 64 /* columns that are summed at a time */
 
 /* sum[i] += sum over o of e'[o] w[o, i] for the rows [first, end) whose error is not zero */
-static void insitu_add_errors(const insitu_linear_grad_input_params_t *g, int32_t first,
-                              int32_t end, int32_t size, const int8_t *dy, const int8_t *w,
-                              const uint16_t *rel, int32_t *sum) {
+static void add_errors(const insitu_linear_grad_input_params_t *g, int32_t first, int32_t end,
+                       int32_t size, const int8_t *dy, const int8_t *w, const uint16_t *rel,
+                       int32_t *sum) {
   int16_t e[INSITU_ROWS];
   int32_t row[INSITU_ROWS], count = 0;
   for (int32_t o = first; o < end; o++) {
@@ -95,7 +95,7 @@ static void insitu_add_errors(const insitu_linear_grad_input_params_t *g, int32_
   }
   if (count == 0)
     return;
-  insitu_add_rows(size, count, e, row, w, sum);
+  add_rows(size, count, e, row, w, sum);
 }
 
 void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *g, const int8_t *dy,
@@ -108,12 +108,12 @@ void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *g, con
     const int32_t size = insitu_min(columns - start, INSITU_COLUMNS);
     memset(sum, 0, (size_t)size * sizeof *sum);
     for (int32_t o = 0; o < rows; o += INSITU_ROWS) {
-      insitu_add_errors(g, o, insitu_min(o + INSITU_ROWS, rows), size, dy, w + start, rel, sum);
+      add_errors(g, o, insitu_min(o + INSITU_ROWS, rows), size, dy, w + start, rel, sum);
     }
     int32_t i = 0;
     for (; i + INSITU_BLOCK <= size; i += INSITU_BLOCK) {
-      const __m256i v = insitu_rescale_block(insitu_load(sum + i), multiplier, g->shift);
-      insitu_store_clamped(dx + start + i, v, -127, 127);
+      const __m256i v = rescale_block(load(sum + i), multiplier, g->shift);
+      store_clamped(dx + start + i, v, -127, 127);
     }
     for (; i < size; i++) {
       const int32_t v = insitu_rescale(sum[i], g->multiplier, g->shift);
@@ -123,7 +123,7 @@ void insitu_linear_grad_input_s8(const insitu_linear_grad_input_params_t *g, con
 }
 
 /* (kappa x + noise) >> 16 of int16, noise unsigned */
-static inline __m256i insitu_step(__m256i kappa, __m256i x, __m256i noise) {
+static inline __m256i step(__m256i kappa, __m256i x, __m256i noise) {
   const __m256i low = _mm256_mullo_epi16(kappa, x);
   const __m256i sum = _mm256_add_epi16(low, noise);
   const __m256i stays = _mm256_cmpeq_epi16(_mm256_max_epu16(sum, low), sum); /* -1: no carry */
@@ -132,11 +132,11 @@ static inline __m256i insitu_step(__m256i kappa, __m256i x, __m256i noise) {
 }
 
 /* int16 of the low or high halves of both lanes of int8 */
-static inline __m256i insitu_widen_low(__m256i v) {
+static inline __m256i widen_low(__m256i v) {
   return _mm256_srai_epi16(_mm256_unpacklo_epi8(v, v), 8);
 }
 
-static inline __m256i insitu_widen_high(__m256i v) {
+static inline __m256i widen_high(__m256i v) {
   return _mm256_srai_epi16(_mm256_unpackhi_epi8(v, v), 8);
 }
 
@@ -144,41 +144,41 @@ static inline __m256i insitu_widen_high(__m256i v) {
 
 /* w[i] = sat127(w[i] - ((kappa (x[i] - zero) + r[i] 2^8 + 2^7) >> 16)), i < 32; draws high byte
  * first */
-static inline void insitu_step_block(__m256i kappa, __m256i zeros, __m256i draws, const int8_t *x,
-                                     int8_t *w) {
+static inline void step_block(__m256i kappa, __m256i zeros, __m256i draws, const int8_t *x,
+                              int8_t *w) {
   const __m256i half = _mm256_set1_epi8(INT8_MIN);
   const __m256i reversed = _mm256_setr_epi8(3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12, 3,
                                             2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12);
   const __m256i bytes = _mm256_shuffle_epi8(draws, reversed);
-  const __m256i xs = insitu_load(x), ws = insitu_load(w);
-  const __m256i low = insitu_step(kappa, _mm256_sub_epi16(insitu_widen_low(xs), zeros),
-                                  _mm256_unpacklo_epi8(half, bytes));
-  const __m256i high = insitu_step(kappa, _mm256_sub_epi16(insitu_widen_high(xs), zeros),
-                                   _mm256_unpackhi_epi8(half, bytes));
-  const __m256i stepped = _mm256_packs_epi16(_mm256_sub_epi16(insitu_widen_low(ws), low),
-                                             _mm256_sub_epi16(insitu_widen_high(ws), high));
-  insitu_store(w, _mm256_max_epi8(stepped, _mm256_set1_epi8(-127)));
+  const __m256i xs = load(x), ws = load(w);
+  const __m256i low =
+      step(kappa, _mm256_sub_epi16(widen_low(xs), zeros), _mm256_unpacklo_epi8(half, bytes));
+  const __m256i high =
+      step(kappa, _mm256_sub_epi16(widen_high(xs), zeros), _mm256_unpackhi_epi8(half, bytes));
+  const __m256i stepped = _mm256_packs_epi16(_mm256_sub_epi16(widen_low(ws), low),
+                                             _mm256_sub_epi16(widen_high(ws), high));
+  store(w, _mm256_max_epi8(stepped, _mm256_set1_epi8(-127)));
 }
 
 /* One row of weights; returns the generator after its draws. */
-static uint32_t insitu_step_row(int32_t size, int32_t kappa, int32_t zero, uint32_t state,
-                                const int8_t *x, int8_t *w) {
+static uint32_t step_row(int32_t size, int32_t kappa, int32_t zero, uint32_t state, const int8_t *x,
+                         int8_t *w) {
   const __m256i factor = _mm256_set1_epi16((int16_t)kappa);
   const __m256i zeros = _mm256_set1_epi16((int16_t)zero);
   int32_t i = 0;
   for (; i + INSITU_STEP <= size; i += INSITU_STEP) {
-    const __m256i draws = insitu_next_draws(state);
-    insitu_step_block(factor, zeros, draws, x + i, w + i);
+    const __m256i draws = next_draws(state);
+    step_block(factor, zeros, draws, x + i, w + i);
     state = (uint32_t)_mm256_extract_epi32(draws, 7);
   }
   if (i < size) {
-    const size_t rest = (size_t)(size - i);
+    const size_t tail = (size_t)(size - i);
     int8_t last_x[INSITU_STEP] = {0}, last_w[INSITU_STEP] = {0};
-    memcpy(last_x, x + i, rest);
-    memcpy(last_w, w + i, rest);
-    insitu_step_block(factor, zeros, insitu_next_draws(state), last_x, last_w);
-    memcpy(w + i, last_w, rest);
-    state = insitu_skip_draws(state, (size - i + 3) / 4);
+    memcpy(last_x, x + i, tail);
+    memcpy(last_w, w + i, tail);
+    step_block(factor, zeros, next_draws(state), last_x, last_w);
+    memcpy(w + i, last_w, tail);
+    state = insitu_draw_ahead(state, (size - i + 3) / 4);
   }
   return state;
 }
@@ -197,7 +197,7 @@ int32_t insitu_linear_update_s8(const insitu_linear_params_t *p, const insitu_qp
     const int32_t kappa =
         insitu_round_clamp((float)dy[o] * factor / row_scale[o], -INT16_MAX, INT16_MAX);
     saturated += kappa == INT16_MAX || kappa == -INT16_MAX;
-    state = insitu_step_row(p->in_features, kappa, x_q->zero_point, state, x, w);
+    state = step_row(p->in_features, kappa, x_q->zero_point, state, x, w);
     bias[o] = insitu_update_bias(bias[o], dy[o], rate[0], dy_q->scale);
   }
   *generator = state;

@@ -1,18 +1,20 @@
-/* What becomes of the sums of insitu_conv_armv6m.h on ARMv6-M: outputs, and steps of weights. */
+/* Epilogues of insitu_conv_armv6m.h on ARMv6-M: outputs, and steps of weights. */
 #include "insitu_conv_armv6m.h"
 
 #if defined(__ARM_ARCH_6M__)
 
 #include "insitu_armv6m.h"
 
-/* insitu_finish_run without a shift. r6, r7: the multiplier's halves, r8 offset, r12 end of sum, lr
- * step. A value needs no more than rounding while it lies where neither the bounds hold it nor the
- * extremes grow: in r10 values from -r9 on, which come out as r11 more. 25 instructions.
+INSITU_NAKED_BEGIN
+
+/* insitu_epilogue_channel without a shift. r6, r7: the multiplier's halves, r8 offset, r12 end of
+ * sum, lr step. A value needs no more than rounding while it lies where neither the bounds clamp it
+ * nor the extremes grow: in r10 values from -r9 on, which come out as r11 more. 25 instructions.
  *
  * round(acc multiplier / 2^32) = high m_high + (X >> 16) + bit 15 of X, which ASRS leaves in the
  * carry; X = low m_high + high m_low + (low m_low >> 16) may leave int32 upwards only. */
-INSITU_NAKED static void insitu_finish_scalar(insitu_scalar_output_t *output, int32_t count,
-                                              const int32_t *sum, int8_t *y) {
+INSITU_NAKED static void epilogue_1x4(insitu_scalar_output_t *output, int32_t count,
+                                      const int32_t *sum, int8_t *y) {
   __asm__ volatile(".syntax unified\n\t"
                    "push {r0, r4, r5, r6, r7, lr}\n\t" INSITU_SAVE_HIGH
                    "lsls r4, r1, #4\n\t" /* count fours */
@@ -61,7 +63,7 @@ INSITU_NAKED static void insitu_finish_scalar(insitu_scalar_output_t *output, in
                    "4:\n\t"
                    "lsrs r4, r4, #16\n\t"
                    "b 2b\n"
-                   "5:\n\t" /* an extreme, or held by a bound */
+                   "5:\n\t" /* an extreme, or clamped */
                    "mov r3, r9\n\t"
                    "subs r2, r2, r3\n\t"
                    "ldr r3, [sp, #16]\n\t"
@@ -122,10 +124,10 @@ INSITU_NAKED static void insitu_finish_scalar(insitu_scalar_output_t *output, in
                    "bx lr\n");
 }
 
-void insitu_finish_run(insitu_scalar_output_t *output, int32_t count, const int32_t *sum,
-                       int8_t *y) {
+void insitu_epilogue_channel(insitu_scalar_output_t *output, int32_t count, const int32_t *sum,
+                             int8_t *y) {
   if (output->shift == 0) {
-    insitu_finish_scalar(output, count, sum, y);
+    epilogue_1x4(output, count, sum, y);
     return;
   }
   for (int32_t n = 0; n < count; n++, sum += INSITU_CHANNELS, y += output->step) {
@@ -141,7 +143,7 @@ void insitu_finish_run(insitu_scalar_output_t *output, int32_t count, const int3
  * RANDOM brings r 2^8 to r6. With u: (gradient multiplier + u) >> 32 = high m_high + (X >> 16),
  * X = low m_high + high m_low + (low m_low >> 16) + r 2^8 + 2^7, which may leave int32 upwards
  * only. 28 instructions and a half. */
-#define STEP(K, RANDOM, OVER, HELD)                                                                \
+#define STEP(K, RANDOM, OVER, CLAMPED)                                                             \
   "ldm r0!, {r2}\n\t"                                                                              \
   "uxth r4, r2\n\t"                                                                                \
   "asrs r2, r2, #16\n\t"                                                                           \
@@ -164,11 +166,11 @@ void insitu_finish_run(insitu_scalar_output_t *output, int32_t count, const int3
   "subs r4, r4, r2\n\t"                                                                            \
   "adds r4, #127\n\t"                                                                              \
   "cmp r4, #254\n\t"                                                                               \
-  "bhi " HELD "\n"                                                                                 \
+  "bhi " CLAMPED "\n"                                                                              \
   "7" K ":\n\t"                                                                                    \
   "subs r4, #127\n\t"                                                                              \
   "strb r4, [r1, #" K "]\n\t"
-/* X of 2^31 or more; a weight that is held: 0 below, 254 above. TO says where STEP lies. */
+/* X of 2^31 or more; a weight that is clamped: 0 below, 254 above. TO says where STEP lies. */
 #define STEP_ASIDE(K, TO)                                                                          \
   "4" K ":\n\t"                                                                                    \
   "lsrs r5, r5, #16\n\t"                                                                           \
@@ -238,5 +240,7 @@ void insitu_step_part(int32_t count, int32_t multiplier, const int32_t *gradient
     w[j] = (int8_t)insitu_clamp(w[j] - step, -127, 127);
   }
 }
+
+INSITU_NAKED_END
 
 #endif

@@ -1,18 +1,20 @@
 /* The microkernels of insitu_conv_armv6m.h for ARMv6-M: Cortex-M0, M0+.
  *
- * Sums live in r8 to r11, since ADD alone reaches these registers; LDM brings all operands of b in
- * one instruction, and a product costs MULS and ADD. With one load of a that makes 2.5 instructions
- * a product, and 2 where three products do for four. */
+ * Sums stay in r8 to r11, since ADD alone reaches these registers; LDM loads all of b in one
+ * instruction, and a product costs MULS and ADD. With one load of a that makes 2.5 instructions a
+ * product, and 2 where three products do for four. */
 #include "insitu_conv_armv6m.h"
 
 #if defined(__ARM_ARCH_6M__)
 
 #include "insitu_armv6m.h"
 
+INSITU_NAKED_BEGIN
+
 #define PRODUCT(B, SUM)                                                                            \
   "muls " B ", r0, " B "\n\t"                                                                      \
   "add " SUM ", " B "\n\t"
-/* One term of packed operands, its a brought to r0 by LOAD: 8 instructions. */
+/* One term of packed words, its a brought to r0 by LOAD: 8 instructions. */
 #define PACKED(LOAD)                                                                               \
   LOAD "\n\t"                                                                                      \
        "ldm r2!, {r4, r5, r6}\n\t" PRODUCT("r4", "r8") PRODUCT("r5", "r9") PRODUCT("r6", "r10")
@@ -22,8 +24,8 @@
        "ldm r2!, {r4, r5, r6, r7}\n\t" PRODUCT("r4", "r8") PRODUCT("r5", "r9")                     \
            PRODUCT("r6", "r10") PRODUCT("r7", "r11")
 
-/* Leaves on the stack: the end of the sums, TO_NEXT, saved r8-r11, run, a, b, sum, saved r4-r7; all
- * arguments in their registers. r5 is TO_NEXT: from an a to the next. */
+/* Leaves on the stack: the end of the sums, TO_NEXT, saved r8-r11, micro, a, b, sum, saved r4-r7;
+ * all arguments in their registers. r5 is TO_NEXT: from an a to the next. */
 #define ENTER(TO_NEXT)                                                                             \
   ".syntax unified\n\t"                                                                            \
   "push {r0, r1, r2, r3, r4, r5, r6, r7, lr}\n\t" INSITU_SAVE_HIGH                                 \
@@ -41,8 +43,8 @@
   "muls r6, r7, r6\n\t"                                                                            \
   "subs r6, r6, r4\n\t"                                                                            \
   "subs r5, r5, r6\n\t"
-/* Next four, of packed operands: r11 is its a, r7 says whether sums are fresh; then sum in lr, a in
- * r1, b in r2, run in r0, and the sums of words are 0. */
+/* Next four, of packed words: r11 is its a, r7 says whether sums are fresh; then sum in lr, a in
+ * r1, b in r2, micro in r0, and the sums of words are 0. */
 #define FIRST_PACKED                                                                               \
   "mov r11, r1\n\t"                                                                                \
   "ldr r7, [r0, #28]\n"
@@ -139,16 +141,16 @@
 #define BYTE(AT) PACKED("ldrb r0, [r1, #" AT "]")
 #define HALF(AT) WIDE("ldrh r0, [r1, #" AT "]")
 
-INSITU_NAKED void insitu_run_bytes(const insitu_scalar_run_t *run, const uint8_t *a,
-                                   const int32_t *b, int32_t *sum) {
+INSITU_NAKED void insitu_microkernel_1x4_u8(const insitu_microkernel_1x4_t *micro, const uint8_t *a,
+                                            const int32_t *b, int32_t *sum) {
   __asm__ volatile(ENTER("") FIRST_PACKED BEGIN_PACKED LINES(
       "", "29", "4", "8", BYTE("0") BYTE("1") BYTE("2") BYTE("3"),
       BYTE("4") BYTE("5") BYTE("6") BYTE("7")) END_PACKED(""));
 }
 
 #define TWICE(WORD) "lsls " WORD ", " WORD ", #1\n\t"
-INSITU_NAKED void insitu_run_halves(const insitu_scalar_run_t *run, const uint16_t *a,
-                                    const int32_t *b, int32_t *sum) {
+INSITU_NAKED void insitu_microkernel_1x4_u16(const insitu_microkernel_1x4_t *micro,
+                                             const uint16_t *a, const int32_t *b, int32_t *sum) {
   __asm__ volatile(ENTER(FROM_END(TWICE("r6"))) BEGIN_WIDE LINES(
       TWICE("r4"), "28", "8", "16", HALF("0") HALF("2") HALF("4") HALF("6"),
       HALF("8") HALF("10") HALF("12") HALF("14")) END_WIDE "2:\n\t"
@@ -163,8 +165,8 @@ INSITU_NAKED void insitu_run_halves(const insitu_scalar_run_t *run, const uint16
   "ldr r0, [sp, #24]\n\t"                                                                          \
   "ldr r4, [r0, #20]\n\t"                                                                          \
   "adds r3, r3, r4\n\t"
-INSITU_NAKED void insitu_run_strided(const insitu_scalar_run_t *run, const int8_t *a,
-                                     const int32_t *b, int32_t *sum) {
+INSITU_NAKED void insitu_microkernel_1x4_strided(const insitu_microkernel_1x4_t *micro,
+                                                 const int8_t *a, const int32_t *b, int32_t *sum) {
   __asm__ volatile(ENTER(
       "") "mov r11, r1\n" BEGIN_PACKED "ldr r3, [r0, #24]\n\t" /* stride */
           "subs r1, r1, r3\n\t"
@@ -189,5 +191,7 @@ INSITU_NAKED void insitu_run_strided(const insitu_scalar_run_t *run, const int8_
           "ldr r0, [sp, #24]\n\t"
           "ldr r7, [r0, #28]\n\t" END_PACKED(SUM_STEP));
 }
+
+INSITU_NAKED_END
 
 #endif

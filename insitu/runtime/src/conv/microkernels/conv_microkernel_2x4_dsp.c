@@ -2,33 +2,33 @@
 #include "insitu_conv_microkernels.h"
 
 #if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
-#include "insitu_conv_microkernels_dsp.h"
+#include "insitu_dsp.h"
+#include "insitu_naked.h"
 
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wreturn-type"
+INSITU_NAKED_BEGIN
 
 enum { UNROLLED = 16, PAIR_BYTES = 44 }; /* pairs in the loop, and the code of each */
 
-/* What becomes of a block's eight sums, and how its outputs are stored: places in the table at the
- * end of insitu_run_blocks. */
-enum { SUMS = 0, ADDED = 4, HELD = 8, SHORT = 12, ERRORS = 16, WHOLE = 20, PART = 24 };
+/* The epilogue of a block's eight sums, and how its outputs are stored: places in the table at the
+ * end of microkernel_2x4. */
+enum { SUMS = 0, ADDED = 4, WIDE = 8, SHORT = 12, ERRORS = 16, WHOLE = 20, PART = 24 };
 
 /* Blocks one after the other: each as insitu_conv_block_t says, then on to the next a and b.
  *
  * SUMS: sums[8] to `to`, all from one start; ADDED: from where they are. Others: outputs to `to`
- * and `step` behind it, as `output` says; HELD where values may leave int16, SHORT where not;
- * ERRORS: of one multiplier, no zero point, held to [-127, 127]; WHOLE four of them, PART
+ * and `step` behind it, as `output` says; WIDE where values may leave int16, SHORT where not;
+ * ERRORS: of one multiplier, no zero point, clamped to [-127, 127]; WHOLE four of them, PART
  * `channels` of them. */
 typedef struct {
   int32_t bytes, more; /* of a in a line; lines behind the first */
   const int32_t *start;
   int32_t jump, skip_a, skip_b;
   int32_t next_a, next_b; /* bytes from the end of a block's last line */
-  int32_t finish, store;
+  int32_t epilogue, store;
   insitu_conv_output_t *output;
   void *to, *end;
   int32_t step, channels;
-} insitu_conv_run_t;
+} insitu_conv_blocks_t;
 
 /* acc rounded to its value, two channels of a multiplier each. */
 #define INSITU_RESCALE_TWO(OFFSET, A, B, C, D)                                                     \
@@ -54,9 +54,9 @@ typedef struct {
 
 /* Sums in r3-r6 and r7-r10, a in r1, b in r2. A pair is 11 instructions of 4 bytes; the loop is
  * entered so far in that it ends with the line. On the stack: where a's line ends, lines left, and
- * the run, with addresses for its jump, its finish and its store. */
-INSITU_NAKED static void insitu_run_blocks(const insitu_conv_run_t *run, const int16_t *a,
-                                           const int16_t *b) {
+ * the blocks, with addresses for its jump, its epilogue and its store. */
+INSITU_NAKED static void microkernel_2x4(const insitu_conv_blocks_t *blocks, const int16_t *a,
+                                         const int16_t *b) {
   __asm__ volatile(
       "push {r4-r11, lr}\n\t"
       "sub sp, sp, #68\n\t"
@@ -117,7 +117,7 @@ INSITU_NAKED static void insitu_run_blocks(const insitu_conv_run_t *run, const i
       "5:\n\t" /* sums */
       "ldrd r0, r12, [sp, #52]\n\t"
       "stm r0!, {r3-r10}\n\t" INSITU_NEXT_BLOCK(
-          "14b") "6:\n\t" /* held */
+          "14b") "6:\n\t" /* clamped */
       INSITU_RESCALE_EIGHT ".irp v, r3, r4, r5, r6, r7, r8, r9, r10\n\t"
                  "ssat \\v, #16, \\v\n\t"
                  ".endr\n\t"
@@ -215,9 +215,9 @@ insitu_conv_block_t insitu_block(int32_t pairs, int32_t lines, int32_t skip_a, i
 }
 
 /* Sums of one block after the other. All fields are given: a compiler would clear them first. */
-static insitu_conv_run_t insitu_sums(const insitu_conv_block_t *block, int32_t *sums,
-                                     int32_t count) {
-  const insitu_conv_run_t run = {
+static insitu_conv_blocks_t blocks_of_sums(const insitu_conv_block_t *block, int32_t *sums,
+                                           int32_t count) {
+  const insitu_conv_blocks_t blocks = {
       .bytes = block->bytes,
       .more = block->lines - 1,
       .start = block->start,
@@ -226,7 +226,7 @@ static insitu_conv_run_t insitu_sums(const insitu_conv_block_t *block, int32_t *
       .skip_b = block->skip_b,
       .next_a = 0,
       .next_b = 0,
-      .finish = SUMS,
+      .epilogue = SUMS,
       .store = WHOLE,
       .output = 0,
       .to = sums,
@@ -234,33 +234,33 @@ static insitu_conv_run_t insitu_sums(const insitu_conv_block_t *block, int32_t *
       .step = 0,
       .channels = INSITU_CHANNELS,
   };
-  return run;
+  return blocks;
 }
 
 void insitu_multiply_block(const insitu_conv_block_t *block, const int16_t *a, const int16_t *b,
                            int32_t *acc) {
-  const insitu_conv_run_t run = insitu_sums(block, acc, 1);
-  insitu_run_blocks(&run, a, b);
+  const insitu_conv_blocks_t blocks = blocks_of_sums(block, acc, 1);
+  microkernel_2x4(&blocks, a, b);
 }
 
 void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32_t add, const int16_t *a,
                            const int16_t *b, int32_t *sums) {
   static const int32_t zeros[INSITU_POSITIONS * INSITU_CHANNELS] = {0};
   const insitu_conv_block_t block = insitu_block(lines->pairs, 1, 0, 0, zeros);
-  insitu_conv_run_t run = insitu_sums(&block, sums, lines->blocks);
-  run.next_a = -block.bytes;
-  run.next_b = 2 * (lines->next - block.bytes);
-  run.finish = add ? ADDED : SUMS;
-  for (int32_t k = 0, rest = 0; k < lines->count; k++) {
+  insitu_conv_blocks_t blocks = blocks_of_sums(&block, sums, lines->blocks);
+  blocks.next_a = -block.bytes;
+  blocks.next_b = 2 * (lines->next - block.bytes);
+  blocks.epilogue = add ? ADDED : SUMS;
+  for (int32_t k = 0, phase = 0; k < lines->count; k++) {
     if (add)
-      run.start = run.to;
-    insitu_run_blocks(&run, a, b + rest * lines->rest);
-    if (++rest == lines->stride) {
-      rest = 0;
+      blocks.start = blocks.to;
+    microkernel_2x4(&blocks, a, b + phase * lines->phase);
+    if (++phase == lines->stride) {
+      phase = 0;
       b += lines->line;
     }
-    run.to = run.end;
-    run.end = (int32_t *)run.end + lines->blocks * INSITU_POSITIONS * INSITU_CHANNELS;
+    blocks.to = blocks.end;
+    blocks.end = (int32_t *)blocks.end + lines->blocks * INSITU_POSITIONS * INSITU_CHANNELS;
   }
 }
 
@@ -268,7 +268,7 @@ void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32_t add, const 
 insitu_conv_output_t insitu_output(int32_t shift, int32_t zero, int32_t low, int32_t high) {
   const uint32_t every = 0x01010101u;
   const insitu_conv_output_t output = {{0},
-                                       (int32_t)insitu_both(zero - low),
+                                       (int32_t)dup_s16x2(zero - low),
                                        (int32_t)((uint32_t)(low & 0xFF) * every),
                                        (int32_t)((uint32_t)(high - low) * every),
                                        0,
@@ -283,24 +283,24 @@ int32_t insitu_observe(const insitu_conv_output_t *output, int32_t *observed) {
   return observed[0] > INT16_MIN && observed[1] < INT16_MAX;
 }
 
-void insitu_finish_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step) {
+void insitu_epilogue_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step) {
   const insitu_conv_block_t block = {UNROLLED * PAIR_BYTES + 1, 0, 1, 0, 0, acc};
-  insitu_conv_run_t run = insitu_sums(&block, acc, 1);
-  run.finish = HELD;
-  run.output = output;
-  run.to = y;
-  run.end = y + INSITU_POSITIONS * step;
-  run.step = step;
+  insitu_conv_blocks_t blocks = blocks_of_sums(&block, acc, 1);
+  blocks.epilogue = WIDE;
+  blocks.output = output;
+  blocks.to = y;
+  blocks.end = y + INSITU_POSITIONS * step;
+  blocks.step = step;
   if (output->shift > 0) { /* as insitu_rescale */
     const int32_t limit = (1 << 30) >> output->shift;
     for (int32_t j = 0; j < INSITU_POSITIONS * INSITU_CHANNELS; j++)
       acc[j] = insitu_clamp(acc[j], -limit, limit) * (1 << output->shift);
   }
-  insitu_run_blocks(&run, (const int16_t *)(const void *)acc, (const int16_t *)(const void *)acc);
+  microkernel_2x4(&blocks, (const int16_t *)(const void *)acc, (const int16_t *)(const void *)acc);
 }
 
 /* Whether the values of a block may leave int16. */
-static int32_t insitu_is_wide(const insitu_conv_tile_t *tile) {
+static int32_t is_wide(const insitu_conv_tile_t *tile) {
   int32_t multiplier = 0, start = 0;
   for (int32_t j = 0; j < INSITU_CHANNELS; j++) {
     multiplier = insitu_max(multiplier, tile->output.multiplier[j]);
@@ -317,20 +317,22 @@ int32_t insitu_conv_blocks(insitu_conv_tile_t *tile, const int16_t *a, const int
   const int32_t columns = tile->columns & ~1;
   if (columns == 0 || tile->output.shift > 0)
     return 0;
-  insitu_conv_run_t run = insitu_sums(block, 0, 0);
-  run.next_a = 2 * tile->pair_a - block->lines * run.bytes - run.more * run.skip_a;
-  run.next_b = -2 * block->lines * run.bytes - run.more * run.skip_b;
-  run.finish = tile->errors ? ERRORS : insitu_is_wide(tile) ? HELD : SHORT;
-  run.store = tile->channels == INSITU_CHANNELS ? WHOLE : PART;
-  run.output = &tile->output;
-  run.step = tile->column_y;
-  run.channels = tile->channels;
+  insitu_conv_blocks_t blocks = blocks_of_sums(block, 0, 0);
+  blocks.next_a = 2 * tile->pair_a - block->lines * blocks.bytes - blocks.more * blocks.skip_a;
+  blocks.next_b = -2 * block->lines * blocks.bytes - blocks.more * blocks.skip_b;
+  blocks.epilogue = tile->errors ? ERRORS : is_wide(tile) ? WIDE : SHORT;
+  blocks.store = tile->channels == INSITU_CHANNELS ? WHOLE : PART;
+  blocks.output = &tile->output;
+  blocks.step = tile->column_y;
+  blocks.channels = tile->channels;
   for (int32_t row = 0; row < tile->rows; row++, a += tile->row_a, y += tile->row_y) {
-    run.to = y;
-    run.end = y + columns * tile->column_y;
-    insitu_run_blocks(&run, a, b);
+    blocks.to = y;
+    blocks.end = y + columns * tile->column_y;
+    microkernel_2x4(&blocks, a, b);
   }
   return columns;
 }
+
+INSITU_NAKED_END
 
 #endif

@@ -2,11 +2,15 @@
  *
  * VLD4 brings the pairs of each of four channels into a vector of its own, VLD2 those of the two
  * positions; VMLADAVA adds eight products to a sum in one of the even registers, all of which are
- * sums. So the operands lie as for the other cores. Loads and stores of words lie on words. */
+ * sums. So a and b are packed as for the other cores. Loads and stores of words lie on words. */
 #include "insitu_conv_microkernels.h"
 
 #if defined(__ARM_FEATURE_MVE)
 #include <arm_mve.h>
+
+#include "insitu_naked.h"
+
+INSITU_NAKED_BEGIN
 
 enum { GROUP = 4, UNROLLED = 4, GROUP_BYTES = 56 }; /* pairs in a vector, groups in the loop */
 
@@ -27,11 +31,8 @@ insitu_conv_block_t insitu_block(int32_t pairs, int32_t lines, int32_t skip_a, i
  * 4 bytes; the loop is entered so far in that it ends with the line's whole groups, which end at
  * r7. On the stack: where it is entered, bytes of a's whole groups, pairs left over, lines left,
  * skip_a, skip_b, the saved vectors, acc, the saved registers. */
-__attribute__((naked)) void insitu_multiply_block(__attribute__((unused))
-                                                  const insitu_conv_block_t *block,
-                                                  __attribute__((unused)) const int16_t *a,
-                                                  __attribute__((unused)) const int16_t *b,
-                                                  __attribute__((unused)) int32_t *acc) {
+INSITU_NAKED void insitu_multiply_block(const insitu_conv_block_t *block, const int16_t *a,
+                                        const int16_t *b, int32_t *acc) {
   __asm__ volatile("push {r3-r11, lr}\n"
                    "vpush {d8-d11}\n"
                    "ldm r0, {r4-r9}\n" /* jump, bytes, lines, skip_a, skip_b, start */
@@ -114,45 +115,34 @@ __attribute__((naked)) void insitu_multiply_block(__attribute__((unused))
                    "pop {r4-r11, pc}\n");
 }
 
-insitu_conv_output_t insitu_output(int32_t shift, int32_t zero, int32_t low, int32_t high) {
-  const insitu_conv_output_t output = {{0}, zero, low, high, 0, 0, shift};
-  return output;
-}
-
-int32_t insitu_observe(const insitu_conv_output_t *output, int32_t *observed) {
-  observed[0] = output->lowest;
-  observed[1] = output->highest;
-  return 1;
-}
-
-static inline int32x4_t insitu_hold(int32x4_t v, int32_t low, int32_t high) {
+static inline int32x4_t clamp_lanes(int32x4_t v, int32_t low, int32_t high) {
   return vminq_s32(vmaxq_s32(v, vdupq_n_s32(low)), vdupq_n_s32(high));
 }
 
 /* insitu_rescale where shift > 0, but for the product. */
-static inline int32x4_t insitu_shift_up(int32x4_t acc, int32_t shift) {
+static inline int32x4_t shift_up(int32x4_t acc, int32_t shift) {
   const int32_t limit = (1 << 30) >> shift;
-  return vshlq_r_s32(insitu_hold(acc, -limit, limit), shift);
+  return vshlq_r_s32(clamp_lanes(acc, -limit, limit), shift);
 }
 
-void insitu_finish_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step) {
+void insitu_epilogue_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step) {
   const int32x4_t multiplier = vldrwq_s32(output->multiplier);
   const int32_t zero = output->zero, low = output->low, high = output->high;
   int32x4_t first = vldrwq_s32(acc), second = vldrwq_s32(acc + INSITU_CHANNELS);
   if (output->shift > 0) {
-    first = insitu_shift_up(first, output->shift);
-    second = insitu_shift_up(second, output->shift);
+    first = shift_up(first, output->shift);
+    second = shift_up(second, output->shift);
   }
   first = vrmulhq_s32(first, multiplier);
   second = vrmulhq_s32(second, multiplier);
   output->lowest = vminvq_s32(vminvq_s32(output->lowest, first), second);
   output->highest = vmaxvq_s32(vmaxvq_s32(output->highest, first), second);
-  vstrbq_s32(y, insitu_hold(vaddq_n_s32(first, zero), low, high));
-  vstrbq_s32(y + step, insitu_hold(vaddq_n_s32(second, zero), low, high));
+  vstrbq_s32(y, clamp_lanes(vaddq_n_s32(first, zero), low, high));
+  vstrbq_s32(y + step, clamp_lanes(vaddq_n_s32(second, zero), low, high));
 }
 
 /* to[2 k] = word k of v, for the words of the predicate. */
-static inline void insitu_scatter(int16_t *to, int16x8_t v, mve_pred16_t words) {
+static inline void scatter(int16_t *to, int16x8_t v, mve_pred16_t words) {
   vstrwq_scatter_shifted_offset_p_s32((int32_t *)(void *)to, vidupq_n_u32(0, 2),
                                       vreinterpretq_s32_s16(v), words);
 }
@@ -160,22 +150,21 @@ static inline void insitu_scatter(int16_t *to, int16x8_t v, mve_pred16_t words) 
 void insitu_centre_pairs(int32_t size, int32_t zero, const int8_t *x, int16_t *to) {
   for (int32_t k = 0; k + 2 <= size; k += 8) {
     const mve_pred16_t pairs = vctp32q((uint32_t)(size - k) / 2);
-    insitu_scatter(to + 2 * k, vsubq_n_s16(vldrbq_z_s16(x + k, pairs), (int16_t)zero), pairs);
+    scatter(to + 2 * k, vsubq_n_s16(vldrbq_z_s16(x + k, pairs), (int16_t)zero), pairs);
   }
   if (size % 2 != 0)
     to[size / 2 * 4] = (int16_t)(x[size - 1] - zero);
 }
 
-static inline uint32x4_t insitu_load_widened(const int8_t *x) {
+static inline uint32x4_t load_widened(const int8_t *x) {
   return vreinterpretq_u32_s16(vldrbq_s16(x));
 }
 
 void insitu_pack_rows(int32_t size, int32_t step, const int8_t *w, int16_t *to) {
   const int32_t whole = size & ~7;
   for (int32_t k = 0; k < whole; k += 8, w += 8, to += 32) {
-    const uint32x4x4_t rows = {{insitu_load_widened(w), insitu_load_widened(w + step),
-                                insitu_load_widened(w + 2 * step),
-                                insitu_load_widened(w + 3 * step)}};
+    const uint32x4x4_t rows = {{load_widened(w), load_widened(w + step), load_widened(w + 2 * step),
+                                load_widened(w + 3 * step)}};
     vst4q_u32((uint32_t *)(void *)to, rows);
   }
   for (int32_t j = 0; j < INSITU_CHANNELS; j++, w += step) {
@@ -204,11 +193,6 @@ int32_t insitu_count_errors(int32_t size, const int8_t *dy) {
   return (int32_t)count;
 }
 
-int32_t insitu_error_factor(uint16_t rel, int32_t drop) {
-  (void)drop;
-  return rel;
-}
-
 void insitu_expand_errors(int32_t size, int32_t drop, const int8_t *e, const int32_t *factor,
                           int16_t *to, int16_t *other) {
   for (; size >= 8; size -= 8, e += 8, factor += 8, to += 16, other += 16) {
@@ -218,8 +202,8 @@ void insitu_expand_errors(int32_t size, int32_t drop, const int8_t *e, const int
     const int32x4_t odd = vmulq_s32(vmovltq_s16(errors), factors.val[1]);
     const int32x4_t low = vrshlq_n_s32(even, -(8 + drop)), high = vrshlq_n_s32(odd, -(8 + drop));
     const int16x8_t pairs = vmovntq_s32(vreinterpretq_s16_s32(low), high);
-    insitu_scatter(to, pairs, 0xFFFF);
-    insitu_scatter(other, pairs, 0xFFFF);
+    scatter(to, pairs, 0xFFFF);
+    scatter(other, pairs, 0xFFFF);
   }
   for (int32_t k = 0; k < size; k++) {
     const int32_t at = (k / 2) * 4 + k % 2;
@@ -228,7 +212,7 @@ void insitu_expand_errors(int32_t size, int32_t drop, const int8_t *e, const int
 }
 
 /* (w[even], w[odd]) of four pairs of places. */
-static inline uint32x4_t insitu_gather_pairs(const int8_t *w, uint32x4x2_t places) {
+static inline uint32x4_t gather_pairs(const int8_t *w, uint32x4x2_t places) {
   const int32x4_t even = vldrbq_gather_offset_s32(w, places.val[0]);
   const int32x4_t odd = vldrbq_gather_offset_s32(w, places.val[1]);
   return vreinterpretq_u32_s16(vmovntq_s32(vreinterpretq_s16_s32(even), odd));
@@ -238,9 +222,8 @@ void insitu_pack_pairs(int32_t size, int32_t count, const int32_t *begin, const 
                        int16_t *to) {
   for (; size >= 8 && count == INSITU_CHANNELS; size -= 8, begin += 8, to += 32) {
     const uint32x4x2_t places = vld2q_u32((const uint32_t *)begin);
-    const uint32x4x4_t elements = {
-        {insitu_gather_pairs(w, places), insitu_gather_pairs(w + 1, places),
-         insitu_gather_pairs(w + 2, places), insitu_gather_pairs(w + 3, places)}};
+    const uint32x4x4_t elements = {{gather_pairs(w, places), gather_pairs(w + 1, places),
+                                    gather_pairs(w + 2, places), gather_pairs(w + 3, places)}};
     vst4q_u32((uint32_t *)(void *)to, elements);
   }
   for (int32_t k = 0; k < size + size % 2; k++) {
@@ -250,23 +233,23 @@ void insitu_pack_pairs(int32_t size, int32_t count, const int32_t *begin, const 
 }
 
 /* (a[j], b[j]), j < 4 */
-static inline int16x8_t insitu_pair_bytes(const int8_t *a, const int8_t *b) {
+static inline int16x8_t pair_bytes(const int8_t *a, const int8_t *b) {
   return vmovntq_s32(vreinterpretq_s16_s32(vldrbq_s32(a)), vldrbq_s32(b));
 }
 
-void insitu_pack_windows_run(int32_t pairs, int32_t zero, int32_t step, const int8_t *x,
-                             int16_t *to) {
+void insitu_pack_window_pairs(int32_t pairs, int32_t zero, int32_t step, const int8_t *x,
+                              int16_t *to) {
   for (; pairs > 0; pairs--, x += 2 * step, to += 8)
-    vstrhq_s16(to, vsubq_n_s16(insitu_pair_bytes(x, x + step), (int16_t)zero));
+    vstrhq_s16(to, vsubq_n_s16(pair_bytes(x, x + step), (int16_t)zero));
 }
 
-void insitu_pack_errors_run(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
-                            int16_t *next) {
+void insitu_pack_error_pairs(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
+                             int16_t *next) {
   const uint32_t apart = (uint32_t)((uintptr_t)next - (uintptr_t)to);
   const uint32_t places[4] = {0, 4, apart, apart + 4};
   const uint32x4_t offsets = vldrwq_u32(places);
   for (; pairs > 0; pairs--, dy += 2 * step, to += 4) {
-    const int16x8_t v = insitu_pair_bytes(dy, dy + step);
+    const int16x8_t v = pair_bytes(dy, dy + step);
     vstrwq_scatter_offset_s32((int32_t *)(void *)to, offsets, vreinterpretq_s32_s16(v));
   }
 }
@@ -288,8 +271,8 @@ void insitu_sum_pairs(int32_t pairs, const int16_t *a, int32_t total[2]) {
 
 /* Steps of the weights of the predicate. The low half of gradient multiplier carries into the high
  * one where adding the random bits makes it less than these. */
-static inline void insitu_step_four(mve_pred16_t there, int32_t multiplier, const int32_t *gradient,
-                                    uint32_t bits, int8_t *w) {
+static inline void step_four(mve_pred16_t there, int32_t multiplier, const int32_t *gradient,
+                             uint32_t bits, int8_t *w) {
   const int32x4_t shifts = vreinterpretq_s32_u32(vidupq_n_u32(0, 8));
   const uint32x4_t high_bytes =
       vandq_u32(vshlq_u32(vdupq_n_u32(bits), shifts), vdupq_n_u32(0xFF000000u));
@@ -300,21 +283,23 @@ static inline void insitu_step_four(mve_pred16_t there, int32_t multiplier, cons
   const mve_pred16_t carries = vcmphiq_u32(noise, vaddq_u32(low, noise));
   const int32x4_t step = vaddq_m_n_s32(high, high, 1, carries);
   const int32x4_t moved = vqsubq_s32(vldrbq_z_s32(w, there), step);
-  vstrbq_p_s32(w, insitu_hold(moved, -127, 127), there);
+  vstrbq_p_s32(w, clamp_lanes(moved, -127, 127), there);
 }
 
 void insitu_step_part(int32_t count, int32_t multiplier, const int32_t *gradient, uint32_t bits,
                       int8_t *w) {
-  insitu_step_four(vctp32q((uint32_t)count), multiplier, gradient, bits, w);
+  step_four(vctp32q((uint32_t)count), multiplier, gradient, bits, w);
 }
 
 uint32_t insitu_step_groups(int32_t groups, int32_t multiplier, const int32_t *gradient,
                             uint32_t state, int8_t *w) {
   for (; groups > 0; groups--, gradient += 8, w += 4) {
     state = insitu_draw(state);
-    insitu_step_four(0xFFFF, multiplier, gradient, state, w);
+    step_four(0xFFFF, multiplier, gradient, state, w);
   }
   return state;
 }
+
+INSITU_NAKED_END
 
 #endif

@@ -1,6 +1,26 @@
 /* insitu_conv_microkernels.h in plain C: the definition. */
 #include "insitu_conv_microkernels.h"
 
+#if !defined(__ARM_FEATURE_DSP) || defined(__ARM_FEATURE_MVE)
+
+insitu_conv_output_t insitu_output(int32_t shift, int32_t zero, int32_t low, int32_t high) {
+  const insitu_conv_output_t output = {{0}, zero, low, high, 0, 0, shift};
+  return output;
+}
+
+int32_t insitu_observe(const insitu_conv_output_t *output, int32_t *observed) {
+  observed[0] = output->lowest;
+  observed[1] = output->highest;
+  return 1;
+}
+
+int32_t insitu_error_factor(uint16_t rel, int32_t drop) {
+  (void)drop;
+  return rel;
+}
+
+#endif
+
 #if !defined(__ARM_FEATURE_DSP)
 
 insitu_conv_block_t insitu_block(int32_t pairs, int32_t lines, int32_t skip_a, int32_t skip_b,
@@ -31,18 +51,7 @@ void insitu_multiply_block(const insitu_conv_block_t *block, const int16_t *a, c
     acc[j] = sum[j];
 }
 
-insitu_conv_output_t insitu_output(int32_t shift, int32_t zero, int32_t low, int32_t high) {
-  const insitu_conv_output_t output = {{0}, zero, low, high, 0, 0, shift};
-  return output;
-}
-
-int32_t insitu_observe(const insitu_conv_output_t *output, int32_t *observed) {
-  observed[0] = output->lowest;
-  observed[1] = output->highest;
-  return 1;
-}
-
-void insitu_finish_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step) {
+void insitu_epilogue_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step) {
   for (int32_t n = 0; n < INSITU_POSITIONS; n++, acc += INSITU_CHANNELS, y += step) {
     for (int32_t j = 0; j < INSITU_CHANNELS; j++) {
       const int32_t v = insitu_rescale(acc[j], output->multiplier[j], output->shift);
@@ -82,11 +91,6 @@ int32_t insitu_count_errors(int32_t size, const int8_t *dy) {
   return count;
 }
 
-int32_t insitu_error_factor(uint16_t rel, int32_t drop) {
-  (void)drop;
-  return rel;
-}
-
 void insitu_expand_errors(int32_t size, int32_t drop, const int8_t *e, const int32_t *factor,
                           int16_t *to, int16_t *other) {
   for (int32_t k = 0; k < size; k++) {
@@ -103,8 +107,8 @@ void insitu_pack_pairs(int32_t size, int32_t count, const int32_t *begin, const 
   }
 }
 
-void insitu_pack_windows_run(int32_t pairs, int32_t zero, int32_t step, const int8_t *x,
-                             int16_t *to) {
+void insitu_pack_window_pairs(int32_t pairs, int32_t zero, int32_t step, const int8_t *x,
+                              int16_t *to) {
   for (int32_t n = 0; n < pairs; n++, x += 2 * step, to += 8) {
     for (int32_t j = 0; j < INSITU_CHANNELS; j++) {
       to[2 * j] = (int16_t)(x[j] - zero);
@@ -113,8 +117,8 @@ void insitu_pack_windows_run(int32_t pairs, int32_t zero, int32_t step, const in
   }
 }
 
-void insitu_pack_errors_run(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
-                            int16_t *next) {
+void insitu_pack_error_pairs(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
+                             int16_t *next) {
   for (int32_t n = 0; n < pairs; n++, dy += 2 * step, to += 4, next += 4) {
     for (int32_t j = 0; j < 2; j++) {
       to[2 * j] = dy[j];

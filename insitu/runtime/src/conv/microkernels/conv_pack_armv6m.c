@@ -1,9 +1,11 @@
-/* Operands of insitu_conv_armv6m.h laid out by ARMv6-M. */
+/* Packing for insitu_conv_armv6m.h on ARMv6-M. */
 #include "insitu_conv_armv6m.h"
 
 #if defined(__ARM_ARCH_6M__)
 
 #include "insitu_armv6m.h"
+
+INSITU_NAKED_BEGIN
 
 /* r4-r6: lanes, r8-r10: offsets, r11 step, r12 end of to, r7 the last operand. 21 instructions. */
 INSITU_NAKED int32_t *insitu_pack_fours(const insitu_scalar_fours_t *fours, const int8_t *x,
@@ -168,5 +170,7 @@ void insitu_offset_bytes(int32_t size, const int8_t *x, uint8_t *to) {
   for (; k < size; k++)
     to[k] = (uint8_t)(x[k] + 128);
 }
+
+INSITU_NAKED_END
 
 #endif

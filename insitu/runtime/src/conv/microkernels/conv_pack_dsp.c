@@ -1,17 +1,17 @@
-/* insitu_conv_microkernels.h for cores with the DSP extension: what is laid out for the products, and
- * what becomes of a gradient. Loops in assembly are functions of their own (naked), the same at
- * every optimisation level; words are loaded from anywhere, LDM and LDRD from words. */
+/* insitu_conv_microkernels.h for cores with the DSP extension: packing for the products, and steps
+ * by a gradient. Loops in assembly are functions of their own (naked), the same at every
+ * optimisation level; words are loaded from anywhere, LDM and LDRD from words. */
 #include "insitu_conv_microkernels.h"
 
 #if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
-#include "insitu_conv_microkernels_dsp.h"
+#include "insitu_dsp.h"
+#include "insitu_naked.h"
 
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wreturn-type"
+INSITU_NAKED_BEGIN
 
 /* Eights of values, 2 instructions each. */
-INSITU_NAKED static void insitu_centre_eights(int32_t eights, uint32_t minus, const int8_t *x,
-                                              int16_t *to) {
+INSITU_NAKED static void centre_eights(int32_t eights, uint32_t minus, const int8_t *x,
+                                       int16_t *to) {
   __asm__("push {r4, r5, r6, r7}\n"
           "1:\n\t"
           ".rept 2\n\t"
@@ -30,16 +30,16 @@ INSITU_NAKED static void insitu_centre_eights(int32_t eights, uint32_t minus, co
 }
 
 void insitu_centre_pairs(int32_t size, int32_t zero, const int8_t *x, int16_t *to) {
-  const uint32_t minus = insitu_both(-zero);
+  const uint32_t minus = dup_s16x2(-zero);
   int32_t k = size & ~7;
   if (k > 0)
-    insitu_centre_eights(size / 8, minus, x, to);
+    centre_eights(size / 8, minus, x, to);
   if (size - k >= 4) {
-    const uint32_t bytes = insitu_load_word(x + k);
-    const uint32_t even = insitu_add_even_bytes(minus, bytes);
-    const uint32_t odd = insitu_add_odd_bytes(minus, bytes);
-    insitu_store_word(to + 2 * k, insitu_lows(even, odd));
-    insitu_store_word(to + 2 * k + 4, insitu_highs(even, odd));
+    const uint32_t bytes = load_word(x + k);
+    const uint32_t even = sxtab16(minus, bytes);
+    const uint32_t odd = sxtab16_ror8(minus, bytes);
+    store_word(to + 2 * k, pkhbt(even, odd));
+    store_word(to + 2 * k + 4, pkhtb(odd, even));
     k += 4;
   }
   for (; k < size; k++)
@@ -55,8 +55,7 @@ void insitu_centre_pairs(int32_t size, int32_t zero, const int8_t *x, int16_t *t
   "pkhbt " LOW ", " LOW ", r12, lsl #16\n\t"
 
 /* Four columns of four rows at a time, 1.5 instructions a weight. */
-INSITU_NAKED static void insitu_pack_fours(int32_t fours, int32_t step, const int8_t *w,
-                                           int16_t *to) {
+INSITU_NAKED static void pack_fours(int32_t fours, int32_t step, const int8_t *w, int16_t *to) {
   __asm__("push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n\t"
           "add lr, r1, r1, lsl #1\n"
           "1:\n\t" INSITU_PACK_ROW("[r2, r1]", "r5", "r9")
@@ -71,7 +70,7 @@ INSITU_NAKED static void insitu_pack_fours(int32_t fours, int32_t step, const in
 void insitu_pack_rows(int32_t size, int32_t step, const int8_t *w, int16_t *to) {
   const int32_t whole = size & ~3;
   if (whole > 0)
-    insitu_pack_fours(size / 4, step, w, to);
+    pack_fours(size / 4, step, w, to);
   for (int32_t j = 0; j < INSITU_CHANNELS; j++, w += step) {
     for (int32_t k = whole; k < size; k++)
       to[(k / 2) * 8 + j * 2 + k % 2] = w[k];
@@ -79,22 +78,22 @@ void insitu_pack_rows(int32_t size, int32_t step, const int8_t *w, int16_t *to) 
 }
 
 /* All errors of four channels, one over the other. */
-static uint32_t insitu_any_of_four(int32_t positions, int32_t channels, const int8_t *dy) {
+static uint32_t any_of_four(int32_t positions, int32_t channels, const int8_t *dy) {
   uint32_t a = 0, b = 0;
   int32_t n = 0;
   for (; n + 4 <= positions; n += 4, dy += 4 * channels) {
-    a |= insitu_load_word(dy) | insitu_load_word(dy + channels);
-    b |= insitu_load_word(dy + 2 * channels) | insitu_load_word(dy + 3 * channels);
+    a |= load_word(dy) | load_word(dy + channels);
+    b |= load_word(dy + 2 * channels) | load_word(dy + 3 * channels);
   }
   for (; n < positions; n++, dy += channels)
-    a |= insitu_load_word(dy);
+    a |= load_word(dy);
   return a | b;
 }
 
 void insitu_flag_channels(int32_t positions, int32_t channels, const int8_t *dy, int8_t *flags) {
   int32_t o = 0;
   for (; o + 4 <= channels; o += 4)
-    insitu_store_word(flags + o, insitu_any_of_four(positions, channels, dy + o));
+    store_word(flags + o, any_of_four(positions, channels, dy + o));
   for (; o < channels; o++) {
     flags[o] = 0;
     for (int32_t n = 0; n < positions; n++)
@@ -105,7 +104,7 @@ void insitu_flag_channels(int32_t positions, int32_t channels, const int8_t *dy,
 int32_t insitu_count_errors(int32_t size, const int8_t *dy) {
   int32_t count = 0;
   for (; size >= 4; size -= 4, dy += 4)
-    count = insitu_add_bytes_that_are(insitu_load_word(dy), count);
+    count = count_nonzero_s8x4(load_word(dy), count);
   for (int32_t k = 0; k < size; k++)
     count += dy[k] != 0;
   return count;
@@ -143,14 +142,13 @@ int32_t insitu_error_factor(uint16_t rel, int32_t drop) { return (int32_t)rel <<
   "mov r6, #0\n\t"                                                                                 \
   "b 2b"
 
-INSITU_NAKED static void insitu_expand_fours(int32_t fours, const int8_t *e, const int32_t *factor,
-                                             int16_t *to) {
+INSITU_NAKED static void expand_fours(int32_t fours, const int8_t *e, const int32_t *factor,
+                                      int16_t *to) {
   __asm__(INSITU_EXPAND_FOURS("str r4, [r3], #8\n\tstr r6, [r3], #8\n\t"));
 }
 
-INSITU_NAKED static void insitu_expand_fours_twice(int32_t fours, const int8_t *e,
-                                                   const int32_t *factor, int16_t *to,
-                                                   int16_t *other) {
+INSITU_NAKED static void expand_fours_twice(int32_t fours, const int8_t *e, const int32_t *factor,
+                                            int16_t *to, int16_t *other) {
   __asm__(INSITU_EXPAND_FOURS("str r4, [r3], #8\n\tstr r6, [r3], #8\n\t"
                               "str r4, [r12], #8\n\tstr r6, [r12], #8\n\t"));
 }
@@ -160,12 +158,12 @@ void insitu_expand_errors(int32_t size, int32_t drop, const int8_t *e, const int
   (void)drop;
   const int32_t whole = size & ~3;
   if (whole > 0 && to == other)
-    insitu_expand_fours(size / 4, e, factor, to);
+    expand_fours(size / 4, e, factor, to);
   else if (whole > 0)
-    insitu_expand_fours_twice(size / 4, e, factor, to, other);
+    expand_fours_twice(size / 4, e, factor, to, other);
   for (int32_t k = whole; k < size; k++) {
     const int32_t at = (k / 2) * 4 + k % 2;
-    to[at] = other[at] = (int16_t)(insitu_scale_low(factor[k], (uint32_t)e[k]) >> 1);
+    to[at] = other[at] = (int16_t)(smlawb(factor[k], (uint32_t)e[k], 1) >> 1);
   }
 }
 
@@ -184,8 +182,8 @@ void insitu_expand_errors(int32_t size, int32_t drop, const int8_t *e, const int
   "ldr r5, [r2, r5]\n\t" INSITU_BESIDE(INSITU_EVEN, INSITU_ODD) "stm r3!, {r4-r7}\n\t"
 
 /* Pairs of four weights each, 1.4 instructions a weight. */
-INSITU_NAKED static void insitu_pack_four_of_pairs(int32_t pairs, const int32_t *begin,
-                                                   const int8_t *w, int16_t *to) {
+INSITU_NAKED static void pack_four_of_pairs(int32_t pairs, const int32_t *begin, const int8_t *w,
+                                            int16_t *to) {
   __asm__("push {r4, r5, r6, r7, r8, r9}\n\t"
           "lsrs r0, r0, #1\n\t"
           "bcc 1f\n\t" INSITU_PACK_PAIR "cmp r0, #0\n\t"
@@ -201,7 +199,7 @@ void insitu_pack_pairs(int32_t size, int32_t count, const int32_t *begin, const 
                        int16_t *to) {
   const int32_t whole = count == INSITU_CHANNELS ? size & ~1 : 0;
   if (whole > 0)
-    insitu_pack_four_of_pairs(size / 2, begin, w, to);
+    pack_four_of_pairs(size / 2, begin, w, to);
   for (int32_t k = whole; k < size + size % 2; k++) {
     for (int32_t i = 0; i < INSITU_CHANNELS; i++)
       to[(k / 2) * 8 + i * 2 + k % 2] = k < size && i < count ? w[begin[k] + i] : 0;
@@ -209,8 +207,8 @@ void insitu_pack_pairs(int32_t size, int32_t count, const int32_t *begin, const 
 }
 
 /* 1.6 instructions an input. */
-INSITU_NAKED void insitu_pack_windows_run(int32_t pairs, int32_t zero, int32_t step,
-                                          const int8_t *x, int16_t *to) {
+INSITU_NAKED void insitu_pack_window_pairs(int32_t pairs, int32_t zero, int32_t step,
+                                           const int8_t *x, int16_t *to) {
   __asm__("cmp r0, #0\n\t"
           "it eq\n\t"
           "bxeq lr\n\t"
@@ -230,8 +228,8 @@ INSITU_NAKED void insitu_pack_windows_run(int32_t pairs, int32_t zero, int32_t s
 }
 
 /* 1.6 instructions an error. */
-INSITU_NAKED void insitu_pack_errors_run(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
-                                         int16_t *next) {
+INSITU_NAKED void insitu_pack_error_pairs(int32_t pairs, int32_t step, const int8_t *dy,
+                                          int16_t *to, int16_t *next) {
   __asm__("cmp r0, #0\n\t"
           "it eq\n\t"
           "bxeq lr\n\t"
@@ -250,7 +248,7 @@ INSITU_NAKED void insitu_pack_errors_run(int32_t pairs, int32_t step, const int8
 }
 
 /* Two pairs at a time, 7 instructions. */
-INSITU_NAKED static void insitu_sum_twos(int32_t twos, const int16_t *a, int32_t total[2]) {
+INSITU_NAKED static void sum_twos(int32_t twos, const int16_t *a, int32_t total[2]) {
   __asm__("push {r4, r5, r6, r7, r8, r9}\n\t"
           "ldrd r4, r5, [r2]\n\t"
           "mov r3, #0x10001\n"
@@ -269,17 +267,17 @@ INSITU_NAKED static void insitu_sum_twos(int32_t twos, const int16_t *a, int32_t
 
 void insitu_sum_pairs(int32_t pairs, const int16_t *a, int32_t total[2]) {
   if (pairs > 1)
-    insitu_sum_twos(pairs / 2, a, total);
+    sum_twos(pairs / 2, a, total);
   if (pairs % 2 == 1) {
     a += pairs / 2 * 8;
-    total[0] = insitu_add_products(insitu_load_word(a), 0x00010001u, total[0]);
-    total[1] = insitu_add_products(insitu_load_word(a + 2), 0x00010001u, total[1]);
+    total[0] = smlad(load_word(a), 0x00010001u, total[0]);
+    total[1] = smlad(load_word(a + 2), 0x00010001u, total[1]);
   }
 }
 
 /* The weight that WIDEN brings to r12, its gradient G: the high word of 2^32 w + 2^32 - 1 - u +
- * G r1, held to 8 bits. lr has two random bytes, complemented; what else SHIFT brings lands on ones
- * of r10. */
+ * G r1, clamped to 8 bits. lr has two random bytes, complemented; what else SHIFT brings lands on
+ * ones of r10. */
 #define INSITU_STEP_WEIGHT(SHIFT, WIDEN, G)                                                        \
   "orr r11, r10, lr, lsl #" SHIFT "\n\t" WIDEN "\n\t"                                              \
   "smlal r11, r12, " G ", r1\n\t"                                                                  \
@@ -325,21 +323,20 @@ INSITU_NAKED uint32_t insitu_step_groups(int32_t groups, int32_t multiplier,
 }
 
 /* The state of which insitu_draw makes this one. */
-static inline uint32_t insitu_before(uint32_t state) {
+static inline uint32_t before(uint32_t state) {
   return state >> 31 ? (state ^ 0xA3000000u) << 1 | 1u : state << 1;
 }
 
 /* Fewer than four weights. */
-static __attribute__((noinline)) void insitu_step_few(int32_t count, int32_t multiplier,
-                                                      const int32_t *gradient, uint32_t bits,
-                                                      int8_t *w) {
+static __attribute__((noinline)) void step_few(int32_t count, int32_t multiplier,
+                                               const int32_t *gradient, uint32_t bits, int8_t *w) {
   int32_t sums[4] = {0};
   int8_t part[4] = {0};
   for (int32_t j = 0; j < 3 && j < count; j++) {
     sums[j] = gradient[j];
     part[j] = w[j];
   }
-  insitu_step_groups(1, multiplier, sums, insitu_before(bits), part);
+  insitu_step_groups(1, multiplier, sums, before(bits), part);
   for (int32_t j = 0; j < 3 && j < count; j++)
     w[j] = part[j];
 }
@@ -347,9 +344,11 @@ static __attribute__((noinline)) void insitu_step_few(int32_t count, int32_t mul
 void insitu_step_part(int32_t count, int32_t multiplier, const int32_t *gradient, uint32_t bits,
                       int8_t *w) {
   if (count < 4)
-    insitu_step_few(count, multiplier, gradient, bits, w);
+    step_few(count, multiplier, gradient, bits, w);
   else
-    insitu_step_groups(1, multiplier, gradient, insitu_before(bits), w);
+    insitu_step_groups(1, multiplier, gradient, before(bits), w);
 }
+
+INSITU_NAKED_END
 
 #endif

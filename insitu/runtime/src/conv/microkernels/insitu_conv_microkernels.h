@@ -1,9 +1,9 @@
-/* The inner loops of convolutions on blocks of 2 positions x 4 channels. conv_microkernel_2x4_portable.c is
- * the definition, conv_microkernel_2x4_dsp.c the same for cores with the DSP extension, conv_microkernel_2x4_mve.c
- * for those with Helium too.
+/* The inner loops of convolutions on blocks of 2 positions x 4 channels.
+ * conv_microkernel_2x4_portable.c is the definition, conv_microkernel_2x4_dsp.c the same for cores
+ * with the DSP extension, conv_microkernel_2x4_mve.c for those with Helium too.
  *
- * Operands are int16, two to a word: a[pairs][2][2] holds pairs of products for two positions in
- * turn, b[pairs][4][2] for four channels. Both begin at a word. Sums are exact in any order: the
+ * a and b are packed int16, two to a word: a[pairs][2][2] holds pairs of products for two positions
+ * in turn, b[pairs][4][2] for four channels. Both begin at a word. Sums are exact in any order: the
  * sum of the absolute values of all products stays below 2^31 (OpDef.bounds).
  */
 #ifndef INSITU_CONV_MICROKERNELS_H
@@ -13,7 +13,7 @@
 
 enum { INSITU_POSITIONS = 2, INSITU_CHANNELS = 4 }; /* of a block */
 
-/* Cores that convolve one position after the other instead: insitu_conv_armv6m.h. */
+/* Cores with 1x4 microkernels instead: insitu_conv_armv6m.h. */
 #if defined(__ARM_ARCH_6M__)
 #define INSITU_SCALAR
 #endif
@@ -25,7 +25,7 @@ enum { INSITU_NEXT_GROUP = 4 };
 enum { INSITU_NEXT_GROUP = 8 };
 #endif
 
-/* How insitu_multiply_block walks through its operands. Made by insitu_block. */
+/* How insitu_multiply_block goes through a and b. Made by insitu_block. */
 typedef struct {
   int32_t jump;  /* into the unrolled loop */
   int32_t bytes; /* of a in one line: 8 pairs */
@@ -43,7 +43,7 @@ insitu_conv_block_t insitu_block(int32_t pairs, int32_t lines, int32_t skip_a, i
 void insitu_multiply_block(const insitu_conv_block_t *block, const int16_t *a, const int16_t *b,
                            int32_t *acc);
 
-/* What becomes of the sums of a block, y = clamp(zero + rescale(acc)), and the smallest and largest
+/* The epilogue of a block, y = clamp(zero + rescale(acc)), and the smallest and largest
  * value before the clamp, 0 among them. Fields but the multipliers and the shift are as the core
  * wants them. */
 typedef struct {
@@ -60,7 +60,7 @@ insitu_conv_output_t insitu_output(int32_t shift, int32_t zero, int32_t low, int
 int32_t insitu_observe(const insitu_conv_output_t *output, int32_t *observed);
 
 /* y[n step + j] of a block; acc is used up. */
-void insitu_finish_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step);
+void insitu_epilogue_block(insitu_conv_output_t *output, int32_t *acc, int8_t *y, int32_t step);
 
 /* Some positions of a map and four channels. */
 typedef struct {
@@ -73,36 +73,46 @@ typedef struct {
   int32_t row_y, column_y;         /* elements of y from a row, and a position, to the next */
 } insitu_conv_tile_t;
 
-/* Lines of a window, `blocks` of each, `pairs` long: where b begins, in int16. Those that leave the
- * same rest by the stride lie one behind the other. */
+/* Lines of a window, `blocks` of each, `pairs` long: where b begins, in int16. Those of one phase,
+ * their residue modulo the stride, lie one behind the other. */
 typedef struct {
   int32_t pairs, blocks, count, stride;
-  int32_t next, line, rest; /* from a block, a line and a rest to the next */
+  int32_t next, line, phase; /* from a block, a line and a phase to the next */
 } insitu_conv_lines_t;
 
 /* Many blocks at once, where a core has a way of its own (Helium has another). */
 #if defined(__ARM_FEATURE_DSP) && !defined(__ARM_FEATURE_MVE)
-/* y = output(start + sum of a b) of the first positions of all rows; returns of how many. */
 int32_t insitu_conv_blocks(insitu_conv_tile_t *tile, const int16_t *a, const int16_t *b, int8_t *y);
 
-/* sums[line][n][8] = sums[line][n] if `add`, + sum over pairs of a b. */
 void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32_t add, const int16_t *a,
                            const int16_t *b, int32_t *sums);
+
+/* y = output(start + sum of a b) of the first positions of all rows; returns of how many. */
+static inline int32_t conv_blocks(insitu_conv_tile_t *tile, const int16_t *a, const int16_t *b,
+                                  int8_t *y) {
+  return insitu_conv_blocks(tile, a, b, y);
+}
+
+/* sums[line][n][8] = sums[line][n] if `add`, + sum over pairs of a b. */
+static inline void multiply_lines(const insitu_conv_lines_t *lines, int32_t add, const int16_t *a,
+                                  const int16_t *b, int32_t *sums) {
+  insitu_multiply_lines(lines, add, a, b, sums);
+}
 #else
-static inline int32_t insitu_conv_blocks(insitu_conv_tile_t *tile, const int16_t *a,
-                                         const int16_t *b, int8_t *y) {
+static inline int32_t conv_blocks(insitu_conv_tile_t *tile, const int16_t *a, const int16_t *b,
+                                  int8_t *y) {
   (void)tile, (void)a, (void)b, (void)y;
   return 0;
 }
 
-static inline void insitu_multiply_lines(const insitu_conv_lines_t *lines, int32_t add,
-                                         const int16_t *a, const int16_t *b, int32_t *sums) {
+static inline void multiply_lines(const insitu_conv_lines_t *lines, int32_t add, const int16_t *a,
+                                  const int16_t *b, int32_t *sums) {
   const int32_t zeros[INSITU_POSITIONS * INSITU_CHANNELS] = {0};
   insitu_conv_block_t block = insitu_block(lines->pairs, 1, 0, 0, zeros);
-  for (int32_t k = 0, rest = 0; k < lines->count; k++) {
-    const int16_t *from = b + rest * lines->rest;
-    if (++rest == lines->stride) {
-      rest = 0;
+  for (int32_t k = 0, phase = 0; k < lines->count; k++) {
+    const int16_t *from = b + phase * lines->phase;
+    if (++phase == lines->stride) {
+      phase = 0;
       b += lines->line;
     }
     for (int32_t n = 0; n < lines->blocks; n++, sums += 8, from += lines->next) {
@@ -140,13 +150,13 @@ void insitu_pack_pairs(int32_t size, int32_t count, const int32_t *begin, const 
                        int16_t *to);
 
 /* to[n][j] = (x[2 n step + j], x[(2 n + 1) step + j]) - zero, j < 4, n < pairs */
-void insitu_pack_windows_run(int32_t pairs, int32_t zero, int32_t step, const int8_t *x,
-                             int16_t *to);
+void insitu_pack_window_pairs(int32_t pairs, int32_t zero, int32_t step, const int8_t *x,
+                              int16_t *to);
 
 /* to[n][j] = (dy[2 n][j], dy[2 n + 1][j]), next[n][j] of j + 2, j < 2, n < pairs, of positions
  * `step` apart. */
-void insitu_pack_errors_run(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
-                            int16_t *next);
+void insitu_pack_error_pairs(int32_t pairs, int32_t step, const int8_t *dy, int16_t *to,
+                             int16_t *next);
 
 /* total[j] += sum over pairs of a[pair][j][0] + a[pair][j][1] */
 void insitu_sum_pairs(int32_t pairs, const int16_t *a, int32_t total[2]);
