@@ -9,9 +9,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA := $(abspath ../shared/data)
 
-# More arguments for pytest, e.g. make test PYTEST="-k plan".
+# What is about one op, e.g. make test OP=resize; more arguments for pytest, e.g. PYTEST="-k plan".
+OP :=
 PYTEST :=
-WORKERS := auto
+WORKERS := $(if $(OP),0,auto)
 
 ifneq ($(wildcard $(DATA)),)
 export INSITU_DATA ?= $(DATA)
@@ -22,6 +23,7 @@ endif
 help:
 	@echo "make demo   digits on an emulated nRF52840, from nothing to a report"
 	@echo "make test   all tests (those against autograd need torch: pip install torch==2.13.0)"
+	@echo "make test OP=conv   all tests that are about one op"
 	@echo "make lint   ruff, mypy, import-linter, clang-format"
 	@echo "make bench  Fashion-MNIST from scratch, beside PyTorch"
 	@echo "make clean  removes .venv and what the tools left behind"
@@ -30,7 +32,7 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/insitu demo
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
+	$(BIN)/python -m pytest -n $(WORKERS) $(if $(OP),--op $(OP)) $(PYTEST)
 
 lint: ruff types layers format
 
@@ -51,7 +53,7 @@ bench: $(VENV)/demo.stamp $(VENV)/torch.stamp
 	$(BIN)/python bench/learning/fashion_mnist.py
 
 clean:
-	rm -rf $(VENV) build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # Python 3.11 or newer, the first on PATH that runs and can make a virtual environment.
 $(VENV)/python.stamp:

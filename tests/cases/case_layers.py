@@ -54,6 +54,20 @@ class Case:
     bias: float = 0.2
     seed: int = 0
 
+    @property
+    def about(self) -> frozenset[str]:
+        """The ops that it is there for: not what any network has, where there is something else."""
+        layers = self.layers
+        start = 1 if layers[0] == FRONT else 0
+        end = -2 if [layer.op for layer in layers[-2:]] == ["flatten", "linear"] else None
+        before = ("", *(layer.op for layer in layers))
+        ops = {
+            layer.op
+            for layer, last in [*zip(layers, before, strict=False)][start:end]
+            if layer != RELU or last not in ("conv", "linear", "add", "batch_norm")
+        }
+        return frozenset(ops or {layer.op for layer in layers})
+
 
 def conv(
     out: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 from pathlib import Path
@@ -25,7 +26,10 @@ from insitu.prepare.simplify import simplify
 from insitu.run.float_training import accuracy_float, train_float, trainable
 from insitu.run.schedule import learning_rates, sample_order
 
-pytest.importorskip("sklearn", reason="its digits are the demo's data: pip install scikit-learn")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("sklearn") is None,
+    reason="its digits are the demo's data: pip install scikit-learn",
+)
 
 
 # ---- the float yardstick ------------------------------------------------------------------------

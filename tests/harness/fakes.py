@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +84,19 @@ def emulator_or_skip(core: str, name: str | None = None) -> EmulatorTool:
         return find_emulator(core, prefer=name)
     except ToolError as error:
         pytest.skip(str(error))
+
+
+def calls_of(run: Callable[[], object]) -> int:
+    """How many functions of Python it calls."""
+    count = 0
+
+    def counted(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(counted)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return count

@@ -6,15 +6,13 @@ are the whole map; lines are no multiple of four weights.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from case_layers import HEAD, RELU, Case, clip, conv
 from case_models import Compiled
+from cores import assert_same, run_on_core
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_cases import examples
-from test_ops_c import assert_same, run_on_core
 
 pytestmark = pytest.mark.toolchain
 
@@ -40,10 +38,10 @@ def headed(case: Case) -> Case:
 
 
 @pytest.mark.parametrize(("case", "machine", "name"), RUNS)
-def test_a_core_equals_the_reference(case: str, machine: str, name: str, tmp_path: Path) -> None:
+def test_a_core_equals_the_reference(case: str, machine: str, name: str) -> None:
     compiled = Compiled(headed(CASES[case]))
     stream = compiled.stream(6)
-    assert_same(compiled.step, stream, run_on_core(compiled, stream, machine, name, tmp_path))
+    assert_same(compiled.step, stream, run_on_core(compiled, stream, machine, name))
 
 
 @st.composite
@@ -63,12 +61,7 @@ def networks(draw: st.DrawFn) -> Case:
 
 @given(case=networks())
 @settings(max_examples=examples(3))
-def test_any_convolutions_on_a_core_equal_the_reference(
-    case: Case, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_any_convolutions_on_a_core_equal_the_reference(case: Case) -> None:
     compiled = Compiled(case)
     stream = compiled.stream(4)
-    folder = tmp_path_factory.mktemp("core")
-    assert_same(
-        compiled.step, stream, run_on_core(compiled, stream, "cortex-m4-fpu", "gcc", folder)
-    )
+    assert_same(compiled.step, stream, run_on_core(compiled, stream, "cortex-m4-fpu", "gcc"))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builds import host_library
 from case_layers import (
     ALL_1,
     FLATTEN,
@@ -39,7 +40,7 @@ from sanitized import run_sanitized
 from insitu.firmware.build import build_host
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
-from insitu.runtime import FILES, INCLUDE_FLAGS, PORTS
+from insitu.runtime import PORTS
 from insitu.tools.compilers import Toolchain, sanitizer_environment
 
 pytestmark = [
@@ -48,7 +49,6 @@ pytestmark = [
 ]
 
 KERNELS = PORTS / "host" / "x86"
-SOURCES = sorted(KERNELS.glob("*.c"))
 BELOW_0 = clip(-1.0, 0.0)
 """Its output has the zero point 127, as a ReLU's has -128."""
 
@@ -109,34 +109,15 @@ CASES = {
 """Around the blocks of the kernels: 8 rows, 8 and 16 weights, 64 columns, 64 rows."""
 
 
-class FastBuilder(HostBuilder):
-    """The same with the x86 kernels, which are their own portable versions where AVX2 is off."""
-
-    def _runtime(self) -> list[Path]:
-        objects = super()._runtime()
-        folders = (*INCLUDE_FLAGS, *dict.fromkeys(f"-I{path.parent}" for path in FILES.values()))
-        for source in SOURCES:
-            flags = (*self.toolchain.compile_flags(), "-O3", *folders)
-            self.toolchain.run(*flags, "-c", source, "-o", self.folder / f"{source.stem}.o")
-        return objects
-
-
 @pytest.fixture(scope="module")
 def portable(tmp_path_factory: pytest.TempPathFactory) -> HostBuilder:
     return HostBuilder(tmp_path_factory.mktemp("portable"))
 
 
-@pytest.fixture(scope="module")
-def fast(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], HostBuilder]:
-    made: dict[tuple[str, str], HostBuilder] = {}
-
-    def builder(name: str, cpu: str) -> HostBuilder:
-        toolchain = replace(toolchain_or_skip("host", name), cpu=cpu)
-        if (name, cpu) not in made:
-            made[name, cpu] = FastBuilder(tmp_path_factory.mktemp(f"{name}-{cpu}"), toolchain)
-        return made[name, cpu]
-
-    return builder
+def fast(compiled: Compiled, name: str, cpu: str) -> TwinLibrary:
+    """With the x86 kernels, which are their own portable versions where AVX2 is off."""
+    toolchain = replace(toolchain_or_skip("host", name), cpu=cpu)
+    return TwinLibrary(host_library(compiled.source(), toolchain), "model")
 
 
 def outcome(library: TwinLibrary, stream: Stream) -> tuple[bytes, bytes, bytes]:
@@ -176,11 +157,10 @@ def test_the_states_are_equal(
     toolchain: str,
     cpu: str,
     case: str,
-    fast: Callable[[str, str], HostBuilder],
     expected: Callable[[str], tuple[Compiled, tuple[bytes, bytes, bytes]]],
 ) -> None:
     compiled, states = expected(case)
-    assert outcome(fast(toolchain, cpu).library(compiled), compiled.stream(40)) == states
+    assert outcome(fast(compiled, toolchain, cpu), compiled.stream(40)) == states
 
 
 def test_the_cases_train(
@@ -220,15 +200,13 @@ def networks(draw: st.DrawFn) -> Case:
 @pytest.mark.slow
 @settings(max_examples=10)
 @given(case=networks())
-def test_the_states_of_any_network_are_equal(
-    case: Case, portable: HostBuilder, fast: Callable[[str, str], HostBuilder]
-) -> None:
+def test_the_states_of_any_network_are_equal(case: Case, portable: HostBuilder) -> None:
     compiled = Compiled(case)
     stream = compiled.stream(12)
     states = outcome(portable.library(compiled), stream)
     name = portable.toolchain.name
     for cpu in ("native", "haswell"):
-        assert outcome(fast(name, cpu).library(compiled), stream) == states, cpu
+        assert outcome(fast(compiled, name, cpu), stream) == states, cpu
 
 
 # build_host
@@ -314,19 +292,10 @@ def test_the_sanitizers_find_nothing(
     case: str,
     kernels: str,
     expected: Callable[[str], tuple[Compiled, tuple[bytes, bytes, bytes]]],
-    tmp_path: Path,
 ) -> None:
     chosen = toolchain_or_skip("host", "gcc")
     compiled, (state, _, _) = expected(case)
-    compiled.write(tmp_path / "model")
-    library = build_host(
-        tmp_path / "model",
-        "model",
-        tmp_path,
-        toolchain=chosen,
-        sanitize=True,
-        portable=kernels == "portable",
-    )
+    library = host_library(compiled.source(), chosen, sanitize=True, portable=kernels == "portable")
     environment = sanitizer_environment(chosen)
     digest, said = run_sanitized(library, "model", compiled.stream(40), environment)
     assert digest == hashlib.sha256(state).hexdigest(), said

@@ -10,20 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builds import core_firmware, source_of
 from case_layers import RELU, RELU6, Case, Layer, clip, linear
 from case_models import Compiled
-from fakes import MACHINES, board, toolchain_or_skip
+from cores import assert_same, run_on_core
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_cases import examples
-from test_ops_c import assert_same, run_on_core
 from test_worst_case import SCHEMES, extreme_step, worst_stream
 
-from insitu.firmware.build import build_firmware
 from insitu.fixed_point import F32
-from insitu.generate import generate, state_layout
-from insitu.network.folder import write_sources
-from insitu.plan import plan_memory
+from insitu.generate import state_layout
 from insitu.run import emulator
 from insitu.run.reference import Reference
 
@@ -64,10 +61,10 @@ RUNS = [
 
 
 @pytest.mark.parametrize(("case", "machine", "name"), RUNS)
-def test_a_core_equals_the_reference(case: str, machine: str, name: str, tmp_path: Path) -> None:
+def test_a_core_equals_the_reference(case: str, machine: str, name: str) -> None:
     compiled = Compiled(CASES[case])
     stream = compiled.stream(20)
-    assert_same(compiled.step, stream, run_on_core(compiled, stream, machine, name, tmp_path))
+    assert_same(compiled.step, stream, run_on_core(compiled, stream, machine, name))
 
 
 def test_the_streams_hold_steps() -> None:
@@ -98,13 +95,10 @@ def networks(draw: st.DrawFn) -> Case:
     case=networks(), machine=st.sampled_from(["cortex-m4-fpu", "cortex-m0plus", "cortex-m55-fpu"])
 )
 @settings(max_examples=examples(6))
-def test_any_network_on_a_core_equals_the_reference(
-    case: Case, machine: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_any_network_on_a_core_equals_the_reference(case: Case, machine: str) -> None:
     compiled = Compiled(case)
     stream = compiled.stream(8)
-    folder = tmp_path_factory.mktemp("core")
-    assert_same(compiled.step, stream, run_on_core(compiled, stream, machine, "gcc", folder))
+    assert_same(compiled.step, stream, run_on_core(compiled, stream, machine, "gcc"))
 
 
 @pytest.mark.parametrize("machine", ["cortex-m4-fpu", "cortex-m0plus", "cortex-m55-fpu"])
@@ -113,19 +107,9 @@ def test_extreme_values_on_a_core_equal_the_reference(
     signs: str, machine: str, tmp_path: Path
 ) -> None:
     """Weights at +-127, inputs at -128 and 127, rate 1."""
-    core, fpu = MACHINES[machine]
     step = extreme_step("digits-mlp", signs, tmp_path, SCHEMES["default"])
     stream = worst_stream(step, 16)
-    write_sources(generate(step, plan_memory(step), "worst"), tmp_path / "c")
-    firmware = build_firmware(
-        tmp_path / "c",
-        "worst",
-        board(core, fpu=fpu),
-        tmp_path,
-        toolchain=toolchain_or_skip(core, "gcc"),
-        limits=False,
-    )
-    got = emulator.run(firmware, stream).state
+    got = emulator.run(core_firmware(source_of(step), machine, "gcc"), stream).state
     reference = Reference(step, seed=stream.seed)
     for x, label in zip(stream.x, stream.labels, strict=True):
         reference.train_step(x.reshape(step.tensors[step.inputs[0]].shape), int(label), 1.0)

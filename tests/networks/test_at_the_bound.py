@@ -10,26 +10,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from builds import core_firmware, host_library, source_of
 from case_layers import ALL_1, FLATTEN, RELU, Case, Layer, average_pool, conv, grouped, linear
 from case_models import float_graph
-from fakes import MACHINES, board, toolchain_or_skip
+from fakes import MACHINES, toolchain_or_skip
 from mixing_cases import multiply
 from sanitized import run_sanitized
 
 from insitu.differentiate import differentiate
-from insitu.firmware.build import build_firmware, build_host
-from insitu.generate import generate, state_layout
+from insitu.generate import state_layout
 from insitu.graph.model import Array, Graph, Node, QParams, Value
 from insitu.graph.scheme import PartialUpdate, Scheme
 from insitu.graph.verify import verify
-from insitu.network.folder import write_sources
 from insitu.ops.layers.error import expand_error
-from insitu.plan import plan_memory
 from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run import emulator
@@ -334,15 +331,14 @@ def run_reference(extreme: Extreme, step: Graph, stream: Stream) -> bytes:
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in EXTREMES]
 )
-def test_the_largest_sums_are_reached_without_an_overflow(name: str, tmp_path: Path) -> None:
+def test_the_largest_sums_are_reached_without_an_overflow(name: str) -> None:
     chosen, extreme = toolchain_or_skip("host", "gcc"), EXTREMES[name]
     step = extreme_step(extreme)
     for node in step.nodes:
         assert all(bound.largest <= bound.limit for bound in node.op.bounds(node, step)), node.name
     stream = extreme_stream(step, extreme.steps)
     wanted = run_reference(extreme, step, stream)
-    write_sources(generate(step, plan_memory(step), "worst"), tmp_path / "c")
-    built = build_host(tmp_path / "c", "worst", tmp_path, toolchain=chosen, sanitize=True)
+    built = host_library(source_of(step), chosen, sanitize=True)
     digest, said = run_sanitized(built, "worst", stream, sanitizer_environment(chosen))
     assert digest == hashlib.sha256(wanted).hexdigest(), said
 
@@ -351,20 +347,11 @@ def test_the_largest_sums_are_reached_without_an_overflow(name: str, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", ["cortex-m4-fpu", "cortex-m0plus", "cortex-m55-fpu"])
 @pytest.mark.parametrize("name", [name for name in EXTREMES if name != "average-pool"])
-def test_the_largest_sums_on_a_core_equal_the_reference(
-    name: str, machine: str, tmp_path: Path
-) -> None:
+def test_the_largest_sums_on_a_core_equal_the_reference(name: str, machine: str) -> None:
     """Its own kernels may add in another order, and more than the sum."""
-    (core, fpu), extreme = MACHINES[machine], EXTREMES[name]
+    toolchain_or_skip(MACHINES[machine][0], "gcc")
+    extreme = EXTREMES[name]
     step = extreme_step(extreme)
     stream = extreme_stream(step, 3)
-    write_sources(generate(step, plan_memory(step), "worst"), tmp_path / "c")
-    firmware = build_firmware(
-        tmp_path / "c",
-        "worst",
-        board(core, fpu=fpu),
-        tmp_path,
-        toolchain=toolchain_or_skip(core, "gcc"),
-        limits=False,
-    )
-    assert emulator.run(firmware, stream).state == run_reference(extreme, step, stream)
+    got = emulator.run(core_firmware(source_of(step), machine, "gcc"), stream)
+    assert got.state == run_reference(extreme, step, stream)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from builds import host_library, source_of
 from fakes import toolchain_or_skip
 from networks import NETWORKS
 from onnx import numpy_helper
@@ -25,14 +26,11 @@ from sanitized import run_sanitized
 from insitu.config import TrainingConfig
 from insitu.data.samples import channels_last
 from insitu.differentiate import differentiate
-from insitu.firmware.build import build_host
 from insitu.fixed_point import rescale
 from insitu.frontends.onnx.reader import read
-from insitu.generate import generate, state_layout
+from insitu.generate import state_layout
 from insitu.graph.model import Array, Bound, Graph, Node, QParams, Value
 from insitu.graph.verify import verify
-from insitu.network.folder import write_sources
-from insitu.plan import plan_memory
 from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.reference import Reference
@@ -194,15 +192,14 @@ def test_a_bound_is_reached(watch: Watch, tmp_path: Path) -> None:
 def test_the_c_is_free_of_undefined_behaviour(scheme: str, signs: str, tmp_path: Path) -> None:
     chosen = toolchain_or_skip("host", "gcc")
     step = extreme_step("digits-cnn", signs, tmp_path, SCHEMES[scheme])
-    folder = tmp_path / "c"
-    write_sources(generate(step, plan_memory(step), "worst"), folder)
+    source = source_of(step)
     stream = worst_stream(step, 40)
-    plain = TwinLibrary(build_host(folder, "worst", tmp_path, toolchain=chosen), "worst")
+    plain = TwinLibrary(host_library(source, chosen), "worst")
     ran = plain.run(stream)
     expected = ran.state
     if scheme == "sampled":  # both of what a draw can do
         assert set(ran.info["skipped"]) == {0, 2}
-    built = build_host(folder, "worst", tmp_path, toolchain=chosen, sanitize=True)
+    built = host_library(source, chosen, sanitize=True)
     digest, said = run_sanitized(built, "worst", stream, sanitizer_environment(chosen))
     assert digest == hashlib.sha256(expected).hexdigest(), said
     assert _reference_state(step, stream) == expected

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from builds import host_library
 from case_layers import RELU, Case, linear
-from case_models import Compiled, HostBuilder, Outcome, run_reference, samples
+from case_models import Compiled, HostBuilder, Outcome, known_case, run_reference, samples
 from cases import CASES, ZOO
+from cores import CORES, run_on_core
 from fakes import MACHINES, board, toolchain_or_skip
 from networks import NETWORKS
 from sanitized import run_sanitized
@@ -26,7 +28,7 @@ import insitu
 from insitu.artifacts import RunResult
 from insitu.data.datasets import digits
 from insitu.errors import ConfigError, DataError
-from insitu.firmware.build import build_firmware, build_host
+from insitu.firmware.build import build_firmware
 from insitu.generate import generate
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Value
@@ -114,7 +116,7 @@ ON_THE_DESK = [
 @pytest.mark.toolchain
 @pytest.mark.parametrize(("case", "precision"), ON_THE_DESK)
 def test_c_on_the_desk_equals_the_reference(case: str, precision: str, host: HostBuilder) -> None:
-    compiled = Compiled(CASES[case], SCHEMES[precision])
+    compiled = known_case(CASES[case], SCHEMES[precision])
     stream = compiled.stream(RECORDS)
     assert_same(run_reference(compiled.step, stream), host.library(compiled).run(stream))
 
@@ -127,12 +129,11 @@ WINDOWS = ("conv-padding-over-map", "conv-windows-of-padding", "conv-stride-over
     ("case", "precision"),
     [*((c, "float32") for c in (*ZOO, *WINDOWS)), ("zoo-2d", "mixed"), ("zoo-2d", "decay")],
 )
-def test_float_kernels_stay_within_their_arrays(case: str, precision: str, tmp_path: Path) -> None:
+def test_float_kernels_stay_within_their_arrays(case: str, precision: str) -> None:
     """With AddressSanitizer and UBSan."""
     chosen = toolchain_or_skip("host", "gcc")
-    compiled = Compiled(CASES[case], SCHEMES[precision])
-    compiled.write(tmp_path / "source")
-    library = build_host(tmp_path / "source", "model", tmp_path, toolchain=chosen, sanitize=True)
+    compiled = known_case(CASES[case], SCHEMES[precision])
+    library = host_library(compiled.source(), chosen, sanitize=True)
     stream = compiled.stream(RECORDS)
     digest, said = run_sanitized(library, "model", stream, sanitizer_environment(chosen))
     assert digest == hashlib.sha256(run_reference(compiled.step, stream).state).hexdigest(), said
@@ -144,20 +145,12 @@ def test_clang_on_the_desk_equals_the_reference(
     case: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     chosen = toolchain_or_skip("host", "zig")
-    compiled = Compiled(ZOO[case], FLOAT)
+    compiled = known_case(ZOO[case], FLOAT)
     library = HostBuilder(tmp_path_factory.mktemp("zig"), chosen).library(compiled)
     stream = compiled.stream(RECORDS)
     assert_same(run_reference(compiled.step, stream), library.run(stream))
 
 
-CORES = (
-    "cortex-m0plus",
-    "cortex-m3",
-    "cortex-m4-fpu",
-    "cortex-m7-fpu",
-    "cortex-m33-fpu",
-    "cortex-m55-fpu",
-)
 ON_CORES = [
     *(("zoo-2d", "float32", core, name) for core in CORES for name in ("gcc", "zig")),
     *(("zoo-frozen", "mixed", core, name) for core in CORES for name in ("gcc", "zig")),
@@ -172,23 +165,10 @@ ON_CORES = [
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize(("case", "precision", "core", "name"), ON_CORES)
-def test_c_on_a_core_equals_the_reference(
-    case: str, precision: str, core: str, name: str, tmp_path: Path
-) -> None:
-    target, fpu = MACHINES[core]
-    toolchain = toolchain_or_skip(target, name)
-    compiled = Compiled(ZOO[case], SCHEMES[precision])
-    compiled.write(tmp_path / "source")
-    firmware = build_firmware(
-        tmp_path / "source",
-        "model",
-        board(target, fpu=fpu),
-        tmp_path,
-        toolchain=toolchain,
-        limits=False,
-    )
+def test_c_on_a_core_equals_the_reference(case: str, precision: str, core: str, name: str) -> None:
+    compiled = known_case(ZOO[case], SCHEMES[precision])
     stream = compiled.stream(RECORDS)
-    assert_same(run_reference(compiled.step, stream), emulator.run(firmware, stream))
+    assert_same(run_reference(compiled.step, stream), run_on_core(compiled, stream, core, name))
 
 
 @pytest.mark.toolchain

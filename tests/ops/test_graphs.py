@@ -5,10 +5,9 @@ The questions are those of test_ops_*.py and test_simplify.py; the networks have
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from builds import host_library
 from case_layers import Case
 from case_models import Compiled, HostBuilder, run_reference
 from cases import CASES
@@ -22,7 +21,6 @@ from test_ops_gradient import assert_same_step
 from test_ops_integer import assert_within_bounds
 from test_simplify import assert_same_function
 
-from insitu.firmware.build import build_host
 from insitu.graph.scheme import Scheme
 from insitu.tools.compilers import sanitizer_environment
 
@@ -80,12 +78,11 @@ AT_EDGES = (
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize("case", AT_EDGES)
-def test_kernels_that_move_stay_within_their_arrays(case: str, tmp_path: Path) -> None:
+def test_kernels_that_move_stay_within_their_arrays(case: str) -> None:
     """With AddressSanitizer and UBSan."""
     chosen = toolchain_or_skip("host", "gcc")
     compiled = Compiled(CASES[case])
-    compiled.write(tmp_path / "source")
-    library = build_host(tmp_path / "source", "model", tmp_path, toolchain=chosen, sanitize=True)
+    library = host_library(compiled.source(), chosen, sanitize=True)
     stream = compiled.stream(12)
     digest, said = run_sanitized(library, "model", stream, sanitizer_environment(chosen))
     assert digest == run_reference(compiled.step, stream).sha256, said

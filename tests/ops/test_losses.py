@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builds import host_library
 from case_layers import Case
 from case_models import Compiled, run_reference
 from cases import ENDS, LINEARS, MAP
@@ -24,7 +25,7 @@ import insitu
 from insitu.data.labels import LabelType, checked_labels
 from insitu.data.samples import Samples, checked
 from insitu.errors import DataError, InsituError, ModelError
-from insitu.firmware.build import build_firmware, build_host
+from insitu.firmware.build import build_firmware
 from insitu.graph.model import Array, Kind
 from insitu.graph.scheme import Scheme
 from insitu.network.compiled import Network
@@ -170,7 +171,7 @@ def test_losses_are_clean_under_the_sanitizers(loss: str, tmp_path: Path) -> Non
     chosen = toolchain_or_skip("host", "gcc")
     case = Compiled(MAP, Scheme(loss=loss, error_unit=1e-9))  # far scores, errors that are held
     case.write(tmp_path / "source")
-    library = build_host(tmp_path / "source", "model", tmp_path, toolchain=chosen, sanitize=True)
+    library = host_library(case.source(), chosen, sanitize=True)
     records = case.stream(12)
     found, said = run_sanitized(library, "model", records, sanitizer_environment(chosen))
     assert found == run_reference(case.step, records).sha256, said

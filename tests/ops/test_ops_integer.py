@@ -21,6 +21,7 @@ from integer_bounds import RULES as ALONE
 from integer_bounds import Executed
 from made_cases import examples, networks
 from mixing_bounds import MIXING
+from selection import ELSEWHERE
 
 from insitu.graph.model import Array, Node, QParams, Value
 from insitu.graph.names import LABEL
@@ -31,22 +32,6 @@ from insitu.run.reference import Reference
 
 RATE = 0.01
 RULES = {**ALONE, **FUNCTION_RULES, **MIXING}
-
-ELSEWHERE = {
-    **dict.fromkeys(("apply", "count_sample", "decay"), "test_optimizer.py"),
-    **dict.fromkeys(("linear_accumulate", "conv_accumulate"), "test_optimizer.py"),
-    **dict.fromkeys(
-        ("linear_accumulate_f32", "conv_accumulate_f32", "apply_f32"), "test_optimizer_float.py"
-    ),
-    **dict.fromkeys(
-        ("affine", "affine_grad_input", "affine_accumulate", "affine_apply"), "test_paper.py"
-    ),
-    **dict.fromkeys(("adopt_error", "average_error"), "test_paper.py"),
-    **dict.fromkeys(("select_rows", "draw_sample"), "test_update_choice.py"),
-    **dict.fromkeys(("keep_rows", "bias_update"), "test_partial_update.py"),
-    "quantize_error": "test_float32.py",
-}
-"""Ops of other schemes than the default one, and who judges them."""
 
 
 def executed_steps(compiled: Compiled, count: int) -> list[Executed]:

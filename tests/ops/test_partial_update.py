@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +15,13 @@ from case_models import (
     Compiled,
     HostBuilder,
     float_graph,
+    known_case,
     run_reference,
     samples,
     trainable,
 )
 from cases import CASES
-from fakes import board, toolchain_or_skip
+from cores import run_on_core
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -33,7 +33,6 @@ from insitu.config import TrainingConfig
 from insitu.data.datasets import turned_digits
 from insitu.data.samples import channels_last
 from insitu.differentiate import differentiate
-from insitu.firmware.build import build_firmware
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Node, Value
 from insitu.graph.scheme import fixed_fraction
@@ -42,7 +41,6 @@ from insitu.ops import OPS
 from insitu.ops.updates.selected_rows import largest_rows, rows_to_keep
 from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph
-from insitu.run import emulator
 from insitu.run.reference import Reference
 from insitu.run.stream import Stream
 from insitu.runtime import FILES, INCLUDE_FLAGS
@@ -172,16 +170,7 @@ def assert_same(step: Graph, stream: Stream, result: RunResult) -> None:
     assert result.state == expected.state
 
 
-CORES = ["cortex-m4", "cortex-m0plus"]
-
-
-def run_on_core(compiled: Compiled, stream: Stream, core: str, folder: Path) -> RunResult:
-    compiled.write(folder / "source")
-    made, toolchain = board(core, fpu=core == "cortex-m4"), toolchain_or_skip(core, None)
-    firmware = build_firmware(
-        folder / "source", "model", made, folder, toolchain=toolchain, limits=False
-    )
-    return emulator.run(firmware, stream)
+CORES = ["cortex-m4-fpu", "cortex-m0plus"]
 
 
 @pytest.fixture(scope="module")
@@ -211,24 +200,22 @@ def test_c_on_the_desk_equals_the_reference(case: str, update: str, host: HostBu
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize("update", [*UPDATES, "static:conv*=0.5,fc1=3-16"])
-def test_twin_and_cores_equal_the_reference_on_digits(
-    update: str, host: HostBuilder, tmp_path: Path
-) -> None:
+def test_twin_and_cores_equal_the_reference_on_digits(update: str, host: HostBuilder) -> None:
     compiled = Digits(CASES["linear"], TrainingConfig(update=update).scheme)
     stream = compiled.stream(40)
     assert_same(compiled.step, stream, host.library(compiled).run(stream))
     for core in CORES:
-        assert_same(compiled.step, stream, run_on_core(compiled, stream, core, tmp_path / core))
+        assert_same(compiled.step, stream, run_on_core(compiled, stream, core))
 
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("update", ["full", "dynamic:0.1:0.3", "sampled:0.2:0.5"])
 @pytest.mark.parametrize("case", ["mobile-blocks", "conv-many-channels", "conv-stride-2"])
-def test_cores_equal_the_reference(case: str, update: str, core: str, tmp_path: Path) -> None:
-    compiled = Compiled(CASES[case], TrainingConfig(update=update).scheme)
+def test_cores_equal_the_reference(case: str, update: str, core: str) -> None:
+    compiled = known_case(CASES[case], TrainingConfig(update=update).scheme)
     stream = compiled.stream(12)
-    assert_same(compiled.step, stream, run_on_core(compiled, stream, core, tmp_path))
+    assert_same(compiled.step, stream, run_on_core(compiled, stream, core))
 
 
 @pytest.mark.toolchain

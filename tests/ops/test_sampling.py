@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from case_models import HostBuilder
 from cases import CASES
+from cores import run_on_core
 from networks import DEMO_ONNX
-from test_partial_update import CORES, Digits, assert_same, run_on_core
+from test_partial_update import CORES, Digits, assert_same
 
 import insitu
 from insitu.config import TrainingConfig
@@ -90,16 +89,14 @@ OPTIONS = [
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: ",".join(map(str, o.values())))
-def test_twin_and_cores_equal_the_reference(
-    options: dict[str, object], host: HostBuilder, tmp_path: Path
-) -> None:
+def test_twin_and_cores_equal_the_reference(options: dict[str, object], host: HostBuilder) -> None:
     compiled = Digits(CASES["linear"], TrainingConfig(**options).scheme)  # type: ignore[arg-type]
     stream = compiled.stream(40)
     result = host.library(compiled).run(stream)
     assert_same(compiled.step, stream, result)
     assert 5 < (result.info["skipped"] == Ends.LEFT_OUT).sum() < 38
     for core in CORES:
-        assert_same(compiled.step, stream, run_on_core(compiled, stream, core, tmp_path / core))
+        assert_same(compiled.step, stream, run_on_core(compiled, stream, core))
 
 
 @pytest.mark.toolchain

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builds import host_library
 from case_layers import FLATTEN, RELU, Case, conv, linear, max_pool
 from case_models import Compiled, HostBuilder, run_reference
 from cases import CASES
@@ -17,7 +18,6 @@ from fakes import toolchain_or_skip
 from sanitized import run_sanitized
 
 from insitu.errors import ConfigError
-from insitu.firmware.build import build_host
 from insitu.generate import generate
 from insitu.generate.c_text import array_initializer, c_names, comment, literal
 from insitu.graph.model import Array
@@ -220,14 +220,11 @@ SANITIZED = ["zoo-2d", "zoo-groups", "conv-windows-of-padding"]
 
 @pytest.mark.toolchain
 @pytest.mark.parametrize("case", SANITIZED)
-def test_the_sanitizers_find_nothing(case: str, tmp_path: Path) -> None:
+def test_the_sanitizers_find_nothing(case: str) -> None:
     gcc = toolchain_or_skip("host", "gcc")
     assert "undefined" in SANITIZE_FLAGS[0]
     compiled = Compiled(CASES[case])
-    compiled.write(tmp_path / "source")
-    library = build_host(
-        tmp_path / "source", "model", tmp_path, toolchain=gcc, sanitize=True, portable=True
-    )
+    library = host_library(compiled.source(), gcc, sanitize=True, portable=True)
     stream = compiled.stream(16)
     digest, said = run_sanitized(library, "model", stream, sanitizer_environment(gcc))
     assert said == ""
