@@ -100,7 +100,8 @@ def no_labels(count: int, like: Array) -> Array:
 def digest(scores: Array) -> int:
     """What a prediction says of scores[outputs] where there is no class: FNV-1a of their bits.
 
-    Twin: run_record in runtime/ports/harness.h. Source: Fowler, Noll, Vo, draft-eastlake-fnv.
+    Twin: run_record in insitu/runtime/ports/harness.h.
+    Source: Fowler, Noll, Vo, draft-eastlake-fnv.
     """
     value = 2166136261
     for bits in np.where(np.isnan(scores), np.float32(0), scores).astype("<f4").view("<u4"):

@@ -41,7 +41,7 @@ class Both:
     """A library for the desk, and the same functions on an emulated M0."""
 
     def __init__(self, folder: Path) -> None:
-        sources = [path for path in KERNELS if path.parent.name == "microkernels"]
+        sources = [path for path in KERNELS if path.parent.parts[-2:] == ("conv", "microkernels")]
         desk, core = find_toolchain("host"), find_toolchain("cortex-m0plus")
         flags = (*desk.compile_flags(), *desk.link_flags(), "-fvisibility=default")
         desk.run(*flags, "-DINSITU_SCALAR", *INCLUDE_FLAGS, *sources, "-o", folder / "desk.so")

@@ -66,6 +66,37 @@ def test_a_stage_names_no_op() -> None:
     assert not named
 
 
+TABLES = ("insitu.ops", "insitu.ops.losses.table")
+
+
+def test_a_stage_imports_no_single_op() -> None:
+    imported = {
+        (_name(path), node.module)
+        for path in itertools.chain(*STAGES.values())
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("insitu.ops")
+    }
+    assert not {row for row in imported if row[1] not in TABLES}
+
+
+def test_a_name_is_no_protocol() -> None:
+    """What a tensor or a node is stands in its fields; parts of its name say nothing."""
+    asks = re.compile(r"\bname\.(?:starts|ends)with\(|\bname\.remove(?:pre|suf)fix\(")
+    asking = {
+        (_name(path), ast.unparse(node))
+        for path in PYTHON
+        if path.parts[len(ROOT.parts) : len(ROOT.parts) + 2] in ROOMS
+        or path in itertools.chain(*STAGES.values())
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and asks.search(ast.unparse(node.func) + "(")
+        if re.search(r"\b(?:tensor|node|t|n|life)\.name\b", ast.unparse(node.func))
+    }
+    assert not asking
+
+
+ROOMS = {("insitu", room) for room in ("network", "report", "graph")}
+
+
 def _subject(node: ast.Compare | ast.Match) -> str:
     return ast.unparse(node.subject if isinstance(node, ast.Match) else node)
 
@@ -90,7 +121,6 @@ FUNCTION = re.compile(
     r"^(static )?(?!static)[a-z_]\w*[ *]+[\w *]*?(\w+)\([^;{}]*\)\s*[{;]", re.MULTILINE
 )
 RUNTIME = ROOT / "insitu" / "runtime"
-STILL_PREFIXED = ("depthwise", "elementwise", "pool", "layout", "loss", "update")
 
 
 def _functions(path: Path) -> set[tuple[str, str]]:
@@ -120,14 +150,47 @@ def test_flags_are_of_kernels_that_are_there() -> None:
     assert set(named) <= {path.name for path in (RUNTIME / "src").rglob("*.c")}
 
 
-@pytest.mark.parametrize("path", sorted((RUNTIME / "src").rglob("*.[ch]")), ids=_name)
-def test_insitu_means_exported(path: Path) -> None:
+INCLUDED_BY_MODELS = {"insitu_fixed_point.h", "insitu_soft_float.h"}
+
+
+def test_insitu_means_exported() -> None:
     """But in the arithmetic that generated models include."""
-    if path.name in {"insitu_fixed_point.h", "insitu_soft_float.h"}:
-        return
-    if path.relative_to(RUNTIME).parts[1] in STILL_PREFIXED:
-        return
-    assert not {n for static, n in _functions(path) if static and n.startswith("insitu_")}
+    assert not {
+        (_name(path), name)
+        for path in (RUNTIME / "src").rglob("*.[ch]")
+        if path.name not in INCLUDED_BY_MODELS
+        for static, name in _functions(path)
+        if static and name.startswith("insitu_")
+    }
+
+
+TWIN = re.compile(r"\bTwins?\b[^:.]*:(.*?)\.(?:\s|$)", re.DOTALL)
+
+
+def test_a_twin_is_there() -> None:
+    """C and ops are named by their files, or by paths."""
+    files = {path.name for path in KERNELS}
+    files |= {path.name for path in (ROOT / "insitu" / "ops").rglob("*.py")}
+    named = {
+        (_name(path), file)
+        for path in PYTHON + KERNELS
+        if path.is_relative_to(ROOT / "insitu")
+        for sentence in TWIN.findall(path.read_text())
+        for file in re.findall(r"[\w/]+\.(?:[ch]|py)\b", sentence)
+    }
+    assert len(named) > 60
+    missing = {
+        (where, file) for where, file in named if file not in files and not (ROOT / file).is_file()
+    }
+    assert not missing
+
+
+def test_a_room_is_small() -> None:
+    """insitu/ itself holds at most eight modules, a folder at most 20 files."""
+    folders = [p for p in (ROOT / "insitu").rglob("*") if p.is_dir() and p.name != "__pycache__"]
+    full = {_name(d): sum(p.is_file() for p in d.iterdir()) for d in folders}
+    assert not {name: count for name, count in full.items() if count > 20}
+    assert len(list((ROOT / "insitu").glob("*.py"))) <= 8
 
 
 def test_the_lock_pins_what_pyproject_asks_for() -> None:

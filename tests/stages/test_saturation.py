@@ -7,16 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from case_models import Compiled, run_reference
 from cases import CASES
+from onnx import TensorProto, helper, numpy_helper
 from test_generate import STRICT
 from test_report import HISTORY, TWIN, compiled, ran, said
 
+from insitu.differentiate import differentiate
+from insitu.frontends.onnx.reader import read
 from insitu.graph.model import Kind
 from insitu.graph.scheme import Scheme
 from insitu.network.compiled import Network
 from insitu.network.saturation import weights_at_bound
+from insitu.prepare.simplify import simplify
+from insitu.quantize import calibrate, quantize_graph
 from insitu.report import text
 from insitu.tools.compilers import find_toolchain
 
@@ -39,6 +45,35 @@ def test_only_weights_that_training_stopped_count(network: Network) -> None:
     assert weights_at_bound(network, stopped(network, 0)) == {"conv2": 0, "fc1": 0, "fc2": 0}
     moved = int((np.abs(weights[:2].astype(int)) != 127).sum())
     assert weights_at_bound(network, stopped(network, 2))["fc2"] == moved / weights.size
+
+
+def test_layers_of_one_name_are_counted_apart(network: Network, tmp_path: Path) -> None:
+    """The second "fc" becomes "fc.2", whose weights begin with the name of the first."""
+    rng = np.random.default_rng(0)
+    arrays = {"w": rng.normal(size=(8, 8)), "b": np.zeros(8), "v": rng.normal(size=(4, 8))}
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["h"], "fc", transB=1),
+        helper.make_node("Gemm", ["h", "w", "b"], ["s"], "fc", transB=1),
+        helper.make_node("Gemm", ["s", "v"], ["y"], "head", transB=1),
+    ]
+    inputs, outputs = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size])]
+        for name, size in (("x", 8), ("y", 4))
+    )
+    weights = [numpy_helper.from_array(a.astype(np.float32), n) for n, a in arrays.items()]
+    graph = helper.make_graph(nodes, "twice", inputs, outputs, weights)
+    onnx.save(helper.make_model(graph, ir_version=9), tmp_path / "twice.onnx")
+    layers = simplify(read(tmp_path / "twice.onnx").graph)
+    trained = frozenset({"fc", "fc.2", "head"})
+    ranges = calibrate(layers, rng.normal(size=(16, 8)).astype(np.float32))
+    step = differentiate(quantize_graph(layers, ranges, trained))
+    twice = replace(network, graph=step, trained=trained)
+    values = {t.name: np.array(t.data) for t in twice.state.tensors}
+    there = int((np.abs(values["fc.2.w"].astype(int)) == 127).sum())
+    values["fc.2.w"][:] = 127
+    state = twice.state.pack(values)
+    assert weights_at_bound(twice, state) == {"fc": 0, "fc.2": 1 - there / 64, "head": 0}
+    assert twice.trainable_parameters == 8 * 8 + 8 + 8 * 8 + 8 + 4 * 8 + 4
 
 
 def test_layers_with_many_are_named(network: Network) -> None:
