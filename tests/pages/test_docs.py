@@ -16,6 +16,7 @@ from pages import DOCS, ROOT, blocks, run
 
 from insitu.app.cli import app
 from insitu.errors import OutputError
+from insitu.graph.model import OpDef
 from insitu.network.compiled import Network
 from insitu.tools.compilers import find_toolchain
 
@@ -109,9 +110,30 @@ def test_a_result_is_replaced_as_a_whole_or_not_at_all(compiled: Path, tmp_path:
     assert {path.name for path in tmp_path.iterdir()} == {"mine", "result"}
 
 
-def test_the_modules_on_the_page_are_there() -> None:
+def test_the_rooms_on_the_page_are_there_and_in_the_order_of_the_picture() -> None:
     names = table(DOCS / "architecture.md", "The way through the house")
-    assert all((ROOT / "insitu" / name).exists() for name in names)
+    assert not [name for name in names if not (ROOT / "insitu" / name).exists()]
+    numbered = re.findall(r">(\w+)</text><circle.*>(\d+)</text>", (DOCS / "house.svg").read_text())
+    rooms = {room: int(number) for room, number in numbered}
+    passed = [re.split(r"\W", name)[0] for name in names]
+    assert sorted(rooms, key=rooms.__getitem__) == [room for room in passed if room in rooms]
+
+
+def test_the_picture_of_the_house_is_that_of_today(tmp_path: Path) -> None:
+    pytest.importorskip("grimp", reason="it comes with import-linter, of the extra dev")
+    drawn = tmp_path / "house.svg"
+    run([sys.executable, str(ROOT / "bench/draw_house.py"), "--out", str(drawn)], tmp_path)
+    assert drawn.read_text() == (DOCS / "house.svg").read_text(), "run bench/draw_house.py"
+
+
+def test_the_places_in_the_glossary_are_there() -> None:
+    places = re.findall(r"^\|.*\| (`.*) \|$", (DOCS / "glossary.md").read_text(), re.MULTILINE)
+    names = [name for cell in places for name in re.findall(r"`([^`]+)`", cell)]
+    assert 25 <= len(places) <= 40
+    for name in names:
+        op, _, rule = name.partition(".")
+        root = ROOT if name.startswith("docs/") else ROOT / "insitu"
+        assert hasattr(OpDef, rule) if op == "OpDef" else any(root.rglob(name.rstrip("/"))), name
 
 
 @pytest.fixture(scope="module")
