@@ -144,10 +144,7 @@ class Training:
 
 
 TRAINING = Training(
-    label=emit_label,
-    loss=emit_loss,
-    join_errors=emit_sum_of_errors,
-    count_batch=emit_batch_count,
+    label=emit_label, loss=emit_loss, join_errors=emit_sum_of_errors, count_batch=emit_batch_count
 )
 
 LAYER_RULES: Mapping[str, Callable[[Quantizer, Node], None] | None] = {

@@ -185,9 +185,7 @@ activation_grad = OpDef(
     integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     c_call=by_type(
         function_call(
-            "insitu_activation_grad_s8",
-            lambda node: (f"?{node['x']}", *pointers(node)),
-            slope=True,
+            "insitu_activation_grad_s8", lambda node: (f"?{node['x']}", *pointers(node)), slope=True
         ),
         function_call("insitu_activation_grad_f32", pointers, slope=True),
     ),

@@ -243,11 +243,7 @@ def _integer_update(node: Node, inputs: Values, outputs: Quantizations) -> list[
         step = (gradient[row] * multiplier + (octets << 24) + (1 << 23)) >> 32
         rows[row] = np.clip(rows[row] - step, -127, 127)
     new_bias = update_bias(bias, errors.sum(axis=(0, 1)), F32(rate[0]), scale_of(error))
-    return [
-        rows.reshape(w.shape).astype(np.int8),
-        new_bias,
-        np.asarray([state], np.uint32),
-    ]
+    return [rows.reshape(w.shape).astype(np.int8), new_bias, np.asarray([state], np.uint32)]
 
 
 def _update_bounds(node: Node, graph: Graph) -> list[Bound]:
