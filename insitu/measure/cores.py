@@ -17,8 +17,6 @@ Instructions = Sequence[Instruction]
 WORD_BY_WORD = ("load_many", "store_many", "float_load", "float_store")
 """Kinds that take their table entry and one cycle a word more."""
 
-JUMPS = ("branch", "call", "branch_register", "table_branch")
-
 
 @dataclass(frozen=True)
 class Cost:
