@@ -48,10 +48,7 @@ class FitError(BoardError):
     """
 
     def __init__(
-        self,
-        message: str,
-        figures: Mapping[str, Any] | None = None,
-        arena_bytes: int | None = None,
+        self, message: str, figures: Mapping[str, Any] | None = None, arena_bytes: int | None = None
     ) -> None:
         super().__init__(message)
         self.figures = dict(figures or {})

@@ -17,6 +17,7 @@ from insitu.bench.layers import LAYERS, Layer
 from insitu.bench.targets import Targets, read_targets, write_baseline
 from insitu.config import PRECISIONS
 from insitu.errors import ConfigError, OutputError, ToolError
+from insitu.measure.cost import DIRECTIONS
 from insitu.target.board import CORES
 from insitu.tools.compilers import Toolchain, find_toolchain
 
@@ -126,16 +127,12 @@ def _measure(
     found: list[Figure] = []
     for network in networks.names(gate=gate):
         for precision in PRECISIONS[:1] if gate else PRECISIONS:
-            names = [f"{kernel} {network} {precision}" for kernel in ("step", *_parts())]
-            if any(map(wanted, names)):
+            parts = ("step", *(f"step.{part}" for part in DIRECTIONS))
+            if any(wanted(f"{part} {network} {precision}") for part in parts):
                 task = steps.make_task(network, precision)
                 found += steps.count_task(core, task, toolchain=toolchain)
     if found:
         yield found
-
-
-def _parts() -> list[str]:
-    return [f"step.{part}" for part in steps.PARTS]
 
 
 def _only(layers: Sequence[Layer], wanted: Callable[[str], bool]) -> list[Layer]:

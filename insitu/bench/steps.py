@@ -15,8 +15,9 @@ from insitu.bench.count import RATE, Figure, count_step
 from insitu.bench.networks import SMALL, float_graph
 from insitu.data.samples import quantize_samples
 from insitu.differentiate import differentiate
-from insitu.graph.model import Graph, Node, Phase
+from insitu.graph.model import Graph, Node
 from insitu.graph.scheme import Scheme
+from insitu.measure.cost import DIRECTIONS
 from insitu.prepare.layers import select_layers
 from insitu.quantize import calibrate, quantize_graph
 from insitu.run.stream import Stream
@@ -24,13 +25,6 @@ from insitu.tools.compilers import Toolchain
 
 STEPS = 5
 """Training steps that are counted; figures are their mean. Of large networks one."""
-
-PARTS = {
-    "forward": (Phase.FORWARD,),
-    "backward": (Phase.LOSS, Phase.BACKWARD),
-    "update": (Phase.UPDATE, Phase.APPLY),
-}
-"""Kernels "step.forward", ...; the loss belongs to the backward pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +85,6 @@ def count_task(core: str, task: Task, *, toolchain: Toolchain | None = None) -> 
 
     parts = {
         f"step.{part}": [node for node in step.nodes if node.phase in phases]
-        for part, phases in PARTS.items()
+        for part, phases in DIRECTIONS.items()
     }
     return [figure("step", list(step.nodes)), *(figure(k, nodes) for k, nodes in parts.items())]

@@ -9,25 +9,16 @@ from rich.table import Table
 
 from insitu.bench.count import Figure
 from insitu.bench.networks import ZOO
-from insitu.bench.steps import PARTS, STEPS
+from insitu.bench.steps import STEPS
 from insitu.bench.targets import Targets
+from insitu.measure.cost import DIRECTIONS
 from insitu.measure.cycles import MODELS
 
 TIMES = "times fewer"
 """Than our own float32 step on the same core."""
 
 HEAD = ("kernel", "errors", "instr/MAC", "target", "baseline", "cycles/MAC", "scratch B")
-STEP_HEAD = ("step", *PARTS, "instructions", "target", TIMES, "cycles", TIMES)
-
-
-def kernels_of(figures: Sequence[Figure]) -> list[Figure]:
-    """Those of single kernels."""
-    return [figure for figure in figures if figure.unit != "step"]
-
-
-def is_whole(figure: Figure) -> bool:
-    """Whether it is that of a whole training step."""
-    return figure.kernel == "step"
+STEP_HEAD = ("step", *DIRECTIONS, "instructions", "target", TIMES, "cycles", TIMES)
 
 
 def number(value: float) -> str:
@@ -82,22 +73,17 @@ def _step_lines(figures: Sequence[Figure], targets: Targets | None) -> list[list
     """One line a whole step among the figures of one core."""
     known = {(f.kernel, f.group): f for f in figures}
     lines = []
-    for figure in filter(is_whole, figures):
+    for figure in (f for f in figures if f.kernel == "step"):
         network = figure.group.rpartition(" ")[0]
-        parts = [known[f"step.{part}", figure.group].instructions for part in PARTS]
+        parts = [known[f"step.{part}", figure.group].instructions for part in DIRECTIONS]
         float32 = known.get(("step", f"{network} float32"))
         target = targets.target(figure) if targets else None
-        lines.append(
-            [
-                figure.group,
-                *(f"{part:,}" for part in parts),
-                f"{figure.instructions:,}",
-                "" if target is None else f"{target:,.0f}",
-                f"{float32.instructions / figure.instructions:.2f}" if float32 else "",
-                f"{figure.cycles:,}",
-                f"{float32.cycles / figure.cycles:.2f}" if float32 else "",
-            ]
-        )
+        line = [figure.group, *(f"{part:,}" for part in (*parts, figure.instructions))]
+        line.append("" if target is None else f"{target:,.0f}")
+        line.append(f"{float32.instructions / figure.instructions:.2f}" if float32 else "")
+        line.append(f"{figure.cycles:,}")
+        line.append(f"{float32.cycles / figure.cycles:.2f}" if float32 else "")
+        lines.append(line)
     return lines
 
 
@@ -142,7 +128,7 @@ def markdown(figures: Sequence[Figure], targets: Targets | None, compiler: str) 
 def _kernel_lines(
     figures: Sequence[Figure], targets: Targets | None, cores: Sequence[str]
 ) -> list[str]:
-    kernels = {(f.core, f.row): f for f in kernels_of(figures)}
+    kernels = {(f.core, f.row): f for f in figures if f.unit != "step"}
     lines = []
     for row in dict.fromkeys(row for _, row in kernels):
         mine = [kernels.get((core, row)) for core in cores]

@@ -6,15 +6,7 @@ the graph or the plan does not say.
 
 from __future__ import annotations
 
-from insitu.generate.c_text import (
-    C_TYPES,
-    GLUE,
-    comment,
-    comment_shape,
-    literal,
-    struct_initializer,
-    wrap,
-)
+from insitu.generate import c_text
 from insitu.generate.model_text import ModelText
 from insitu.generate.runtime_files import headers_for
 from insitu.graph.model import Ends, Kind, Node, Phase, QParams
@@ -22,7 +14,7 @@ from insitu.graph.model import Ends, Kind, Node, Phase, QParams
 
 def network(model: ModelText) -> str:
     """The functions."""
-    prefix, name = model.prefix, comment(model.graph.name)
+    prefix, name = model.prefix, c_text.comment(model.graph.name)
     forward = [n for n in model.graph.nodes if n.phase is Phase.FORWARD]
     rest = [n for n in model.graph.nodes if n.phase not in (Phase.FORWARD, Phase.APPLY)]
     apply = [n for n in model.graph.nodes if n.phase is Phase.APPLY]
@@ -48,7 +40,7 @@ def network(model: ModelText) -> str:
         f'#include "{prefix}_data.h"',
         "",
     ]
-    return "\n".join([*head, body]).replace(GLUE, " ")
+    return "\n".join([*head, body]).replace(c_text.GLUE, " ")
 
 
 def _fixed_quantization(model: ModelText) -> list[str]:
@@ -71,9 +63,9 @@ def _moving_quantization(model: ModelText) -> list[str]:
         return []
     fields = [f"  insitu_qparams_t {model.names[r]};" for r in ranges]
     values = [
-        wrap(
+        c_text.wrap(
             f"in_force.{model.names[r]} = insitu_range_qparams(state->{model.names[r]}, "
-            f"{literal(q.clip_min)}, {literal(q.clip_max)});",
+            f"{c_text.literal(q.clip_min)}, {c_text.literal(q.clip_max)});",
             2,
         )
         for r, q in ranges.items()
@@ -98,7 +90,7 @@ def _forward(model: ModelText, nodes: list[Node]) -> list[str]:
     head = f"static void forward({model.prefix}_t *model, const {model.input_type} *x{moving}) {{"
     return [
         "/* From the sample to the scores. */",
-        wrap(head, 0),
+        c_text.wrap(head, 0),
         *_prologue(model, nodes),
         *_calls(model, nodes),
         "}",
@@ -126,11 +118,11 @@ def _arena_tensors(model: ModelText, nodes: list[Node]) -> list[str]:
     for name in touched:
         tensor = model.graph.tensors[name]
         if tensor.kind is Kind.ACTIVATION:
-            ctype = C_TYPES[tensor.dtype]
+            ctype = c_text.C_TYPES[tensor.dtype]
             cast = f"({ctype} *)" if tensor.dtype == "int8" else f"({ctype} *)(void *)"
             lines.append(
                 f"  {ctype} *const {model.names[name]} = {cast}(arena + "
-                f"{model.plan.offset(name)}); /* {comment_shape(tensor.shape)} */"
+                f"{model.plan.offset(name)}); /* {c_text.comment_shape(tensor.shape)} */"
             )
     return lines
 
@@ -152,7 +144,7 @@ def _apply(model: ModelText, nodes: list[Node]) -> list[str]:
     head = f"static void apply({model.prefix}_t *model{moving}{info}) {{"
     return [
         "/* From the buffers to the weights, where the batch is complete. */",
-        wrap(head, 0),
+        c_text.wrap(head, 0),
         *_prologue(model, nodes),
         *_calls(model, nodes),
         "}",
@@ -174,14 +166,17 @@ def _call_text(model: ModelText, node: Node) -> list[str]:
     index = model.graph.nodes.index(node)
     first, second = node.inputs[0], (node.outputs or node.updates)[0]
     shapes = (
-        f"{first}{comment_shape(model.graph.tensors[first].shape)} -> "
-        f"{second}{comment_shape(model.graph.tensors[second].shape)}"
+        f"{first}{c_text.comment_shape(model.graph.tensors[first].shape)} -> "
+        f"{second}{c_text.comment_shape(model.graph.tensors[second].shape)}"
     )
     arguments = [model.argument(a, node) for a in call.arguments]
-    lines = [f"  INSITU_PROFILE({index});", f"  {{ /* {comment(node.name)}: {comment(shapes)} */"]
+    lines = [
+        f"  INSITU_PROFILE({index});",
+        f"  {{ /* {c_text.comment(node.name)}: {c_text.comment(shapes)} */",
+    ]
     if call.params_type:
-        text = f"static const {call.params_type} p = {struct_initializer(call.params)};"
-        lines.append(wrap(text, 4))
+        text = f"static const {call.params_type} p = {c_text.struct_initializer(call.params)};"
+        lines.append(c_text.wrap(text, 4))
         arguments.insert(0, "&p")
     statement = f"{call.function}({', '.join(arguments)})"
     if node.op.ends is Ends.BATCH_OPEN:
@@ -190,7 +185,7 @@ def _call_text(model: ModelText, node: Node) -> list[str]:
         statement = f"errors = {statement}"
     elif call.counts_saturated:
         statement = f"info->saturated += {statement}"
-    lines += [wrap(f"{statement};", 4), "  }"]
+    lines += [c_text.wrap(f"{statement};", 4), "  }"]
     if node.phase is Phase.LOSS:
         lines.append(f"  info->loss = {model.names[node.outputs[1]]}[0];")
     if node.op.ends in (Ends.SKIPPED, Ends.LEFT_OUT):
@@ -247,7 +242,7 @@ def _train_step(model: ModelText, nodes: list[Node], apply: list[Node]) -> list[
     label, wrong = "int32_t label", f"label < 0 || label >= {size}"
     predicted = f"insitu_argmax_f32({size}, {model.names[model.outputs.name]})"
     if model.takes_targets:
-        low, high = (literal(bound) for bound in model.target_range)
+        low, high = (c_text.literal(bound) for bound in model.target_range)
         label, wrong = "const float *target", f"!insitu_within_f32({size}, target, {low}, {high})"
         predicted = "-1"
     head = (
@@ -255,7 +250,7 @@ def _train_step(model: ModelText, nodes: list[Node], apply: list[Node]) -> list[
         f"{label}, insitu_info_t *info) {{"
     )
     return [
-        wrap(head, 0),
+        c_text.wrap(head, 0),
         f"  if ({wrong}) return INSITU_ERROR_LABEL;",
         *_run_forward(model),
         *_prologue(model, nodes),
@@ -275,7 +270,7 @@ def _train_step(model: ModelText, nodes: list[Node], apply: list[Node]) -> list[
 def _settings(model: ModelText) -> list[str]:
     x = model.input
     height, width, channels = x.shape if len(x.shape) == 3 else (1, 1, x.size)
-    shape = struct_initializer({"height": height, "width": width, "channels": channels})
+    shape = c_text.struct_initializer({"height": height, "width": width, "channels": channels})
     settings = _settings_text(model.prefix).splitlines()
     return [*settings, "", *_saturated_weights(model), "", *_way_in(model, shape)]
 
@@ -288,7 +283,7 @@ def _saturated_weights(model: ModelText) -> list[str]:
         name = model.names[tensor.name]
         start = f"{model.prefix}_initial_state.{name}" if tensor.name in kept else "0"
         call = f"insitu_saturated_weights({tensor.size}, {start}, model->state.{name})"
-        lines.append(wrap(f"count += {call};", 2))
+        lines.append(c_text.wrap(f"count += {call};", 2))
     return [
         f"int32_t {model.prefix}_saturated_weights(const {model.prefix}_t *model) {{",
         *(["  int32_t count = 0;", *lines] if lines else ["  (void)model;"]),
@@ -315,7 +310,7 @@ def _qparams(q: QParams) -> str:
     """Initializer of an insitu_qparams_t; a tensor with a scale a row has none of its own."""
     scale = q.scale if q.scale.ndim == 0 else q.scale.max()
     fields = (q.zero_point, q.clamp_min, q.clamp_max, q.pass_min, q.pass_max)
-    return "{" + ", ".join([literal(float(scale)), *map(str, fields)]) + "}"
+    return "{" + ", ".join([c_text.literal(float(scale)), *map(str, fields)]) + "}"
 
 
 def _settings_text(prefix: str) -> str:

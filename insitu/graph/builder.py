@@ -9,17 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from insitu.errors import ModelError
-from insitu.graph.model import (
-    Array,
-    Graph,
-    Kind,
-    Node,
-    OpDef,
-    Phase,
-    QParams,
-    Role,
-    Tensor,
-)
+from insitu.graph.model import Array, Graph, Kind, Node, OpDef, Phase, QParams, Role, Tensor
 from insitu.graph.scheme import Scheme
 
 

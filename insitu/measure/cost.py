@@ -8,10 +8,18 @@ Whoever prints a cycle, a millisecond or a millijoule prints `accuracy` beside i
 from __future__ import annotations
 
 from insitu.artifacts import Firmware, Measurement, RunResult
+from insitu.graph.model import Phase
 from insitu.measure.cycles import MODELS, Code, count_cycles
 from insitu.run.profile import MARK_INSTRUCTIONS, ProfiledResult
 from insitu.target.board import Board
 from insitu.target.elf import read_elf
+
+DIRECTIONS = {
+    "forward": (Phase.FORWARD,),
+    "backward": (Phase.LOSS, Phase.BACKWARD),
+    "update": (Phase.UPDATE, Phase.APPLY),
+}
+"""What people ask for -> the phases it is made of; the loss belongs to the backward pass."""
 
 
 def measure(

@@ -37,11 +37,7 @@ class Block(Protocol):
 
 
 def count_cycles(
-    blocks: Mapping[int, Mapping[int, Block]],
-    code: Code,
-    *,
-    core: str,
-    mark_instructions: int = 0,
+    blocks: Mapping[int, Mapping[int, Block]], code: Code, *, core: str, mark_instructions: int = 0
 ) -> dict[int, int]:
     """Cycles by node index.
 

@@ -15,7 +15,7 @@ from insitu.data.samples import Samples
 from insitu.errors import FitError
 from insitu.firmware.build import build_firmware, build_hook
 from insitu.graph.model import Array, Ends, Graph, Kind, Phase
-from insitu.measure.cost import measure, millijoules, milliseconds
+from insitu.measure.cost import DIRECTIONS, measure, millijoules, milliseconds
 from insitu.network.compiled import Network
 from insitu.network.saturation import weights_at_bound
 from insitu.network.twin import Progress, Twin
@@ -113,19 +113,15 @@ class BoardRun:
 
 def step_figures(network: Network, m: Measurement, board: Board) -> dict[str, Any]:
     """Instructions, cycles, time and energy of one training step."""
-    by_phase = {
-        phase: sum(
-            m.instructions.get(index, 0)
-            for index, node in enumerate(network.graph.nodes)
-            if node.phase is phase
+    nodes, cycles = network.graph.nodes, sum(m.cycles.values())
+    by_direction = {
+        f"instructions_{direction}": sum(
+            m.instructions.get(index, 0) for index, n in enumerate(nodes) if n.phase in phases
         )
-        for phase in Phase
+        for direction, phases in DIRECTIONS.items()
     }
-    cycles = sum(m.cycles.values())
     return {
-        "instructions_forward": by_phase[Phase.FORWARD],
-        "instructions_backward": by_phase[Phase.LOSS] + by_phase[Phase.BACKWARD],
-        "instructions_update": by_phase[Phase.UPDATE] + by_phase[Phase.APPLY],
+        **by_direction,
         "instructions_per_step": sum(m.instructions.values()),
         "cycles_per_step": cycles,
         "cycle_error_percent": m.cycle_error_percent,

@@ -24,18 +24,7 @@ from insitu.errors import InsituError, OutputError
 from insitu.generate import StateLayout, state_layout
 from insitu.graph import text
 from insitu.graph.model import SCRATCH_LIMIT, Graph, Kind, Phase, QParams, Role, Tensor
-from insitu.network.folder import (
-    ARRAYS,
-    FORMAT,
-    MANIFEST,
-    PLAN,
-    ScratchFolder,
-    cannot_write,
-    check_replaceable,
-    copy_sources,
-    put_in_place,
-    read_manifest,
-)
+from insitu.network import folder as on_disk
 from insitu.ops import OPS
 from insitu.plan.text import plan_text
 from insitu.target.board import Board, Memory
@@ -71,7 +60,7 @@ class Network:
     board: Board
     measurement: Measurement
     folder: Path
-    temporary: ScratchFolder | None = None
+    temporary: on_disk.ScratchFolder | None = None
     unlimited: Measurement | None = None
 
     @cached_property
@@ -80,8 +69,8 @@ class Network:
         return state_layout(self.graph)
 
     @cached_property
-    def _spare_folder(self) -> ScratchFolder:
-        return ScratchFolder()
+    def _spare_folder(self) -> on_disk.ScratchFolder:
+        return on_disk.ScratchFolder()
 
     @property
     def build_folder(self) -> Path:
@@ -183,20 +172,20 @@ class Network:
             OutputError: the folder holds something else or cannot be written; it is as before.
         """
         folder = Path(folder)
-        check_replaceable(folder)
+        on_disk.check_replaceable(folder)
         place = folder.resolve()
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=place.parent, prefix=".insitu-") as made:
                 fresh = Path(made) / "result"
-                copy_sources(self.folder, fresh)
+                on_disk.copy_sources(self.folder, fresh)
                 manifest = json.dumps(self._manifest(), indent=1) + "\n"
-                (fresh / MANIFEST).write_text(manifest, encoding="utf-8")
-                _save_arrays(fresh / ARRAYS, self)
-                (fresh / PLAN).write_text(plan_text(self.plan), encoding="utf-8")
-                put_in_place(fresh, place, before=Path(made) / "before")
+                (fresh / on_disk.MANIFEST).write_text(manifest, encoding="utf-8")
+                _save_arrays(fresh / on_disk.ARRAYS, self)
+                (fresh / on_disk.PLAN).write_text(plan_text(self.plan), encoding="utf-8")
+                on_disk.put_in_place(fresh, place, before=Path(made) / "before")
         except OSError as error:
-            raise cannot_write(folder, error) from None
+            raise on_disk.cannot_write(folder, error) from None
         return replace(self, folder=folder, temporary=None)
 
     def with_training(self, **options: Any) -> Self:
@@ -209,7 +198,7 @@ class Network:
 
     def _manifest(self) -> dict[str, Any]:
         return {
-            "format": FORMAT,
+            "format": on_disk.FORMAT,
             "name": self.name,
             "input_shape": list(self.input_shape),
             "trained": sorted(self.trained),
@@ -231,9 +220,9 @@ class Network:
             OutputError: there is none, or it is damaged or of another version.
         """
         folder = Path(folder)
-        manifest = read_manifest(folder)
+        manifest = on_disk.read_manifest(folder)
         try:
-            with np.load(folder / ARRAYS, allow_pickle=False) as archive:
+            with np.load(folder / on_disk.ARRAYS, allow_pickle=False) as archive:
                 arrays = dict(archive)
             return cls(**_fields(folder, manifest, arrays))
         except InsituError:

@@ -11,6 +11,7 @@ from insitu.errors import ConfigError, OutputError
 from insitu.firmware.flags import optimization
 from insitu.generate.c_text import literal
 from insitu.network.compiled import Network
+from insitu.network.folder import cannot_write
 
 EXAMPLE = """\
 /* The whole use of {prefix}: predict, then learn from {what}. */
@@ -111,8 +112,7 @@ def export(network: Network, out: Path, *, format: str) -> tuple[Path, ...]:  # 
                 out.rmdir()
             fresh.rename(out)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise OutputError(f"{out}: cannot be written ({reason}); name another folder") from None
+        raise cannot_write(out, error) from None
     return tuple(sorted(path for path in out.rglob("*") if path.is_file()))
 
 

@@ -12,19 +12,15 @@ from typing import Any
 
 from insitu.frontends.model import Model
 from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
-from insitu.measure.cost import millijoules, milliseconds
+from insitu.measure.cost import DIRECTIONS, millijoules, milliseconds
 from insitu.measure.fidelity import Distortion, Fidelity
 from insitu.network.board_run import step_figures
 from insitu.network.compiled import Network
 from insitu.prepare.layers import Layer
 from insitu.target.board import Board
 
-DIRECTIONS = {
-    "forward": (Phase.FORWARD,),
-    "backward": (Phase.LOSS, Phase.BACKWARD),
-    "update": (Phase.UPDATE, Phase.APPLY),
-}
-"""What people ask for -> the phases it is made of."""
+COSTS = ("macs", "instructions", "cycles", "ms", "mj")
+"""Of a layer, in all and by direction."""
 
 SHARED = "(all layers)"
 """Stands for a layer where a tensor serves the whole model: learning rate, generator."""
@@ -70,17 +66,15 @@ def layer_rows(network: Network) -> list[dict[str, Any]]:
         kept = [t for t in network.graph.tensors.values() if owners.get(t.name) == layer]
         state = _bytes(kept, Kind.STATE)
         initial = _bytes([t for t in kept if t in network.state.initial], Kind.STATE)
-        rows.append(
-            {
-                "name": layer,
-                "ops": sorted({n.op.name for _, n in nodes}),
-                "parameters": sizes.get(layer, 0),
-                "trained": layer in network.trained,
-                "state_bytes": state,
-                "flash_bytes": _bytes(kept, Kind.CONSTANT) + initial,
-                **_costs(network, nodes),
-            }
-        )
+        row = {
+            "name": layer,
+            "ops": sorted({n.op.name for _, n in nodes}),
+            "parameters": sizes.get(layer, 0),
+            "trained": layer in network.trained,
+            "state_bytes": state,
+            "flash_bytes": _bytes(kept, Kind.CONSTANT) + initial,
+        }
+        rows.append(row | _costs(network, nodes))
     return rows
 
 
@@ -98,21 +92,27 @@ def _layers(graph: Graph) -> list[str]:
     return [*(n for n in names if n not in loss), *(n for n in names if n in loss)]
 
 
-def _costs(network: Network, nodes: Iterable[tuple[int, Node]]) -> dict[str, Any]:
+def _costs(network: Network, nodes: Sequence[tuple[int, Node]]) -> dict[str, Any]:
     m, board = network.measurement, network.board
     row: dict[str, Any] = {}
-    chosen = list(nodes)
     for direction, phases in DIRECTIONS.items():
-        part = [(i, n) for i, n in chosen if n.phase in phases]
+        part = [(i, n) for i, n in nodes if n.phase in phases]
         cycles = sum(m.cycles.get(i, 0) for i, _ in part)
         row[f"macs_{direction}"] = sum(n.op.macs(n, network.graph) for _, n in part)
         row[f"instructions_{direction}"] = sum(m.instructions.get(i, 0) for i, _ in part)
         row[f"cycles_{direction}"] = cycles
         row[f"ms_{direction}"] = milliseconds(cycles, board)
         row[f"mj_{direction}"] = millijoules(cycles, board)
-    for what in ("macs", "instructions", "cycles", "ms", "mj"):
+    for what in COSTS:
         row[what] = sum(row[f"{what}_{direction}"] for direction in DIRECTIONS)
     return row
+
+
+def cost_cells(rows: Iterable[Mapping[str, Any]], direction: str = "") -> tuple[str, ...]:
+    """`COSTS` of some layers together, for people; all directions where none is named."""
+    end = f"_{direction}" if direction else ""
+    *counts, ms, mj = zip(*((row[f"{what}{end}"] for what in COSTS) for row in rows), strict=True)
+    return (*(f"{sum(count):,}" for count in counts), f"{sum(ms):.3f}", f"{sum(mj):.4f}")
 
 
 def tensor_layers(graph: Graph) -> dict[str, str]:

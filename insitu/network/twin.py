@@ -135,13 +135,7 @@ class Twin:
         return history
 
     def stream(
-        self,
-        x: Array,
-        y: Array,
-        *,
-        steps: int,
-        lr: float | None = None,
-        seed: int | None = None,
+        self, x: Array, y: Array, *, steps: int, lr: float | None = None, seed: int | None = None
     ) -> Stream:
         """The training run that `fit` makes of quantized x int8[n, elements].
 
@@ -155,12 +149,7 @@ class Twin:
             seed=training.seed if seed is None else seed,
         )
         return training_stream(
-            x,
-            y,
-            steps=steps,
-            rate=training.lr,
-            schedule=training.schedule,
-            seed=training.seed,
+            x, y, steps=steps, rate=training.lr, schedule=training.schedule, seed=training.seed
         )
 
     def _run_epoch(

@@ -32,6 +32,7 @@ from insitu.ops.merge.concat import concat
 from insitu.ops.merge.multiply import multiply, multiply_grad, multiply_grad_factor
 from insitu.ops.numerics.ranges import follow_range
 from insitu.ops.opaque import opaque
+from insitu.ops.updates import standardized
 from insitu.ops.updates.bias import bias_update
 from insitu.ops.updates.buffer import (
     apply,
@@ -44,12 +45,6 @@ from insitu.ops.updates.buffer_f32 import apply_f32, conv_accumulate_f32, linear
 from insitu.ops.updates.decay import decay
 from insitu.ops.updates.drawn_samples import draw_sample
 from insitu.ops.updates.selected_rows import keep_rows, select_rows
-from insitu.ops.updates.standardized import (
-    adopt_error,
-    affine_accumulate,
-    affine_apply,
-    average_error,
-)
 
 if TYPE_CHECKING:
     from insitu.graph.builder import Builder
@@ -86,10 +81,10 @@ OPS: dict[str, OpDef] = {
         bias_update,
         affine,
         affine_grad_input,
-        affine_accumulate,
-        affine_apply,
-        average_error,
-        adopt_error,
+        standardized.affine_accumulate,
+        standardized.affine_apply,
+        standardized.average_error,
+        standardized.adopt_error,
         count_sample,
         conv_accumulate,
         conv_accumulate_f32,
@@ -144,10 +139,7 @@ class Training:
 
 
 TRAINING = Training(
-    label=emit_label,
-    loss=emit_loss,
-    join_errors=emit_sum_of_errors,
-    count_batch=emit_batch_count,
+    label=emit_label, loss=emit_loss, join_errors=emit_sum_of_errors, count_batch=emit_batch_count
 )
 
 LAYER_RULES: Mapping[str, Callable[[Quantizer, Node], None] | None] = {

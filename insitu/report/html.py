@@ -8,28 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from insitu.errors import OutputError
 from insitu.graph.model import Array
-from insitu.measure.cost import accuracy
+from insitu.measure.cost import DIRECTIONS, accuracy
+from insitu.network import figures
 from insitu.network.board_run import BoardRun, step_figures
 from insitu.network.compiled import Network
-from insitu.network.figures import (
-    DIRECTIONS,
-    layer_rows,
-    memory_limits,
-    memory_parts,
-    scratch_line,
-    tensor_rows,
-    trained_names,
-)
 from insitu.network.twin import History
 from insitu.report import plots
 from insitu.report.adaptation import Adaptation
@@ -120,7 +111,7 @@ def _sections(
         f"The pieces of the arena take turns in its {network.plan.arena_bytes:,} bytes, so that "
         "the RAM is less than the sum of its tensors."
     )
-    scratch = scratch_line(network)
+    scratch = figures.scratch_line(network)
     arena += f" Scratch: {escape(scratch)}." if scratch else ""
     yield _plot("Memory by tensor", plots.tensor_plot(network), arena)
     note = escape(accuracy(network.board))
@@ -131,19 +122,15 @@ def _sections(
 
 
 def _adaptation(demo: Adaptation) -> str:
+    board, points = "adapted on the board", f"{demo.figures['points_to_float']:+.1f} points"
     cards = (
-        _card("old world", f"{percent(demo.old_world)}", "as pretrained"),
-        _card("new world", f"{percent(demo.new_world)}", "before training"),
-        _card(
-            "adapted on the board",
-            f"{percent(demo.adapted)}",
-            "new world, samples never trained on",
-        ),
+        _card("old world", percent(demo.old_world), "as pretrained"),
+        _card("new world", percent(demo.new_world), "before training"),
+        _card(board, percent(demo.adapted), "new world, samples never trained on"),
         _card(
             "float training",
-            f"{percent(demo.float_adapted)}",
-            f"same layers, samples and rates; the board: "
-            f"{demo.figures['points_to_float']:+.1f} points",
+            percent(demo.float_adapted),
+            f"same layers, samples and rates; the board: {points}",
         ),
     )
     names = (f"a {demo.label}, old world", "the same, new world")
@@ -167,7 +154,7 @@ def _picture(image: Array) -> str:
 
 
 def _headline(network: Network) -> str:
-    limits, parts = memory_limits(network.board), memory_parts(network)
+    limits, parts = figures.memory_limits(network.board), figures.memory_parts(network)
     cards = [
         _card(
             memory,
@@ -195,7 +182,7 @@ def _headline(network: Network) -> str:
         _card(
             "parameters trained",
             f"{network.figures['trainable_parameters']:,}",
-            escape(trained_names(network, most=4)),
+            escape(figures.trained_names(network, most=4)),
         ),
     ]
     return _cards(cards)
@@ -211,10 +198,8 @@ def _learning(run: BoardRun, demo: Adaptation | None) -> str:
     text = (
         f"{run.steps:,} training steps on the emulated {escape(run.board.core)} "
         f"({escape(run.emulator)}), one sample each, every sample judged before its own update; "
-        f"{_outcome(run)}; "
-        f"{twin}: weights, biases, ranges, random "
-        f"generator, every prediction and loss. State after the last step: "
-        f"<code>{digest[:32]}&hellip;</code> (SHA-256)."
+        f"{_outcome(run)}; {twin}: weights, biases, ranges, random generator, every prediction and "
+        f"loss. State after the last step: <code>{digest[:32]}&hellip;</code> (SHA-256)."
     )
     return _plot("Learning on the board", shown, text)
 
@@ -233,61 +218,32 @@ def _plot(title: str, svg: str, text: str = "", *, wide: bool = False) -> str:
 
 
 def _layer_table(network: Network) -> str:
-    rows = layer_rows(network)
+    rows = figures.layer_rows(network)
     header = (
-        "layer",
-        "trained",
-        "#parameters",
-        "#state B",
-        "#flash B",
-        "direction",
-        "#MACs",
-        "#instructions",
-        "#cycles",
-        "#ms",
-        "#mJ",
+        *("layer", "trained", "#parameters", "#state B", "#flash B"),
+        *("direction", "#MACs", "#instructions", "#cycles", "#ms", "#mJ"),
     )
+    sizes = ("parameters", "state_bytes", "flash_bytes")
     body: list[tuple[str, ...]] = []
     for row in rows:
-        first: tuple[str, ...] = (
-            row["name"],
-            "yes" if row["trained"] else "",
-            *(f"{row[key]:,}" for key in ("parameters", "state_bytes", "flash_bytes")),
-        )
+        trained = "yes" if row["trained"] else ""
+        first: tuple[str, ...] = (row["name"], trained, *(f"{row[key]:,}" for key in sizes))
         for direction in DIRECTIONS:
             if row[f"instructions_{direction}"]:
-                body.append((*first, direction, *_costs([row], f"_{direction}")))
+                body.append((*first, direction, *figures.cost_cells([row], direction)))
                 first = ("",) * len(first)
-    sums = (
-        f"{sum(row[key] for row in rows):,}" for key in ("parameters", "state_bytes", "flash_bytes")
-    )
-    total = ("all layers", "", *sums, "", *_costs(rows, ""))
+    sums = (f"{sum(row[key] for row in rows):,}" for key in sizes)
+    total = ("all layers", "", *sums, "", *figures.cost_cells(rows))
     return f"<h2>Layers</h2>\n{_table(header, body, total)}"
-
-
-def _costs(rows: Sequence[Mapping[str, Any]], end: str) -> tuple[str, ...]:
-    macs, instructions, cycles, ms, mj = (
-        sum(row[f"{what}{end}"] for row in rows)
-        for what in ("macs", "instructions", "cycles", "ms", "mj")
-    )
-    return f"{macs:,}", f"{instructions:,}", f"{cycles:,}", f"{ms:.3f}", f"{mj:.4f}"
 
 
 def _tensor_table(network: Network) -> str:
     header = (
-        "tensor",
-        "layer",
-        "memory",
-        "kind",
-        "shape",
-        "type",
-        "#bytes",
-        "#offset",
-        "#nodes",
-        "shares memory of",
+        *("tensor", "layer", "memory", "kind", "shape", "type"),
+        *("#bytes", "#offset", "#nodes", "shares memory of"),
     )
     body = []
-    for row in tensor_rows(network):
+    for row in figures.tensor_rows(network):
         offset, alive = row["offset"], row["alive"]
         body.append((
             row["name"], row["layer"], row["memory"], row["kind"],

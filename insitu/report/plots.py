@@ -24,16 +24,10 @@ from matplotlib.ticker import MaxNLocator
 
 from insitu.errors import OutputError
 from insitu.graph.model import Array, Phase
+from insitu.measure.cost import DIRECTIONS
 from insitu.measure.fidelity import Fidelity
+from insitu.network import figures
 from insitu.network.compiled import Network
-from insitu.network.figures import (
-    DIRECTIONS,
-    layer_rows,
-    memory_limits,
-    memory_parts,
-    tensor_layers,
-    tensor_rows,
-)
 from insitu.report.adaptation import Adaptation
 from insitu.report.characters import percent, short
 
@@ -82,7 +76,7 @@ WINDOW = 200
 def memory_plot(network: Network) -> str:
     """The arena: a rectangle for each lifetime, over the nodes and addresses that it holds."""
     plan, nodes = network.plan, network.graph.nodes
-    owners = tensor_layers(network.graph)
+    owners = figures.tensor_layers(network.graph)
     layers = {node.name: node.layer for node in nodes}
     lives = network.plan.lifetimes
     owners |= {x.name: layers[x.scratch_of] for x in lives if x.scratch_of is not None}
@@ -122,15 +116,8 @@ def _label(axes: Axes, text: str, box: Rectangle, dpi: float) -> None:
     name = text.partition(" ")[0]
     words = text if len(text) <= room else short(name, room)
     if (len(name) <= room or room >= SHORTEST_LABEL) and height > 1.15 * LABEL_POINTS:
-        axes.text(
-            (x + end[0]) / 2,
-            (y + end[1]) / 2,
-            words,
-            ha="center",
-            va="center",
-            fontsize=LABEL_POINTS,
-            rotation=90 if upright else 0,
-        )
+        middle, turn = ((x + end[0]) / 2, (y + end[1]) / 2), 90 if upright else 0
+        axes.text(*middle, words, ha="center", va="center", fontsize=LABEL_POINTS, rotation=turn)
 
 
 def _name_nodes(axes: Axes, network: Network) -> None:
@@ -138,12 +125,8 @@ def _name_nodes(axes: Axes, network: Network) -> None:
     nodes = network.graph.nodes
     every = -(-len(nodes) // 180)
     places = range(0, len(nodes), every)
-    axes.set_xticks(
-        list(places),
-        [short(nodes[i].name, NAME_CHARACTERS) for i in places],
-        rotation=90,
-        fontsize=7.5,
-    )
+    names = [short(nodes[i].name, NAME_CHARACTERS) for i in places]
+    axes.set_xticks(list(places), names, rotation=90, fontsize=7.5)
     for place, tick in zip(places, axes.get_xticklabels(), strict=True):
         tick.set_color(PHASE_COLOURS[nodes[place].phase])
     axes.tick_params(axis="x", length=2)
@@ -151,8 +134,8 @@ def _name_nodes(axes: Axes, network: Network) -> None:
 
 def tensor_plot(network: Network) -> str:
     """The largest tensors of RAM and of flash, the rest as one bar."""
-    colours, rows = _layer_colours(network), tensor_rows(network)
-    parts, limits = memory_parts(network), memory_limits(network.board)
+    colours, rows = _layer_colours(network), figures.tensor_rows(network)
+    parts, limits = figures.memory_parts(network), figures.memory_limits(network.board)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_INCHES, 4.4), layout="constrained")
         pair = figure.subplots(1, 2)
@@ -187,14 +170,13 @@ def _bars(axes: Axes, bars: Sequence[tuple[str, int, str]], title: str) -> None:
 
 def cost_plot(network: Network) -> str:
     """Instructions and milliseconds of a training step by layer and direction."""
-    rows = layer_rows(network)
+    rows = figures.layer_rows(network)
     with mpl.rc_context(STYLE):
         height = 1.5 + 0.3 * len(rows)
         figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
         pair = figure.subplots(1, 2, sharey=True)
-        for axes, what, title in zip(
-            pair, ("instructions", "ms"), ("instructions", "milliseconds"), strict=True
-        ):
+        shown = (("instructions", "instructions", ",.0f"), ("ms", "milliseconds", ",.4g"))
+        for axes, (what, title, digits) in zip(pair, shown, strict=True):
             left = np.zeros(len(rows))
             for direction, colour in DIRECTION_COLOURS.items():
                 values = np.array([row[f"{what}_{direction}"] for row in rows], float)
@@ -204,11 +186,7 @@ def cost_plot(network: Network) -> str:
             axes.set_xlabel(title)
             axes.xaxis.set_major_formatter("{x:,.0f}" if what == "instructions" else "{x:g}")
             axes.xaxis.set_major_locator(MaxNLocator(5))
-            axes.set_title(
-                f"{title} a step: {left.sum():,.4g}"
-                if what == "ms"
-                else f"{title} a step: {left.sum():,.0f}"
-            )
+            axes.set_title(f"{title} a step: {left.sum():{digits}}")
         pair[0].invert_yaxis()
         handles = [Patch(color=DIRECTION_COLOURS[name], label=name) for name in DIRECTIONS]
         figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
@@ -234,12 +212,10 @@ def learning_plot(losses: Array, adaptation: Adaptation | None) -> str:
 
 def _judge(axes: Axes, steps: int, adaptation: Adaptation) -> None:
     """The accuracies on samples never trained on."""
-    old, new, end = (
-        100 * a for a in (adaptation.old_world, adaptation.new_world, adaptation.adapted)
-    )
-    axes.plot([0, steps], [new, end], "o", color="#e15759", label="test samples, new world")
+    ends = [100 * adaptation.new_world, 100 * adaptation.adapted]
+    axes.plot([0, steps], ends, "o", color="#e15759", label="test samples, new world")
+    old, level = 100 * adaptation.old_world, 100 * adaptation.float_adapted
     axes.plot([0], [old], "D", color="#333333", label="test samples, old world")
-    level = 100 * adaptation.float_adapted
     axes.axhline(level, color="#888888", linestyle=":", label="the same, trained in float")
 
 
@@ -319,9 +295,7 @@ def _legend_below(figure: Figure, entries: Sequence[tuple[str, str]]) -> None:
     for handle, (name, _) in zip(handles, entries, strict=False):
         hidden = name.startswith("_")  # matplotlib leaves such labels out
         handle.set_label(" " * hidden + short(name, NAME_CHARACTERS))
-    phases = [
-        Patch(facecolor="none", edgecolor="none", label=phase.value) for phase in PHASE_COLOURS
-    ]
+    phases = [Patch(fc="none", ec="none", label=phase.value) for phase in PHASE_COLOURS]
     columns = 9 if max(len(name) for name, _ in entries) < 10 else 4
     legend = figure.legend(
         handles=[*handles, *phases],

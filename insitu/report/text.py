@@ -15,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from insitu.frontends.model import Model
-from insitu.measure.cost import accuracy
+from insitu.measure.cost import DIRECTIONS, accuracy
 from insitu.measure.fidelity import Fidelity
 from insitu.network.board_run import step_figures
 from insitu.network.compiled import Network
 from insitu.network.figures import (
-    DIRECTIONS,
+    cost_cells,
     layer_rows,
     memory_limits,
     memory_parts,
@@ -54,7 +54,7 @@ def print_inspect(console: Console, model: Model, layers: Sequence[Layer]) -> No
         _add(table, row.name, row.op, output, row.parameters, row.macs, can)
     table.add_section()
     _add(table, "total", "", "", sum(r.parameters for r in layers), sum(r.macs for r in layers), "")
-    _show(console, table)
+    console.print(table)
     for note in model.notes:
         _say(console, note, "yellow")
     if not model.unsupported:
@@ -75,7 +75,7 @@ def print_fidelity(console: Console, fidelity: Fidelity) -> None:
         error, cosine = _number(row.max_error_lsb, 1), _number(row.cosine, 5)
         mark = "worst" if name == fidelity.worst else ""
         _add(table, name, *cells, error, f"{row.clipped:.3%}", cosine, mark)
-    _show(console, table)
+    console.print(table)
     if fidelity.worst is not None:
         _say(console, f"{fidelity.worst}: {fidelity.advice}")
     facts = _facts()
@@ -85,7 +85,7 @@ def print_fidelity(console: Console, fidelity: Fidelity) -> None:
     if fidelity.float_accuracy is not None and fidelity.quantized_accuracy is not None:
         both = f"{percent(fidelity.float_accuracy)} float, {percent(fidelity.quantized_accuracy)}"
         _fact(facts, "accuracy", f"{both} quantized")
-    _show(console, facts)
+    console.print(facts)
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -98,18 +98,15 @@ def print_compile(console: Console, network: Network) -> None:
     facts = _facts()
     parameters = network.figures["trainable_parameters"]
     each = network.figures["bytes_per_trained_parameter"]
-    _fact(
-        facts,
-        "trains",
-        f"{trained_names(network)}: {parameters:,} parameters, {each:.2f} bytes each in all",
-    )
+    sizes = f"{parameters:,} parameters, {each:.2f} bytes each in all"
+    _fact(facts, "trains", f"{trained_names(network)}: {sizes}")
     _memory_facts(console, facts, network)
     figures = step_figures(network, network.measurement, network.board)
     _step_facts(facts, figures, network.board)
     _fact(facts, "compiler", network.measurement.toolchain)
     if network.temporary is None:
         _fact(facts, "written to", str(network.folder))
-    _show(console, facts)
+    console.print(facts)
 
 
 def print_twin(console: Console, figures: Mapping[str, Any], history: History) -> None:
@@ -130,7 +127,7 @@ def print_twin(console: Console, figures: Mapping[str, Any], history: History) -
         _fact(facts, "held", f"{history.saturated:,} rows whose step was too large; lower the rate")
     _bound_facts(facts, history.at_bound)
     _fact(facts, "state sha256", figures["weights_sha256"])
-    _show(console, facts)
+    console.print(facts)
 
 
 def outcome(figures: Mapping[str, Any]) -> dict[str, str]:
@@ -165,7 +162,7 @@ def print_run(console: Console, figures: Mapping[str, Any], *, board: Board | No
         _fact(facts, memory, used(console, figures[key], limits.get(memory)))
     _fact(facts, "stack", f"{figures['stack_bytes']:,} B of the RAM, painted and measured")
     _step_facts(facts, figures, board)
-    _show(console, facts)
+    console.print(facts)
 
 
 def print_report(console: Console, network: Network) -> None:
@@ -174,17 +171,17 @@ def print_report(console: Console, network: Network) -> None:
     facts = _facts()
     _memory_facts(console, facts, network)
     _step_facts(facts, step_figures(network, network.measurement, network.board), network.board)
-    _show(console, facts)
+    console.print(facts)
     rows = layer_rows(network)
     _heading(console, "Memory by layer")
-    _show(console, _layer_memory(network, rows))
+    console.print(_layer_memory(network, rows))
     _heading(console, "One training step by layer and direction")
-    _show(console, _layer_costs(rows))
+    console.print(_layer_costs(rows))
     _say(console, accuracy(network.board), "dim")
     _heading(console, "Arena over the nodes of a step")
     _print_map(console, network)
     _heading(console, "Tensors")
-    _show(console, _tensor_table(network))
+    console.print(_tensor_table(network))
 
 
 def print_boards(console: Console, boards: Iterable[Board]) -> None:
@@ -195,7 +192,7 @@ def print_boards(console: Console, boards: Iterable[Board]) -> None:
         mhz = board.clock_hz / 1e6
         numbers = (f"{n:g}" for n in (mhz, ram, flash, board.active_mw))
         _add(table, board.name, board.core.removeprefix("cortex-"), *numbers, board.title)
-    _show(console, table)
+    console.print(table)
 
 
 def print_doctor(console: Console, findings: Iterable[Finding]) -> None:
@@ -204,7 +201,7 @@ def print_doctor(console: Console, findings: Iterable[Finding]) -> None:
     for finding in findings:
         found = Text("no: " + finding.way_out) if finding.way_out else Text("yes", style="green")
         table.add_row(Text(finding.used_for), Text(finding.tool), found)
-    _show(console, table)
+    console.print(table)
 
 
 def used(console: Console, nbytes: int, limit: int | None) -> str:
@@ -239,14 +236,10 @@ def _memory_facts(console: Console, facts: Table, network: Network) -> None:
 
 def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
     """Layers of which many weights have come to the end of their range."""
-    label = "stopped"
+    label, advice = "stopped", "lower the rate, or compile with --weight-decay"
     for layer, share in notable(shares).items():
-        _fact(
-            facts,
-            label,
-            f"{percent(share)} of {layer}'s weights came to the end of their range; "
-            "lower the rate, or compile with --weight-decay",
-        )
+        met = f"{percent(share)} of {layer}'s weights came to the end of their range"
+        _fact(facts, label, f"{met}; {advice}")
         label = ""
 
 
@@ -282,22 +275,13 @@ def _layer_costs(rows: Sequence[Mapping[str, Any]]) -> Table:
         name = row["name"]
         for direction in DIRECTIONS:
             if row[f"instructions_{direction}"]:
-                _cost_row(table, name, direction, [row])
+                _add(table, name, direction, *cost_cells([row], direction))
                 name = ""
     table.add_section()
     for direction in DIRECTIONS:
-        _cost_row(table, "total", direction, rows)
-    _cost_row(table, "total", "", rows)
+        _add(table, "total", direction, *cost_cells(rows, direction))
+    _add(table, "total", "", *cost_cells(rows))
     return table
-
-
-def _cost_row(table: Table, name: str, direction: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    end = f"_{direction}" if direction else ""
-    macs, instructions, cycles, ms, mj = (
-        sum(row[f"{what}{end}"] for row in rows)
-        for what in ("macs", "instructions", "cycles", "ms", "mj")
-    )
-    _add(table, name, direction, macs, instructions, cycles, f"{ms:.3f}", f"{mj:.4f}")
 
 
 def _tensor_table(network: Network) -> Table:
@@ -330,7 +314,7 @@ def _print_map(console: Console, network: Network) -> None:
     table = _table("", "piece", ">bytes", ">nodes")
     for p in drawn.pieces[: len(drawn.lines)]:
         _add(table, p.letter, p.name, p.nbytes, f"{p.first}-{p.last}")
-    _show(console, table)
+    console.print(table)
 
 
 def _board_line(board: Board) -> str:
@@ -377,7 +361,3 @@ def _heading(console: Console, text: str) -> None:
 
 def _say(console: Console, text: str, style: str = "") -> None:
     console.print(Text(text, style=style), soft_wrap=True)
-
-
-def _show(console: Console, table: Table) -> None:
-    console.print(table)

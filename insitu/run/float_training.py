@@ -41,13 +41,7 @@ def trainable(graph: Graph, layers: frozenset[str]) -> Graph:
 
 
 def train_float(
-    step: Graph,
-    x: Array,
-    y: Array,
-    *,
-    order: Array,
-    rates: Array,
-    progress: Progress | None = None,
+    step: Graph, x: Array, y: Array, *, order: Array, rates: Array, progress: Progress | None = None
 ) -> dict[str, Array]:
     """The state after training.
 

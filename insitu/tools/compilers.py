@@ -47,11 +47,7 @@ ZIG_MACHINE_FLAGS = {
     ("cortex-m4", False): ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m4"),
     ("cortex-m4", True): ("-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m4+vfp4d16sp"),
     ("cortex-m7", False): ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m7"),
-    ("cortex-m7", True): (
-        "-target",
-        "thumb-freestanding-eabihf",
-        "-mcpu=cortex_m7+fp_armv8d16sp",
-    ),
+    ("cortex-m7", True): ("-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m7+fp_armv8d16sp"),
     ("cortex-m33", False): ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m33"),
     ("cortex-m33", True): (
         "-target",

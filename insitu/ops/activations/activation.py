@@ -16,30 +16,11 @@ from insitu.fixed_point import range_qparams
 from insitu.graph.builder import Builder
 from insitu.graph.model import Node, OpDef, Phase
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
+from insitu.ops.activations import tables
 from insitu.ops.activations.functions import EXACT, FUNCTIONS, REAL
-from insitu.ops.activations.tables import (
-    ENTRIES,
-    GRID,
-    activation_slopes,
-    activation_table,
-    check_slope,
-    function_call,
-    function_of,
-    lookup_call,
-    lookup_grad,
-    reach,
-    slopes_of,
-    table_of,
-    times_slope,
-)
+from insitu.ops.numerics import ranges
 from insitu.ops.numerics.arguments import pointers, rescaled
 from insitu.ops.numerics.by_type import bit_exact, by_type
-from insitu.ops.numerics.ranges import (
-    UNCLIPPED,
-    activation_qparams,
-    emit_follow_range,
-    observed_too,
-)
 
 if TYPE_CHECKING:
     from insitu.graph.rewriter import Rewriter
@@ -47,8 +28,8 @@ if TYPE_CHECKING:
 
 
 def _infer(attributes: Attributes, inputs: Tensors) -> Types:
-    check_slope(attributes)
-    return observed_too(attributes, *same_type(attributes, inputs))
+    tables.check_slope(attributes)
+    return ranges.observed_too(attributes, *same_type(attributes, inputs))
 
 
 def _float(attributes: Attributes, inputs: Arrays) -> Arrays:
@@ -63,23 +44,23 @@ def _float_grad(attributes: Attributes, inputs: Arrays) -> Arrays:
 def _integer(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     x_q, y_q = inputs[0].qparams, outputs[0]
     assert x_q is not None and y_q is not None
-    y = table_of(node, inputs[0].array, x_q, y_q)
-    return [y, reach(node, x_q, y_q)][: len(node.outputs)]
+    y = tables.table_of(node, inputs[0].array, x_q, y_q)
+    return [y, tables.reach(node, x_q, y_q)][: len(node.outputs)]
 
 
 def _exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
-    return [function_of(node).value(inputs[0].array, node.attributes, EXACT)]
+    return [tables.function_of(node).value(inputs[0].array, node.attributes, EXACT)]
 
 
 def _integer_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     dy, x = inputs
     assert x.qparams is not None
-    return [times_slope(dy.array, slopes_of(node, x.array, x.qparams))]
+    return [tables.times_slope(dy.array, tables.slopes_of(node, x.array, x.qparams))]
 
 
 def _exact_float_grad(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
     dy, x = (value.array for value in inputs)
-    return [dy * function_of(node).slope(x, node.attributes, EXACT)]
+    return [dy * tables.function_of(node).slope(x, node.attributes, EXACT)]
 
 
 def _lookup(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
@@ -95,19 +76,19 @@ def _quantize(quantizer: Quantizer, node: Node) -> None:
     moves.
     """
     builder, x = quantizer.builder, quantizer.quantized(node["x"])
-    x_q, bounds = builder.tensors[x].qparams, function_of(node).bounds
+    x_q, bounds = builder.tensors[x].qparams, tables.function_of(node).bounds
     assert x_q is not None
     moving = x_q.range is not None
     own = not moving and quantizer.known(node.outputs[0]) is not None
     if bounds is None or own:
-        y_q = activation_qparams(quantizer, node, UNCLIPPED, followed=moving)
+        y_q = ranges.activation_qparams(quantizer, node, ranges.UNCLIPPED, followed=moving)
     else:
-        y_q = range_qparams(*bounds, *UNCLIPPED)
+        y_q = range_qparams(*bounds, *ranges.UNCLIPPED)
     attributes = {**node.attributes, "observe": y_q.range is not None}
-    direct = moving and builder.tensors[x].size < ENTRIES
+    direct = moving and builder.tensors[x].size < tables.ENTRIES
     if moving:
         made = builder.node(
-            activation if direct else activation_table,
+            activation if direct else tables.activation_table,
             (x,),
             name=node.name if direct else f"{node.name}.table",
             outputs=(f"{node.name}.{'y' if direct else 'table'}", f"{node.name}.observed"),
@@ -116,7 +97,9 @@ def _quantize(quantizer: Quantizer, node: Node) -> None:
             layer=node.name,
         )
     else:
-        made = (builder.constant(f"{node.name}.table", table_of(node, GRID, x_q, y_q)),)
+        made = (
+            builder.constant(f"{node.name}.table", tables.table_of(node, tables.GRID, x_q, y_q)),
+        )
     y = made[0]
     if not direct:
         (y,) = builder.node(
@@ -124,12 +107,12 @@ def _quantize(quantizer: Quantizer, node: Node) -> None:
         )
     quantizer.set(node.outputs[0], y)
     for name in made[1:]:
-        emit_follow_range(builder, node, y_q, name)
+        ranges.emit_follow_range(builder, node, y_q, name)
 
 
 def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[str, str]:
     slopes = _slopes(builder, node, node["x"])
-    op = lookup_grad if slopes else activation_grad
+    op = tables.lookup_grad if slopes else activation_grad
     attributes = {key: node.attributes[key] for key in ("function", "alpha", "beta")}
     dx = builder.gradient(op, node, (dy, node["x"], *slopes), attributes=attributes)
     return {"x": dx}
@@ -138,12 +121,12 @@ def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[
 def _slopes(builder: Builder, node: Node, x: str) -> tuple[str, ...]:
     """The table of the slopes, or nothing where they are computed element by element."""
     x_q, name = builder.tensors[x].qparams, f"{node.name}.slopes"
-    if x_q is None or (x_q.range is not None and builder.tensors[x].size < ENTRIES):
+    if x_q is None or (x_q.range is not None and builder.tensors[x].size < tables.ENTRIES):
         return ()
     if x_q.range is None:
-        return (builder.constant(name, slopes_of(node, GRID, x_q)),)
+        return (builder.constant(name, tables.slopes_of(node, tables.GRID, x_q)),)
     return builder.node(
-        activation_slopes,
+        tables.activation_slopes,
         (x,),
         name=name,
         outputs=(name,),
@@ -170,8 +153,8 @@ activation = OpDef(
     quantize=_quantize,
     simplify=_simplify,
     c_call=by_type(
-        function_call("insitu_activation_s8", rescaled),
-        function_call("insitu_activation_f32", pointers),
+        tables.function_call("insitu_activation_s8", rescaled),
+        tables.function_call("insitu_activation_f32", pointers),
     ),
     in_place=((0, 0),),
 )
@@ -184,12 +167,10 @@ activation_grad = OpDef(
     float_reference=_float_grad,
     integer_reference=bit_exact(_integer_grad, _exact_float_grad),
     c_call=by_type(
-        function_call(
-            "insitu_activation_grad_s8",
-            lambda node: (f"?{node['x']}", *pointers(node)),
-            slope=True,
+        tables.function_call(
+            "insitu_activation_grad_s8", lambda node: (f"?{node['x']}", *pointers(node)), slope=True
         ),
-        function_call("insitu_activation_grad_f32", pointers, slope=True),
+        tables.function_call("insitu_activation_grad_f32", pointers, slope=True),
     ),
     in_place=((0, 0),),
 )
@@ -201,7 +182,7 @@ lookup = OpDef(
     infer=same_type,
     integer_reference=_lookup,
     vjp=_vjp,
-    c_call=lookup_call("insitu_lookup_s8"),
+    c_call=tables.lookup_call("insitu_lookup_s8"),
     in_place=((0, 0),),
 )
 """y = table[x]. Inputs: x, table; attributes those of the activation."""

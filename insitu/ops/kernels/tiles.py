@@ -127,9 +127,7 @@ def update_tile(attributes: Attributes, x: Shape, w: Shape, y: Shape) -> Tile:
     size, line, phases = _flat(x, w, y, stride, y[:2]), w[2] * w[3], min(stride[0], w[1])
     found = []
     for (height, width), out, elements in itertools.product(
-        _candidates(*size),
-        _parts(w[0], CHANNELS, 16),
-        _parts(line, CHANNELS, 48),
+        _candidates(*size), _parts(w[0], CHANNELS, 16), _parts(line, CHANNELS, 48)
     ):
         lines = phases * (height + (w[1] - 1) // stride[0])
         inputs, errors = elements * lines * width, out * height * width

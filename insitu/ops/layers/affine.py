@@ -25,16 +25,8 @@ from insitu.ops.numerics.geometry import groups_of
 from insitu.ops.numerics.grouped import products, transposed
 from insitu.ops.numerics.quantization import centred, scale_of
 from insitu.ops.numerics.ranges import UNCLIPPED
+from insitu.ops.updates import standardized
 from insitu.ops.updates.selected_rows import keep_error, select_error
-from insitu.ops.updates.standardized import (
-    PARAMS,
-    affine_params,
-    as_map,
-    as_window,
-    emit_update,
-    follow_error,
-    output_places,
-)
 
 if TYPE_CHECKING:
     from insitu.quantize.assign import Quantizer
@@ -123,8 +115,10 @@ def _infer(attributes: Attributes, inputs: Tensors) -> list[TensorType]:
 def _integer(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     x, w, bias = inputs
     (y_q,) = outputs
-    rows = as_window(node.attributes, centred(w))
-    (acc,) = products(node.attributes, as_map(node.attributes["size"], centred(x)), rows)
+    rows = standardized.as_window(node.attributes, centred(w))
+    (acc,) = products(
+        node.attributes, standardized.as_map(node.attributes["size"], centred(x)), rows
+    )
     unit = F32(scale_of(x) * scale_of(w))
     shape = node.attributes["shape"]
     if y_q is None:
@@ -144,7 +138,7 @@ def _vjp(builder: Builder, node: Node, dy: str, wanted: frozenset[str]) -> dict[
         gradients["x"] = _emit_grad_input(builder, node, dy)
     kept = keep_error(builder, node, dy) if "w" in wanted else None
     if kept is not None:
-        emit_update(builder, node, kept, window(node.attributes))
+        standardized.emit_update(builder, node, kept, window(node.attributes))
     return gradients
 
 
@@ -175,7 +169,7 @@ def _emit_grad_input(builder: Builder, node: Node, dy: str) -> str:
     )
     if observed:
         assert error.range is not None
-        follow_error(builder, node, error.range, observed[0])
+        standardized.follow_error(builder, node, error.range, observed[0])
     return dx
 
 
@@ -190,8 +184,8 @@ def _c_call(node: Node, graph: Graph) -> CCall:
     quantization = (f"?{x}", f"?{w}") if scores else (f"?{x}", f"?{w}", f"?{y}")
     return CCall(
         function="insitu_affine_logits_s8" if scores else "insitu_affine_s8",
-        params_type=PARAMS,
-        params=affine_params(node.attributes, *layer_tensors(node, graph)),
+        params_type=standardized.PARAMS,
+        params=standardized.affine_params(node.attributes, *layer_tensors(node, graph)),
         arguments=(*quantization, f"${x}", f"${w}", f"${bias}", "!", f"${y}"),
     )
 
@@ -222,8 +216,10 @@ def _grad_input(node: Node, inputs: Values, outputs: Quantizations) -> list[Arra
     dy, w = inputs
     dx_q, *_ = outputs
     assert dx_q is not None
-    rows = as_window(node.attributes, centred(w))
-    errors = as_map(output_places(node.attributes), dy.array.astype(np.int64))
+    rows = standardized.as_window(node.attributes, centred(w))
+    errors = standardized.as_map(
+        standardized.output_places(node.attributes), dy.array.astype(np.int64)
+    )
     acc = transposed(node.attributes, errors, rows)
     unit = F32(scale_of(dy) * scale_of(w))
     ratio = F32(unit / F32(dx_q.scale))
@@ -241,8 +237,8 @@ def _grad_input_c(node: Node, graph: Graph) -> CCall:
     (dy, w), (dx, *observed) = node.inputs, node.outputs
     return CCall(
         function="insitu_affine_grad_input_s8",
-        params_type=PARAMS,
-        params=affine_params(node.attributes, *layer_tensors(node, graph)),
+        params_type=standardized.PARAMS,
+        params=standardized.affine_params(node.attributes, *layer_tensors(node, graph)),
         arguments=(
             *(f"?{dy}", f"?{w}", f"?{dx}", f"${dy}", f"${w}", f"${dx}"),
             f"${observed[0]}" if observed else "0",

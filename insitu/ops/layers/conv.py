@@ -16,27 +16,9 @@ from insitu.fixed_point import F32, draw_bytes, round_clamp
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, TensorType
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Values, no_outputs
-from insitu.ops.kernels import tiles
+from insitu.ops.kernels import choice, tiles
 from insitu.ops.kernels.bands import forward_band, grad_input_band, gradient_band
-from insitu.ops.kernels.choice import (
-    DEPTHWISE_BLOCK,
-    GROUPED,
-    band,
-    gradient_scratch,
-    is_depthwise,
-    is_fully_connected,
-    kernel_of,
-    nonzero_scratch,
-    shape_params,
-)
-from insitu.ops.layers import conv_f32
-from insitu.ops.layers.calls import (
-    forward_call,
-    grad_input_call,
-    layer_macs,
-    layer_tensors,
-    update_call,
-)
+from insitu.ops.layers import calls, conv_f32
 from insitu.ops.layers.error import expand_error, rescaled_error
 from insitu.ops.layers.gradient import LayerGradient, grad_input_bounds, layer_vjp, window
 from insitu.ops.layers.linear import forward_c, grad_input_c, input_bytes, list_bytes
@@ -100,25 +82,25 @@ def _bounds(node: Node, graph: Graph) -> list[Bound]:
 
 
 def _c_call(node: Node, graph: Graph) -> CCall:
-    x, w, y = layer_tensors(node, graph)
-    if is_fully_connected(node.attributes, x, w):
+    x, w, y = calls.layer_tensors(node, graph)
+    if choice.is_fully_connected(node.attributes, x, w):
         return forward_c(node, graph)
-    shape = shape_params(node.attributes, x, w, y, forward_band)
+    shape = choice.shape_params(node.attributes, x, w, y, forward_band)
     tiled = tiles.tiled(shape, _forward_tile(node, graph))
-    return forward_call(node, kernel_of(node.attributes), tiled)
+    return calls.forward_call(node, choice.kernel_of(node.attributes), tiled)
 
 
 def _forward_tile(node: Node, graph: Graph) -> tiles.Tile:
-    return tiles.forward_tile(node.attributes, *(t.shape for t in layer_tensors(node, graph)))
+    return tiles.forward_tile(node.attributes, *(t.shape for t in calls.layer_tensors(node, graph)))
 
 
 def _scratch(node: Node, graph: Graph) -> int:
     """One patch, int16, or a tile; of depthwise layers the weights of a block, or planes."""
-    x, w, y = layer_tensors(node, graph)
-    if is_fully_connected(node.attributes, x, w):
+    x, w, y = calls.layer_tensors(node, graph)
+    if choice.is_fully_connected(node.attributes, x, w):
         return input_bytes(w)
-    rows = DEPTHWISE_BLOCK if is_depthwise(node.attributes, w) else 1
-    planes = band(node.attributes, x, w, y, forward_band)
+    rows = choice.DEPTHWISE_BLOCK if choice.is_depthwise(node.attributes, w) else 1
+    planes = choice.band(node.attributes, x, w, y, forward_band)
     return max(2 * rows * (w.size // w.shape[0]), planes.bytes, _forward_tile(node, graph).bytes)
 
 
@@ -144,7 +126,7 @@ conv: OpDef = OpDef(
     },
     c_call=by_type(_c_call, conv_f32.forward_c),
     scratch_bytes=by_type(_scratch, conv_f32.forward_scratch),
-    macs=layer_macs,
+    macs=calls.layer_macs,
     bounds=_bounds,
     weights=("w",),
 )
@@ -165,43 +147,45 @@ def _integer_grad_input(node: Node, inputs: Values, outputs: Quantizations) -> l
 
 
 def _grad_input_c(node: Node, graph: Graph) -> CCall:
-    (dx, w, dy), kernel = layer_tensors(node, graph), kernel_of(node.attributes)
-    if is_fully_connected(node.attributes, dx, w):
+    (dx, w, dy), kernel = calls.layer_tensors(node, graph), choice.kernel_of(node.attributes)
+    if choice.is_fully_connected(node.attributes, dx, w):
         return grad_input_c(node, graph)
     nonzero = _grad_input_nonzero(node, graph)
-    shape = shape_params(node.attributes, dx, w, dy, grad_input_band, nonzero)
+    shape = choice.shape_params(node.attributes, dx, w, dy, grad_input_band, nonzero)
     tiled = tiles.tiled(shape, _grad_input_tile(node, graph))
-    if kernel == GROUPED:
-        return grad_input_call(node, kernel, tiled)
+    if kernel == choice.GROUPED:
+        return calls.grad_input_call(node, kernel, tiled)
     entries = tiles.listed_errors(node.attributes, w.shape)
-    return grad_input_call(node, kernel, tiled, entries=entries)
+    return calls.grad_input_call(node, kernel, tiled, entries=entries)
 
 
 def _grad_input_tile(node: Node, graph: Graph) -> tiles.Tile:
-    return tiles.grad_input_tile(node.attributes, *(t.shape for t in layer_tensors(node, graph)))
+    return tiles.grad_input_tile(
+        node.attributes, *(t.shape for t in calls.layer_tensors(node, graph))
+    )
 
 
 def _grad_input_planes(node: Node, graph: Graph) -> int:
-    dx, w, dy = layer_tensors(node, graph)
-    planes = band(node.attributes, dx, w, dy, grad_input_band)
-    return max(2 * DEPTHWISE_BLOCK * (w.size // w.shape[0]), planes.bytes)
+    dx, w, dy = calls.layer_tensors(node, graph)
+    planes = choice.band(node.attributes, dx, w, dy, grad_input_band)
+    return max(2 * choice.DEPTHWISE_BLOCK * (w.size // w.shape[0]), planes.bytes)
 
 
 def _grad_input_nonzero(node: Node, graph: Graph) -> int:
-    dx, w, dy = layer_tensors(node, graph)
-    if band(node.attributes, dx, w, dy, grad_input_band).lines == 0:
+    dx, w, dy = calls.layer_tensors(node, graph)
+    if choice.band(node.attributes, dx, w, dy, grad_input_band).lines == 0:
         return 0
-    return nonzero_scratch(node.attributes, dx, w, dy, _grad_input_planes(node, graph))
+    return choice.nonzero_scratch(node.attributes, dx, w, dy, _grad_input_planes(node, graph))
 
 
 def _grad_input_scratch(node: Node, graph: Graph) -> int:
     """Sums over the channels, int32, and a list, or a tile; depthwise: the weights, or planes."""
-    dx, w, _ = layer_tensors(node, graph)
-    if is_fully_connected(node.attributes, dx, w):
+    dx, w, _ = calls.layer_tensors(node, graph)
+    if choice.is_fully_connected(node.attributes, dx, w):
         return list_bytes(w)
-    if is_depthwise(node.attributes, w):
+    if choice.is_depthwise(node.attributes, w):
         return _grad_input_planes(node, graph) + _grad_input_nonzero(node, graph)
-    is_grouped = kernel_of(node.attributes) == GROUPED
+    is_grouped = choice.kernel_of(node.attributes) == choice.GROUPED
     listed = 0 if is_grouped else 8 * tiles.listed_errors(node.attributes, w.shape)
     return max(4 * dx.shape[2] + listed, _grad_input_tile(node, graph).bytes)
 
@@ -214,7 +198,7 @@ conv_grad_input = OpDef(
     integer_reference=bit_exact(_integer_grad_input, conv_f32.grad_input),
     c_call=by_type(_grad_input_c, conv_f32.grad_input_c),
     scratch_bytes=by_type(_grad_input_scratch, no_scratch),
-    macs=layer_macs,
+    macs=calls.layer_macs,
     bounds=grad_input_bounds,
 )
 """Inputs: dy, w (before this step's update), rel[out] where integer."""
@@ -243,11 +227,7 @@ def _integer_update(node: Node, inputs: Values, outputs: Quantizations) -> list[
         step = (gradient[row] * multiplier + (octets << 24) + (1 << 23)) >> 32
         rows[row] = np.clip(rows[row] - step, -127, 127)
     new_bias = update_bias(bias, errors.sum(axis=(0, 1)), F32(rate[0]), scale_of(error))
-    return [
-        rows.reshape(w.shape).astype(np.int8),
-        new_bias,
-        np.asarray([state], np.uint32),
-    ]
+    return [rows.reshape(w.shape).astype(np.int8), new_bias, np.asarray([state], np.uint32)]
 
 
 def _update_bounds(node: Node, graph: Graph) -> list[Bound]:
@@ -260,27 +240,29 @@ def _update_bounds(node: Node, graph: Graph) -> list[Bound]:
 
 def _update_c(node: Node, graph: Graph) -> CCall:
     nonzero = _update_nonzero(node, graph)
-    shape = shape_params(node.attributes, *layer_tensors(node, graph), gradient_band, nonzero)
+    shape = choice.shape_params(
+        node.attributes, *calls.layer_tensors(node, graph), gradient_band, nonzero
+    )
     tiled = tiles.tiled(shape, _update_tile(node, graph))
-    return update_call(node, kernel_of(node.attributes), tiled)
+    return calls.update_call(node, choice.kernel_of(node.attributes), tiled)
 
 
 def _update_tile(node: Node, graph: Graph) -> tiles.Tile:
-    return tiles.update_tile(node.attributes, *(t.shape for t in layer_tensors(node, graph)))
+    return tiles.update_tile(node.attributes, *(t.shape for t in calls.layer_tensors(node, graph)))
 
 
 def _update_scratch(node: Node, graph: Graph) -> int:
     """The gradient of a row or of some, or a tile."""
-    rows = gradient_scratch(node.attributes, *layer_tensors(node, graph))
+    rows = choice.gradient_scratch(node.attributes, *calls.layer_tensors(node, graph))
     return max(rows + _update_nonzero(node, graph), _update_tile(node, graph).bytes)
 
 
 def _update_nonzero(node: Node, graph: Graph) -> int:
-    x, w, dy = layer_tensors(node, graph)
-    if band(node.attributes, x, w, dy, gradient_band).lines == 0:
+    x, w, dy = calls.layer_tensors(node, graph)
+    if choice.band(node.attributes, x, w, dy, gradient_band).lines == 0:
         return 0
-    rows = gradient_scratch(node.attributes, x, w, dy)
-    return nonzero_scratch(node.attributes, x, w, dy, rows)
+    rows = choice.gradient_scratch(node.attributes, x, w, dy)
+    return choice.nonzero_scratch(node.attributes, x, w, dy, rows)
 
 
 conv_update = OpDef(
@@ -291,7 +273,7 @@ conv_update = OpDef(
     integer_reference=bit_exact(_integer_update, conv_f32.update),
     c_call=by_type(_update_c, conv_f32.update_c),
     scratch_bytes=by_type(_update_scratch, conv_f32.update_scratch),
-    macs=layer_macs,
+    macs=calls.layer_macs,
     bounds=_update_bounds,
 )
 """w -= rate dy x, in place. Inputs: dy, x, w, bias, rate [, row scale, generator].

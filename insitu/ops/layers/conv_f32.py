@@ -12,12 +12,7 @@ from insitu.fixed_point import F32
 from insitu.graph.model import Array, CCall, Graph, Node
 from insitu.graph.rules import Attributes, Quantizations, Values
 from insitu.ops.kernels.choice import is_plain, kernel_of, shape_params
-from insitu.ops.layers.calls import (
-    forward_call_f32,
-    grad_input_call_f32,
-    layer_tensors,
-    update_call_f32,
-)
+from insitu.ops.layers import calls
 from insitu.ops.numerics.by_type import clamped
 from insitu.ops.numerics.geometry import dilation_of, groups_of, output_size, taps
 from insitu.ops.numerics.grouped import terms
@@ -70,13 +65,13 @@ def update(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
 
 
 def _shape(node: Node, graph: Graph) -> Attributes:
-    return shape_params(node.attributes, *layer_tensors(node, graph))
+    return shape_params(node.attributes, *calls.layer_tensors(node, graph))
 
 
 def forward_c(node: Node, graph: Graph) -> CCall:
     """insitu_conv_f32, insitu_conv_groups_f32."""
     scratch = ("!",) if is_plain(node.attributes) else ()
-    return forward_call_f32(node, kernel_of(node.attributes), _shape(node, graph), *scratch)
+    return calls.forward_call_f32(node, kernel_of(node.attributes), _shape(node, graph), *scratch)
 
 
 def forward_scratch(node: Node, graph: Graph) -> int:
@@ -87,7 +82,7 @@ def forward_scratch(node: Node, graph: Graph) -> int:
 
 def grad_input_c(node: Node, graph: Graph) -> CCall:
     """insitu_conv_grad_input_f32, insitu_conv_groups_grad_input_f32."""
-    return grad_input_call_f32(node, kernel_of(node.attributes), _shape(node, graph))
+    return calls.grad_input_call_f32(node, kernel_of(node.attributes), _shape(node, graph))
 
 
 def update_scratch(node: Node, graph: Graph) -> int:
@@ -100,4 +95,4 @@ def update_scratch(node: Node, graph: Graph) -> int:
 
 def update_c(node: Node, graph: Graph) -> CCall:
     """insitu_conv_update_f32, insitu_conv_groups_update_f32."""
-    return update_call_f32(node, kernel_of(node.attributes), _shape(node, graph), "!")
+    return calls.update_call_f32(node, kernel_of(node.attributes), _shape(node, graph), "!")

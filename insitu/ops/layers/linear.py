@@ -15,15 +15,8 @@ from insitu.fixed_point import BIAS_SCALE, F32, draw_bytes, round_clamp
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Tensor, TensorType
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Values, no_outputs
-from insitu.ops.layers import linear_f32
+from insitu.ops.layers import calls, linear_f32
 from insitu.ops.layers.affine import ONE_PLACE
-from insitu.ops.layers.calls import (
-    forward_call,
-    grad_input_call,
-    layer_macs,
-    of_linear,
-    update_call,
-)
 from insitu.ops.layers.error import expand_error, rescaled_error
 from insitu.ops.layers.gradient import LayerGradient, grad_input_bounds, layer_vjp
 from insitu.ops.layers.rows import accumulator_bound, quantize_layer, quantize_rows, requantize
@@ -109,8 +102,8 @@ def _input_bytes(node: Node, graph: Graph) -> int:
     return input_bytes(graph.operand(node, "w"))
 
 
-forward_c = of_linear(forward_call)
-grad_input_c = of_linear(grad_input_call)
+forward_c = calls.of_linear(calls.forward_call)
+grad_input_c = calls.of_linear(calls.grad_input_call)
 """The calls of a layer whose rows of weights are as long as its input."""
 
 
@@ -130,7 +123,7 @@ linear = OpDef(
     },
     c_call=by_type(forward_c, linear_f32.forward_c),
     scratch_bytes=by_type(_input_bytes, no_scratch),
-    macs=layer_macs,
+    macs=calls.layer_macs,
     bounds=_bounds,
     weights=("w",),
     fresh=_fresh,
@@ -167,7 +160,7 @@ logits = OpDef(
     vjp=_vjp,
     c_call=_logits_c,
     scratch_bytes=_input_bytes,
-    macs=layer_macs,
+    macs=calls.layer_macs,
     bounds=lambda node, graph: [
         Bound(f"{node.name}: accumulator", 127 * 255 * graph.operand(node, "w").shape[1])
     ],
@@ -200,7 +193,7 @@ linear_grad_input = OpDef(
     integer_reference=bit_exact(_integer_grad_input, linear_f32.grad_input),
     c_call=by_type(grad_input_c, linear_f32.grad_input_c),
     scratch_bytes=by_type(lambda node, graph: list_bytes(graph.operand(node, "w")), no_scratch),
-    macs=layer_macs,
+    macs=calls.layer_macs,
     bounds=grad_input_bounds,
 )
 """dx[i] = sum over o of w[o, i] dy[o]. Inputs: dy, w (before the update), rel[out] if integer.
@@ -234,9 +227,9 @@ linear_update = OpDef(
     infer=no_outputs,
     float_reference=_float_update,
     integer_reference=bit_exact(_integer_update, linear_f32.update),
-    c_call=by_type(of_linear(update_call), linear_f32.update_c),
+    c_call=by_type(calls.of_linear(calls.update_call), linear_f32.update_c),
     scratch_bytes=by_type(_input_bytes, no_scratch),
-    macs=layer_macs,
+    macs=calls.layer_macs,
 )
 """w -= rate dy x, in place. Inputs: dy, x, w, bias, rate [, row scale, generator].
 

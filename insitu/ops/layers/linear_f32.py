@@ -10,12 +10,7 @@ import numpy as np
 from insitu.fixed_point import F32
 from insitu.graph.model import Array, Node
 from insitu.graph.rules import Quantizations, Values
-from insitu.ops.layers.calls import (
-    forward_call_f32,
-    grad_input_call_f32,
-    of_linear,
-    update_call_f32,
-)
+from insitu.ops.layers import calls
 from insitu.ops.numerics.by_type import clamped
 from insitu.ops.numerics.ranges import UNCLIPPED
 from insitu.ops.numerics.sums import decayed, rows_times, sum_of
@@ -44,6 +39,6 @@ def update(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     return [np.where(nonzero[:, None], moved, w), np.where(nonzero, b - step, b)]
 
 
-forward_c = of_linear(forward_call_f32)
-grad_input_c = of_linear(grad_input_call_f32)
-update_c = of_linear(update_call_f32)
+forward_c = calls.of_linear(calls.forward_call_f32)
+grad_input_c = calls.of_linear(calls.grad_input_call_f32)
+update_c = calls.of_linear(calls.update_call_f32)

@@ -67,10 +67,7 @@ def _quantize_error_c(node: Node, graph: Graph) -> CCall:
     return CCall(
         function="insitu_quantize_error_f32",
         params_type="insitu_quantize_error_params_t",
-        params={
-            "size": graph.operand(node, "dy").size,
-            "factor": node.attributes["factor"],
-        },
+        params={"size": graph.operand(node, "dy").size, "factor": node.attributes["factor"]},
         arguments=pointers(node),
     )
 

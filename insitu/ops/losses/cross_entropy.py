@@ -34,10 +34,7 @@ def _simplify_softmax(rewriter: Rewriter, node: Node) -> bool:
 
 
 softmax = OpDef(
-    name="softmax",
-    infer=same_type,
-    float_reference=_softmax_float,
-    simplify=_simplify_softmax,
+    name="softmax", infer=same_type, float_reference=_softmax_float, simplify=_simplify_softmax
 )
 """Trailing softmax (attribute log: its logarithm): dropped, the loss contains it."""
 

@@ -73,12 +73,7 @@ def taps(
 
 
 def windows(
-    x: Array,
-    kernel: Pair,
-    stride: Pair,
-    padding: Padding,
-    value: float = 0,
-    dilation: Pair = DENSE,
+    x: Array, kernel: Pair, stride: Pair, padding: Padding, value: float = 0, dilation: Pair = DENSE
 ) -> Array:
     """x[batch, h, w, c] -> [batch, out_h, out_w, kernel_h, kernel_w, c]."""
     out = output_size((x.shape[1], x.shape[2]), kernel, stride, padding, dilation)

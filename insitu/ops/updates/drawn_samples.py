@@ -10,19 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from insitu.fixed_point import F32, draw_bytes
+from insitu.graph import model
 from insitu.graph.builder import Builder
-from insitu.graph.model import (
-    Array,
-    Bound,
-    CCall,
-    Ends,
-    Graph,
-    Node,
-    OpDef,
-    Phase,
-    Role,
-    TensorType,
-)
 from insitu.graph.names import GENERATOR, LEARNING_RATE
 from insitu.graph.rules import Quantizations, Values
 from insitu.graph.scheme import fixed_fraction
@@ -35,7 +24,7 @@ STEPS = 32
 """Of the generator before a draw, so that its number shares no bit with the one before."""
 
 
-def emit_draw(builder: Builder, node: Node, dy: str) -> None:
+def emit_draw(builder: Builder, node: model.Node, dy: str) -> None:
     """Behind the first update of a sampled step: draw whether the layers before `node` learn.
 
     Args:
@@ -45,7 +34,7 @@ def emit_draw(builder: Builder, node: Node, dy: str) -> None:
     if partial.kind != "sampled" or DRAWN_RATE in builder.tensors:
         return
     dtype = np.float32 if builder.tensors[dy].qparams is None else np.int32
-    largest = builder.state("largest_error", np.zeros(1, dtype), Role.STATISTIC)
+    largest = builder.state("largest_error", np.zeros(1, dtype), model.Role.STATISTIC)
     least, most = fixed_fraction(partial.least), fixed_fraction(partial.most)
     builder.node(
         draw_sample,
@@ -55,7 +44,7 @@ def emit_draw(builder: Builder, node: Node, dy: str) -> None:
         attributes={"least": least / 65536, "spread": (most - least) / 65536},
         updates=(largest, GENERATOR),
         layer=node.layer,
-        phase=Phase.BACKWARD,
+        phase=model.Phase.BACKWARD,
     )
 
 
@@ -64,7 +53,7 @@ def step_rate(builder: Builder) -> str:
     return DRAWN_RATE if DRAWN_RATE in builder.tensors else LEARNING_RATE
 
 
-def _draw(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
+def _draw(node: model.Node, inputs: Values, outputs: Quantizations) -> list[model.Array]:
     dy, seen, generator, rate = (value.array for value in inputs)
     total = _size(dy)
     if not total <= NO_BOUND:
@@ -81,7 +70,7 @@ def _draw(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     return [np.asarray([drawn], F32), highest, np.asarray([state], np.uint32)]
 
 
-def _size(dy: Array) -> int | np.float32:
+def _size(dy: model.Array) -> int | np.float32:
     """The sum of |dy|: exact, or in memory order, one rounding an addition."""
     if not np.issubdtype(dy.dtype, np.floating):
         return int(np.abs(dy.astype(np.int64)).sum())
@@ -92,8 +81,8 @@ def _size(dy: Array) -> int | np.float32:
     return total
 
 
-def _draw_c(node: Node, graph: Graph) -> CCall:
-    return CCall(
+def _draw_c(node: model.Node, graph: model.Graph) -> model.CCall:
+    return model.CCall(
         function=f"insitu_draw_sample_{suffix(node, graph)}",
         params_type="insitu_draw_sample_params_t",
         params={"size": graph.operand(node, "dy").size, **node.attributes},
@@ -101,19 +90,19 @@ def _draw_c(node: Node, graph: Graph) -> CCall:
     )
 
 
-def _draw_bounds(node: Node, graph: Graph) -> list[Bound]:
+def _draw_bounds(node: model.Node, graph: model.Graph) -> list[model.Bound]:
     size = graph.operand(node, "dy").size
-    return [Bound(f"{node.name}: sum of {size} errors", 127 * size)]
+    return [model.Bound(f"{node.name}: sum of {size} errors", 127 * size)]
 
 
-draw_sample = OpDef(
+draw_sample = model.OpDef(
     name="draw_sample",
     operands=("dy", "largest", "generator", "rate"),
-    infer=lambda attributes, inputs: [TensorType((1,), "float32")],
+    infer=lambda attributes, inputs: [model.TensorType((1,), "float32")],
     integer_reference=_draw,
     c_call=_draw_c,
     bounds=_draw_bounds,
-    ends=Ends.LEFT_OUT,
+    ends=model.Ends.LEFT_OUT,
 )
 """Rate of what follows: rate / p with probability p = least + spread sum |dy| / largest sum so far,
 else 0, and the backward pass ends here. The first error is always kept. Inputs: dy, largest[1],

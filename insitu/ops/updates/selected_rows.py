@@ -34,10 +34,7 @@ def select_error(builder: Builder, node: Node, dy: str) -> str:
         (dy, largest),
         name=f"{node.name}.select_rows",
         outputs=(f"{node.name}.selected",),
-        attributes={
-            "least": fixed_fraction(partial.least),
-            "most": fixed_fraction(partial.most),
-        },
+        attributes={"least": fixed_fraction(partial.least), "most": fixed_fraction(partial.most)},
         qparams=(error.qparams,),
         updates=(largest,),
         layer=node.layer,

@@ -16,14 +16,7 @@ from insitu.fixed_point import BIAS_STEP_LIMIT, F32, range_qparams, round_clamp,
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Phase, Role, Tensor
 from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
-from insitu.ops.numerics.geometry import (
-    Pair,
-    conv_params,
-    dilation_of,
-    groups_of,
-    linear_params,
-    output_size,
-)
+from insitu.ops.numerics import geometry
 from insitu.ops.numerics.grouped import weight_gradient
 from insitu.ops.numerics.quantization import centred, scale_of
 from insitu.ops.updates.buffer import accumulate_macs, emit_batch_update
@@ -39,24 +32,24 @@ SMALLEST_ERROR = F32(2.0**-20)
 PARAMS = "insitu_conv_groups_params_t"
 
 
-def output_places(attributes: Attributes) -> Pair:
+def output_places(attributes: Attributes) -> geometry.Pair:
     """Height and width of a layer's output."""
     size, kernel = attributes["size"], attributes["kernel"]
     stride, padding = attributes["stride"], attributes["padding"]
-    return output_size(size, kernel, stride, padding, dilation_of(attributes))
+    return geometry.output_size(size, kernel, stride, padding, geometry.dilation_of(attributes))
 
 
 def affine_params(attributes: Attributes, x: Tensor, w: Tensor, y: Tensor) -> Attributes:
     """Fields of insitu_conv_groups_params_t, without planes."""
-    height, width = dilation_of(attributes)
+    height, width = geometry.dilation_of(attributes)
     maps = (
         _over(attributes["size"], x),
         _over((w.shape[0], *attributes["kernel"]), w),
         _over(output_places(attributes), y),
     )
     return {
-        "conv": conv_params(attributes, *maps),
-        "groups": groups_of(attributes),
+        "conv": geometry.conv_params(attributes, *maps),
+        "groups": geometry.groups_of(attributes),
         "dilation_height": height,
         "dilation_width": width,
         "band": 0,
@@ -74,7 +67,7 @@ def as_window(attributes: Attributes, w: Array) -> Array:
     return w.reshape(len(w), *attributes["kernel"], -1)
 
 
-def as_map(places: Pair, x: Array) -> Array:
+def as_map(places: geometry.Pair, x: Array) -> Array:
     """A layer's input, output or error as [1, h, w, channel]."""
     return x.reshape(1, *places, -1)
 
@@ -200,7 +193,7 @@ def _apply_c(node: Node, graph: Graph) -> CCall:
     return CCall(
         function="insitu_affine_apply_s8",
         params_type="insitu_linear_params_t",
-        params=linear_params(graph.operand(node, "w")),
+        params=geometry.linear_params(graph.operand(node, "w")),
         arguments=(f"?{node['w']}", f"${rate}", "!", *(f"${name}" for name in changed)),
     )
 

@@ -49,7 +49,7 @@ def reduce(kind: str, scope: Scope, op: Operation) -> None:
     if not axes or axes[0] < 2 or axes[-1] >= len(shape):
         raise NotSupportedError(
             f"{op.op} over axes {list(axes)} of {list(shape)}; only axes of the image (2, 3) are "
-            "available",
+            "available"
         )
     _over_axes(scope, op, kind, axes, keep=op.flag("keepdims", default=True))
 
