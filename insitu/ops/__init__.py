@@ -1,6 +1,6 @@
 """Every operation that there is, by name, and what the stages emit around a user's network.
 
-A new op is one line here. Stages import this module and no other of the folder.
+A new op is one line here. Stages import this module and the table of losses, nothing else below.
 """
 
 from __future__ import annotations
