@@ -77,7 +77,7 @@ class Firmware:
         toolchain: e.g. "arm-none-eabi-gcc 12.2.1" or "zig 0.15.1".
         flash_bytes: code, constants and initial values.
         ram_bytes: data and bss, without the stack.
-        core: as in `boards.CORES`.
+        core: as in `target.board.CORES`.
     """
 
     elf: Path

@@ -103,7 +103,9 @@ class TrainingConfig:
         "of sampled: of the samples; ROWS: a fraction, or FIRST-END.",
         metavar="|".join(UPDATES),
     )
-    batch: int = option(0, "Samples an update.", shown="1; paper: 48")
+    batch: int = option(
+        0, "Samples an update.", shown="{default}; paper: {paper}".format(**BATCHES)
+    )
     preset: str = option(
         "default", "default, or paper: the published method.", choices=tuple(BATCHES)
     )
@@ -248,7 +250,7 @@ class QuantizationConfig:
     """
 
     calibration: str = option(
-        "minmax", "Which values make a layer's range.", metavar="minmax|percentile[:P]|mse"
+        "minmax", "Which values make a layer's range.", metavar="|".join(CALIBRATIONS)
     )
     calibration_samples: int = 1024
 

@@ -4,6 +4,7 @@ What is compiled is kept in `.cache/` of the checkout, or where INSITU_CACHE say
 workers and runs. `--op NAME` runs what is about one op.
 """
 
+import contextlib
 import os
 import sys
 import time
@@ -20,7 +21,7 @@ sys.dont_write_bytecode = False  # pytest rewrites every assert, which takes lon
 
 CACHE = Path(__file__).parents[1] / ".cache"
 UNUSED_S = 3 * 24 * 3600.0
-"""After so long a file of the cache goes."""
+"""After so long, a file of the cache that was neither made nor taken from it goes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,8 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if "INSITU_CACHE" not in os.environ:  # workers have it from the process that starts them
         os.environ["INSITU_CACHE"] = str(CACHE)
         for path in CACHE.glob("*/*"):
-            if path.stat().st_mtime < time.time() - UNUSED_S:
-                path.unlink()
+            with contextlib.suppress(FileNotFoundError):  # another run is making or removing it
+                if path.stat().st_mtime < time.time() - UNUSED_S and path.suffix != ".lock":
+                    path.unlink()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

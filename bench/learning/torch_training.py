@@ -59,7 +59,7 @@ def train(
     batch: int = 1,
     momentum: float = 0.0,
 ) -> None:
-    """SGD with the cosine schedule of `insitu.schedule`, in place."""
+    """SGD with the cosine schedule of `insitu.run.schedule`, in place."""
     learnt, frozen = params
     sgd = torch.optim.SGD(learnt.values(), lr=lr, momentum=momentum, foreach=True)
     order = torch.tensor(sample_order(len(x), epochs * len(x), seed)).long()

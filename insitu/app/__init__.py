@@ -1,1 +1,1 @@
-"""app."""
+"""The command line and the demo."""

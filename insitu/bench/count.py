@@ -38,9 +38,9 @@ class Figure:
 
     Attributes:
         row: names the figure among those of its core.
-        group: of the contract's lines, see `layers.Layer`.
+        group: of the contract's lines, see `bench.layers.Layer`.
         work: MACs, or outputs where there are none (`unit`).
-        cycles: as modelled, see `insitu.cycles`.
+        cycles: as modelled, see `measure.cycles`.
     """
 
     core: str

@@ -1,1 +1,1 @@
-"""data."""
+"""Samples and labels as users give them."""

@@ -22,7 +22,7 @@ class LabelType:
     """What a network is taught with.
 
     Attributes:
-        loss: a key of `ops.losses.LOSSES`.
+        loss: a key of `ops.losses.table.LOSSES`.
         shape: of the network's output in its own order: (outputs,), or (height, width, channels).
     """
 

@@ -1,1 +1,1 @@
-"""firmware."""
+"""C -> objects, libraries for the desk, firmware for boards."""

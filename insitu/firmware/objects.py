@@ -66,7 +66,7 @@ def compile_objects(
             advice = "choose a folder you can write"
             raise OutputError(f"{place}: {error.strerror}; {advice}") from None
     base = (toolchain.title, toolchain.processor(), *map(read_source, sorted(included)))
-    of_runtime = [path for path in headers if path.name in FILES]
+    of_runtime = [p for p in headers if p.name in FILES or p.parent.name == "include"]
     shared = digest_of(*base, *(read_source(path) for path in sorted(of_runtime)))
     own = digest_of(*base, *(read_source(path) for path in sorted(headers)))
 

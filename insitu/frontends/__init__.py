@@ -1,1 +1,1 @@
-"""Front ends: foreign model formats -> Model. The only place that knows them."""
+"""Files and modules of others -> Model."""

@@ -1,1 +1,1 @@
-"""measure."""
+"""What a network costs on a board, and what quantization changes."""

@@ -44,7 +44,7 @@ def count_cycles(
     Args:
         blocks: what ran, e.g. in one training step: blocks[node][address].
         code: the firmware that ran.
-        core: as in `boards.CORES`.
+        core: as in `target.board.CORES`.
         mark_instructions: at the end of a block with marks; they cost nothing.
 
     Raises:

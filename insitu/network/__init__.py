@@ -1,1 +1,1 @@
-"""network."""
+"""A compiled network, its folder, and what can be done with it."""

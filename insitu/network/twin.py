@@ -202,7 +202,7 @@ class Twin:
         return self.network.labels.channels_first(scores)
 
     def score(self, x: Array, y: Array | None = None) -> float:
-        """How good predictions of x[n, ...] are, as `losses.Loss` says: accuracy, or R^2.
+        """How good predictions of x[n, ...] are, as `ops.losses.table.Loss` says: accuracy, or R^2.
 
         Raises:
             DataError: samples or labels do not suit the network.

@@ -130,16 +130,22 @@ class Training:
         loss: (builder, scores, label, integer=) -> the names of the error and of the loss.
         join_errors: (builder, x, a, b) -> the error of an activation that two nodes read.
         count_batch: counts samples, where a batch has several.
+        to_float: the op behind the last integer node.
     """
 
     label: Callable[[Builder, str], str]
     loss: Callable[..., tuple[str, str]]
     join_errors: Callable[[Builder, str, str, str], str]
     count_batch: Callable[[Builder], None]
+    to_float: OpDef
 
 
 TRAINING = Training(
-    label=emit_label, loss=emit_loss, join_errors=emit_sum_of_errors, count_batch=emit_batch_count
+    label=emit_label,
+    loss=emit_loss,
+    join_errors=emit_sum_of_errors,
+    count_batch=emit_batch_count,
+    to_float=dequantize,
 )
 
 LAYER_RULES: Mapping[str, Callable[[Quantizer, Node], None] | None] = {

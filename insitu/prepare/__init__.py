@@ -1,1 +1,1 @@
-"""prepare."""
+"""Float graph -> the float graph that is quantized, and its layers."""

@@ -15,7 +15,7 @@ from insitu.fixed_point import range_qparams, real_range
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Graph, Kind, Node, QParams, Role
 from insitu.graph.scheme import Scheme
-from insitu.ops import LAYER_RULES, OPS
+from insitu.ops import LAYER_RULES, TRAINING
 
 
 def quantize_graph(
@@ -152,7 +152,7 @@ class Quantizer:
         if self.builder.tensors[x].dtype == "float32":
             return x
         (y,) = self.builder.node(
-            OPS["dequantize"], (x,), name=f"{node.name}.dequantize", layer=node.name
+            TRAINING.to_float, (x,), name=f"{node.name}.dequantize", layer=node.name
         )
         return y
 
@@ -183,7 +183,7 @@ class Quantizer:
         """The integer graph; its output is float32."""
         scores = self._names[self.graph.outputs[0]]
         if self.builder.tensors[scores].dtype != "float32":
-            (scores,) = self.builder.node(OPS["dequantize"], (scores,), name="scores")
+            (scores,) = self.builder.node(TRAINING.to_float, (scores,), name="scores")
         return self.builder.finish((scores,))
 
 

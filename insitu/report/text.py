@@ -1,7 +1,7 @@
 """figures -> text on a console: what each command says to people.
 
 Invariant: whoever prints cycles, milliseconds or millijoules prints how far they can be trusted;
-names from users' files are never read as markup. The same figures as JSON: `report.figures`.
+names from users' files are never read as markup. The same figures as JSON: `network.figures`.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def run(
 
     Args:
         prefer: "qemu" or "unicorn"; None takes what suits and is installed.
-        profile: the library of `build.build_hook`: count the instructions of the last
+        profile: the library of `firmware.build.build_hook`: count the instructions of the last
             `profiled_records` training records, which must follow each other, on Unicorn where it
             has the core; the result is a `ProfiledResult`. Wants a firmware built with
             profile=True.

@@ -129,7 +129,7 @@ class QemuProfile:
     """Counts blocks in QEMU, whose plugin writes them to a file at its end.
 
     Attributes:
-        library: of `build.build_hook`.
+        library: of `firmware.build.build_hook`.
         records: the numbers of those that are counted.
     """
 
@@ -169,7 +169,7 @@ class BlockProfile:
     """Counts blocks while a Unicorn engine runs, between `start` and `stop`."""
 
     def __init__(self, library: Path, image: Image) -> None:
-        """Takes the library of `build.build_hook` and the image that will run.
+        """Takes the library of `firmware.build.build_hook` and the image that will run.
 
         Raises:
             ToolError: the library cannot be loaded, or the image has no marks.

@@ -33,7 +33,7 @@ class _Results(ctypes.Structure):
 
 
 class TwinLibrary:
-    """A model on the desk; see `build.build_host`.
+    """A model on the desk; see `firmware.build.build_host`.
 
     Attributes:
         input_size, outputs, nodes, state_bytes, arena_bytes: of the model.

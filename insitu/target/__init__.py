@@ -1,1 +1,1 @@
-"""target."""
+"""Boards, cores, emulated machines, ELF files."""

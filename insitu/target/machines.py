@@ -16,7 +16,7 @@ class EmulatedMachine:
     """An emulated core and its memory map.
 
     Attributes:
-        core: as in `boards.CORES`.
+        core: as in `target.board.CORES`.
         qemu_machine: QEMU's name of a board with this core; "" where Unicorn alone is used.
         qemu_bytes: the flash and the RAM that this board has, each, from the origins on.
         unicorn_model: the suffix of Unicorn's UC_CPU_ARM_CORTEX_ constant; "" where it has none.
@@ -82,7 +82,7 @@ MACHINES = {
         ),
     )
 }
-"""Every core of `boards.CORES`. Source: QEMU 7.2, hw/arm/mps2.c and mps2-tz.c."""
+"""Every core of `target.board.CORES`. Source: QEMU 7.2, hw/arm/mps2.c and mps2-tz.c."""
 
 LARGEST_BYTES = 64 * MIB
 """Flash and RAM, each, of a board without limits."""

@@ -1,1 +1,1 @@
-"""tools."""
+"""Compilers and emulators that are installed."""

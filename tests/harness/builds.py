@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import fakes
 from fakes import MACHINES, board, toolchain_or_skip
 
 from insitu.artifacts import CSource, Firmware
@@ -24,9 +25,11 @@ from insitu.firmware.build import build_firmware, build_host
 from insitu.firmware.objects import digest_of
 from insitu.generate import generate
 from insitu.graph.model import Graph
+from insitu.network import folder
 from insitu.network.folder import write_sources
 from insitu.plan import plan_memory
-from insitu.runtime import FILES, PORTS
+from insitu.runtime import FILES, PORTS, ROOT
+from insitu.target import elf, machines
 from insitu.tools import compilers
 from insitu.tools.compilers import Toolchain
 
@@ -62,8 +65,10 @@ def _processor(toolchain: Toolchain) -> str:
 def _around() -> str:
     """Digest of the C around a model, and of the modules that call compilers."""
     ports = sorted(path for path in PORTS.rglob("*.*") if path.suffix in (".c", ".h", ".ld"))
-    modules = [inspect.getsource(module) for module in (build, flags, objects, compilers)]
-    return digest_of(*(path.read_text() for path in ports), *modules)
+    around = (build, flags, objects, compilers, elf, machines, folder, fakes)
+    modules = [inspect.getsource(module) for module in around]
+    texts = [path.read_text() for path in (*ports, ROOT / "flags.toml")]
+    return digest_of(*texts, *modules)
 
 
 def kept(
@@ -82,9 +87,10 @@ def kept(
     )
     path = folder_of_builds() / f"{source.name}-{digest}{suffix}"
     if not path.exists():
-        with alone(toolchain), tempfile.TemporaryDirectory() as folder:
-            made = shutil.move(make(Path(folder)), path.with_suffix(f".{os.getpid()}.partial"))
-            Path(made).replace(path)
+        with alone(toolchain), tempfile.TemporaryDirectory() as where:
+            if not path.exists():
+                made = shutil.move(make(Path(where)), path.with_suffix(f".{os.getpid()}.partial"))
+                Path(made).replace(path)
     os.utime(path)
     return path
 

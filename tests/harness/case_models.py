@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -301,5 +302,7 @@ class HostBuilder:
             self.toolchain.run(*flags, *sources, *objects, "-o", library)
             return library
 
-        path = kept(source, self.toolchain, ".so", "in one", *self.flags, make=make)
+        path = kept(
+            source, self.toolchain, ".so", inspect.getsource(HostBuilder), *self.flags, make=make
+        )
         return TwinLibrary(path, source.name)

@@ -54,9 +54,8 @@ def subject(op: str) -> str:
 
 def names(text: str, op: str) -> bool:
     """Does the text have the op's name in it, word for word? Names may be CamelCase or-so."""
-    parts = re.findall(r"[A-Z]?[a-z]+", text)
-    words = f" {' '.join(parts).lower()} "
-    return f" {op.replace('_', ' ')} " in words
+    words, wanted = (f" {' '.join(re.findall(r'[A-Z]?[a-z]+', of)).lower()} " for of in (text, op))
+    return wanted in words
 
 
 def cases_of(parameters: Iterable[Any], own: Mapping[str, Any]) -> Iterable[Case]:
@@ -90,10 +89,11 @@ def is_about(item: pytest.Item, op: str) -> bool:
     return any(names(text, op) for text in (*texts, "" if cases or not call else call.id))
 
 
-TOOLS = frozenset({"gcc", "clang", "zig", "qemu", "unicorn"})
+TOOLS = frozenset({"gcc", "clang", "qemu"})
+"""Those that do not come from pip."""
 
 
 def names_a_tool(item: pytest.Item) -> bool:
-    """Is the test asked of a certain compiler or emulator, and not of those that are found?"""
+    """Is the test asked of a compiler or an emulator that pip does not bring?"""
     call = getattr(item, "callspec", None)
     return call is not None and any(v in TOOLS for v in call.params.values() if isinstance(v, str))

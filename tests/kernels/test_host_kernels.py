@@ -49,6 +49,7 @@ pytestmark = [
 ]
 
 KERNELS = PORTS / "host" / "x86"
+assert {path.name for path in KERNELS.glob("*.c")} <= set(FILES), "a kernel replaces no other"
 BELOW_0 = clip(-1.0, 0.0)
 """Its output has the zero point 127, as a ReLU's has -128."""
 

@@ -77,6 +77,14 @@ def test_a_stage_imports_no_single_op() -> None:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("insitu.ops")
     }
     assert not {row for row in imported if row[1] not in TABLES}
+    taken = {
+        (_name(path), ast.unparse(node))
+        for path in itertools.chain(*STAGES.values())
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Subscript | ast.Import)
+        if re.match(r"OPS\['|import insitu\.ops", ast.unparse(node))
+    }
+    assert not taken
 
 
 def test_a_name_is_no_protocol() -> None:

@@ -1,1 +1,1 @@
-"""onnx."""
+"""ONNX files -> Model: reader, patterns, quantized pairs."""

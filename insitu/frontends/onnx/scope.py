@@ -99,7 +99,9 @@ class Operation:
     def __getitem__(self, operand: str) -> str:
         """The tensor that stands there."""
         if operand not in self:
-            raise self.error(f"its input {operand} is missing")
+            places = {name: f"input {index}" for index, name in enumerate(self.operands)}
+            what = "" if operand[-1].isdigit() else f", its {operand},"
+            raise self.error(f"{places.get(operand, 'an input')}{what} is missing")
         return self.operands[operand]
 
     @property

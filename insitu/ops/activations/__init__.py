@@ -1,1 +1,1 @@
-"""activations."""
+"""Functions of single elements, and clips."""

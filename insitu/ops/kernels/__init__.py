@@ -1,1 +1,1 @@
-"""kernels."""
+"""Planners: which kernel a convolution takes, and in which tiles."""

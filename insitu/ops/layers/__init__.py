@@ -1,1 +1,1 @@
-"""layers."""
+"""Ops with weights, and what their gradients share."""

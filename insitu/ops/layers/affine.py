@@ -2,7 +2,7 @@
 
 y = clamp(round((sum of (w - z_w)(x - z_x) + b) s_w s_x / s_y) + z_y). A linear layer is a
 convolution of one position. The scale of trained weights is state and follows their smallest and
-largest value at every update, see `ops.paper_update`. Twin: affine.c.
+largest value at every update, see `ops.updates.standardized`. Twin: affine.c.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""losses."""
+"""Losses, and the border between integers and floats."""

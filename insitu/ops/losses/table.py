@@ -35,7 +35,7 @@ class Loss:
         score: (scores[n, outputs], labels) -> how good they are, as users of scikit-learn expect.
         absorbs: the function that it contains: at the end of a network it is left out.
         targets: the bounds of a target; None: labels are classes.
-        numbers: numpy's kinds of numbers that targets may be.
+        numbers: numpy's kinds of numbers that targets may be; whole ones are bits.
         decide: what scores say, against targets.
         steepness: the gradient of one output's loss where its error is 1.
         ranged: whether errors are as large as targets are: `Scheme.error_unit` then is half their
@@ -112,7 +112,7 @@ LOSSES = {
         ),
     )
 }
-"""Whole numbers are bits, never measurements."""
+"""By name."""
 
 
 def losses_with(op: OpDef) -> list[str]:

@@ -1,1 +1,1 @@
-"""maps."""
+"""Ops that move or pool the elements of maps."""

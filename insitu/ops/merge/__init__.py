@@ -1,1 +1,1 @@
-"""merge."""
+"""Where branches meet."""

@@ -1,1 +1,1 @@
-"""numerics."""
+"""Arithmetic and rules that ops of several kinds share."""

@@ -1,1 +1,1 @@
-"""updates."""
+"""How gradients become steps, and what learns."""

@@ -1,1 +1,1 @@
-"""operators."""
+"""ONNX operators -> nodes, one module a kind."""
