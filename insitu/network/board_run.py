@@ -18,12 +18,12 @@ from insitu.graph.model import Array, Ends, Graph, Kind, Phase
 from insitu.measure.cost import DIRECTIONS, measure, millijoules, milliseconds
 from insitu.network.compiled import Network
 from insitu.network.saturation import weights_at_bound
-from insitu.network.twin import Progress, Twin
+from insitu.network.twin import Twin
 from insitu.ops.losses.table import far_label
 from insitu.run import emulator
 from insitu.run.profile import ProfiledResult
 from insitu.run.schedule import with_predictions
-from insitu.run.stream import Stream, no_labels
+from insitu.run.stream import Progress, Stream, no_labels
 from insitu.target.board import Board
 from insitu.tools.compilers import Toolchain
 
@@ -158,7 +158,7 @@ def measure_network(
     last = _measure(network, *measured, probe, build_folder, tools, records=1)
     if network.training.batch == 1:
         return last
-    first = _measure(network, *measured, _head(probe, 2), build_folder, tools, records=1)
+    first = _measure(network, *measured, probe.part(slice(2)), build_folder, tools, records=1)
     return _share_of_a_sample(network, first, last)
 
 
@@ -295,7 +295,7 @@ def run_on_board(
     after = twin.library.predict(judges)
     during = slice(len(ends), len(ends) + steps)
     batch = network.training.batch
-    counted = _head(training, min(steps, batch * max(COUNTED_STEPS // batch, 1)))
+    counted = training.part(slice(batch * max(COUNTED_STEPS // batch, 1)))
     measurement = _measure(
         *(network, board, firmware, result.stack_bytes, counted, build_folder, tools),
         records=len(counted),
@@ -357,7 +357,3 @@ def _stack_bytes(network: Network, x: Array, board: Board, build_folder: Path, t
         return known.stack_bytes
     probe = _probe(network, x, build_folder)
     return emulator.run(roomy, probe, prefer=tools.emulator).stack_bytes
-
-
-def _head(stream: Stream, records: int) -> Stream:
-    return replace(stream, rates=stream.rates[:records], order=stream.samples[:records])

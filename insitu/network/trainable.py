@@ -14,7 +14,8 @@ from insitu.network.board_run import BoardRun, Tools, run_on_board
 from insitu.network.compiled import Network
 from insitu.network.export import export
 from insitu.network.figures import report_figures
-from insitu.network.twin import Progress, Twin
+from insitu.network.twin import Twin
+from insitu.run.stream import Progress
 from insitu.target.board import Board, find_board
 
 

@@ -19,7 +19,7 @@ from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types
 from insitu.ops.activations import tables
 from insitu.ops.activations.functions import EXACT, FUNCTIONS, REAL
 from insitu.ops.numerics import ranges
-from insitu.ops.numerics.arguments import pointers, rescaled
+from insitu.ops.numerics.arguments import pointers, rescaled, size_call
 from insitu.ops.numerics.by_type import bit_exact, by_type
 
 if TYPE_CHECKING:
@@ -138,10 +138,7 @@ def _slopes(builder: Builder, node: Node, x: str) -> tuple[str, ...]:
 
 def _simplify(rewriter: Rewriter, node: Node) -> bool:
     """At the end of a network that is trained with a loss of its kind it belongs to that."""
-    if not rewriter.is_of_loss(node, node.attributes["function"]):
-        return False
-    rewriter.bypass(node)
-    return True
+    return rewriter.is_of_loss(node, node.attributes["function"]) and rewriter.bypass(node)
 
 
 activation = OpDef(
@@ -182,7 +179,7 @@ lookup = OpDef(
     infer=same_type,
     integer_reference=_lookup,
     vjp=_vjp,
-    c_call=tables.lookup_call("insitu_lookup_s8"),
+    c_call=size_call("insitu_lookup_s8"),
     in_place=((0, 0),),
 )
 """y = table[x]. Inputs: x, table; attributes those of the activation."""
