@@ -37,7 +37,7 @@ class History:
         validation: `Twin.score` of the validation samples after each epoch.
         skipped: steps without an error.
         left_out: steps of a sampled update from which the last layer alone learnt.
-        saturated: rows whose step was held.
+        saturated: rows whose step was clamped.
         at_bound: by layer, see `saturation.weights_at_bound`.
         steps, seconds: of training alone.
     """

@@ -78,15 +78,15 @@ def _quantize(quantizer: Quantizer, node: Node) -> None:
     builder, x = quantizer.builder, quantizer.quantized(node["x"])
     x_q, bounds = builder.tensors[x].qparams, tables.function_of(node).bounds
     assert x_q is not None
-    moving = x_q.range is not None
-    own = not moving and quantizer.known(node.outputs[0]) is not None
+    dynamic = x_q.range is not None
+    own = not dynamic and quantizer.known(node.outputs[0]) is not None
     if bounds is None or own:
-        y_q = ranges.activation_qparams(quantizer, node, ranges.UNCLIPPED, followed=moving)
+        y_q = ranges.activation_qparams(quantizer, node, ranges.UNCLIPPED, dynamic=dynamic)
     else:
         y_q = range_qparams(*bounds, *ranges.UNCLIPPED)
     attributes = {**node.attributes, "observe": y_q.range is not None}
-    direct = moving and builder.tensors[x].size < tables.ENTRIES
-    if moving:
+    direct = dynamic and builder.tensors[x].size < tables.ENTRIES
+    if dynamic:
         made = builder.node(
             activation if direct else tables.activation_table,
             (x,),

@@ -25,7 +25,7 @@ SLOPE_BITS = 14
 ENTRIES = 256
 
 LARGEST_STEPS = 32767
-"""A value in steps of the output, before its clamp, is held to +- this."""
+"""A value in steps of the output, before its clamp, is clamped to +- this."""
 
 GRID = np.arange(-128, 128)
 
