@@ -36,7 +36,7 @@ MULTIPLIER_SHIFT_LIMIT = 13
 
 
 def round_clamp(value: Array | np.float32, low: int, high: int) -> Array:
-    """Nearest integer, halves away from zero, held to [low, high] before the conversion.
+    """Nearest integer, halves away from zero, clamped to [low, high] before the conversion.
 
     NaN gives `low`: what is not above it, is it.
     """
@@ -53,7 +53,7 @@ def round_clamp(value: Array | np.float32, low: int, high: int) -> Array:
 def rescale(accumulator: Array, multiplier: Array | int, shift: int) -> Array:
     """round(accumulator * multiplier / 2^(32 - shift)), halves up.
 
-    So that the pre-shift cannot overflow, the accumulator is held to +-2^(30 - shift). That
+    So that the pre-shift cannot overflow, the accumulator is clamped to +-2^(30 - shift). That
     changes no result of 8 bits while the row's multiplier is at least 2^10: the result at the
     hold is 2^30 multiplier / 2^32, 256 or more.
     """

@@ -16,7 +16,8 @@ from insitu.bench.count import Figure, count_kernels
 from insitu.bench.layers import LAYERS, Layer
 from insitu.bench.targets import Targets, read_targets, write_baseline
 from insitu.config import PRECISIONS
-from insitu.errors import ConfigError, OutputError, ToolError
+from insitu.errors import ConfigError, ToolError
+from insitu.firmware.objects import write_text
 from insitu.measure.cost import DIRECTIONS
 from insitu.target.board import CORES
 from insitu.tools.compilers import Toolchain, find_toolchain
@@ -75,7 +76,7 @@ def bench(
         value = {"compiler": compiler, "figures": [_value(f, targets) for f in figures]}
         Console(soft_wrap=True, highlight=False, markup=False).print(json.dumps(value, indent=1))
     if markdown is not None:
-        _write(markdown, table.markdown(figures, targets, compiler))
+        write_text(markdown, table.markdown(figures, targets, compiler))
     if update_baseline:
         console.print(f"wrote {write_baseline(figures, compiler)}")
     elif check and targets is not None:
@@ -156,13 +157,6 @@ def _print(console: Console, figures: Sequence[Figure], targets: Targets | None)
 
 def _value(figure: Figure, targets: Targets | None) -> dict[str, object]:
     return {**figure.value, "target": targets.target(figure) if targets else None}
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}; choose a folder you can write") from None
 
 
 def _check(console: Console, figures: Sequence[Figure], targets: Targets) -> None:

@@ -252,12 +252,12 @@ def run(
 
     network = _with_training(TrainableNetwork.load(folder), lr=lr, seed=seed)
     samples = _samples(data, network)
-    judge = None if test is None else _samples(test, network)
+    evaluation = None if test is None else _samples(test, network)
     with progress("emulating") as tell:
         result = network.run(
             samples.x,
             samples.labels,
-            test=None if judge is None else (judge.x, judge.labels),
+            test=None if evaluation is None else (evaluation.x, evaluation.labels),
             board=board,
             steps=steps,
             progress=tell,

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from insitu.network.twin import Progress as Tell
+from insitu.run.stream import Progress as Tell
 
 
 def stop(message: str, status: int = 1) -> NoReturn:

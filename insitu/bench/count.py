@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,13 @@ from insitu.errors import ToolError
 from insitu.firmware.build import build_firmware, build_hook
 from insitu.generate import generate
 from insitu.graph.model import Graph
-from insitu.measure.cycles import Code, count_cycles
+from insitu.measure.cost import cycles_of
 from insitu.network.folder import ScratchFolder, write_sources
 from insitu.plan import plan_memory
 from insitu.run import emulator
-from insitu.run.profile import MARK_INSTRUCTIONS, ProfiledResult
+from insitu.run.profile import ProfiledResult
 from insitu.run.stream import Stream
 from insitu.target.board import Board, all_boards
-from insitu.target.elf import read_elf
 from insitu.tools.compilers import Toolchain, find_toolchain
 
 NAME = "bench"
@@ -96,28 +94,19 @@ def count_step(
     board = board_of(core)
     stream = stream or noise(step)
     scratch = ScratchFolder()
-    folder: Path = scratch.path
-    write_sources(generate(step, plan_memory(step), NAME), folder)
-    firmware = build_firmware(
-        folder,
-        NAME,
-        board,
-        folder / "build",
-        toolchain=toolchain or find_toolchain(core),
-        profile=True,
-        limits=False,
-    )
-    hook = build_hook(folder / "build")
+    write_sources(generate(step, plan_memory(step), NAME), scratch.path)
+    folder, compiler = scratch.path / "build", toolchain or find_toolchain(core)
+    options: dict[str, Any] = {"toolchain": compiler, "profile": True, "limits": False}
+    firmware = build_firmware(scratch.path, NAME, board, folder, **options)
+    hook = build_hook(folder)
     result = emulator.run(firmware, stream, profile=hook, profiled_records=len(stream))
     assert isinstance(result, ProfiledResult)
     if result.info["skipped"].any():
         raise ToolError(f"{step.name}: a step ended early; report it")
-    code = Code({s.address: s.data for s in read_elf(firmware.elf).segments})
-    cycles = count_cycles(result.blocks, code, core=core, mark_instructions=MARK_INSTRUCTIONS)
     names = [node.name for node in step.nodes]
     return (
         {names[i]: count for i, count in result.instructions.items() if i >= 0},
-        {names[i]: round(total / result.counted) for i, total in cycles.items() if i >= 0},
+        {names[i]: count for i, count in cycles_of(firmware, result).items() if i >= 0},
     )
 
 

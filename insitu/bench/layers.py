@@ -53,11 +53,13 @@ def conv(
     *,
     stride: tuple[int, int] = (1, 1),
     padding: Quad | None = None,
+    groups: int = 1,
     gate: bool = True,
 ) -> Layer:
     """A convolution, by default padded all around so that stride 1 keeps the map's size."""
     half = (kernel[0] // 2, kernel[1] // 2)
-    attributes = {"stride": stride, "padding": padding or (*half, *half)}
+    attributes: dict[str, Any] = {"stride": stride, "padding": padding or (*half, *half)}
+    attributes |= {"groups": groups} if groups > 1 else {}
     return Layer(
         group=group,
         op="conv",
@@ -73,17 +75,9 @@ def depthwise(
     channels: int, side: int, kernel: int = 3, *, stride: int = 1, gate: bool = True
 ) -> Layer:
     """One kernel a channel, on a square map."""
-    half = kernel // 2
-    attributes = {"stride": (stride, stride), "padding": (half,) * 4, "groups": channels}
-    return Layer(
-        group=f"depthwise {kernel}x{kernel}" if stride == 1 else "",
-        op="conv",
-        shape=(side, side, channels),
-        out=channels,
-        window=(kernel, kernel),
-        attributes=attributes,
-        gate=gate,
-    )
+    group = f"depthwise {kernel}x{kernel}" if stride == 1 else ""
+    shape, window, strides = (side, side, channels), (kernel, kernel), (stride, stride)
+    return conv(group, shape, channels, window, stride=strides, groups=channels, gate=gate)
 
 
 def linear(group: str, features: int, out: int, *, gate: bool = True) -> Layer:

@@ -141,9 +141,9 @@ def _errors(rng: np.random.Generator, shape: tuple[int, ...], errors: str) -> Ar
     dy = rng.integers(1, 128, shape) * rng.choice([-1, 1], shape)
     if errors != DENSE:
         places = int(np.prod(shape)) if errors == SPARSE else shape[-1]
-        alive = np.arange(places) < max(round(SHARE * places), 1)
-        rng.shuffle(alive)
-        dy = dy * (alive.reshape(shape) if errors == SPARSE else alive)
+        nonzero = np.arange(places) < max(round(SHARE * places), 1)
+        rng.shuffle(nonzero)
+        dy = dy * (nonzero.reshape(shape) if errors == SPARSE else nonzero)
     return np.asarray(dy, np.int8)
 
 

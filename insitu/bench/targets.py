@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from insitu.bench.count import Figure
-from insitu.errors import ConfigError, OutputError
+from insitu.errors import ConfigError
+from insitu.firmware.objects import write_text
 
 FOLDER = Path(__file__).parents[2] / "bench/kernels"
 CONTRACT, BASELINE = "contract.toml", "baseline.json"
@@ -127,8 +128,5 @@ def write_baseline(figures: Sequence[Figure], compiler: str, folder: Path = FOLD
     )
     text = f'{{\n "compiler": {json.dumps(compiler)},\n "figures": {{\n{lines}\n }}\n}}\n'
     path = folder / BASELINE
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}; choose a folder you can write") from None
+    write_text(path, text)
     return path

@@ -162,11 +162,11 @@ def build_firmware(
         write_text(elf.with_suffix(".map"), produce(chosen, elf, *objects, *flags))
         return elf, read_elf(elf)
 
-    elf, image = link(_roomy(board, LARGEST_BYTES, stack_bytes), "-unlimited")
+    elf, image = link(_unconstrained(board, LARGEST_BYTES, stack_bytes), "-unlimited")
     if limits:
         elf, image = link(_fit(board, image, stack_bytes), "")
     elif max(_flash_bytes(image, board.core), _ram_bytes(image)) + stack_bytes < 4 * MIB:
-        elf, image = link(_roomy(board, 4 * MIB, stack_bytes), "-unlimited")
+        elf, image = link(_unconstrained(board, 4 * MIB, stack_bytes), "-unlimited")
     return Firmware(
         elf=elf,
         core=board.core,
@@ -199,7 +199,7 @@ def _firmware_objects(
     return compile_objects(toolchain, jobs, (*_headers(source_dir), *port.rglob("*.h")), out_dir)
 
 
-def _roomy(board: Board, length_bytes: int, stack_bytes: int) -> _Layout:
+def _unconstrained(board: Board, length_bytes: int, stack_bytes: int) -> _Layout:
     machine = MACHINES[board.core]
     return _Layout(
         flash=Region(name="FLASH", origin=machine.flash_origin, length_bytes=length_bytes),
@@ -224,7 +224,7 @@ def _fit(board: Board, image: Image, stack_bytes: int) -> _Layout:
         needed[a] += arena
         if all(need <= region.length_bytes for need, region in zip(needed, ram, strict=True)):
             return _Layout(
-                flash=replace(_roomy(board, 0, 0).flash, length_bytes=board.flash_bytes),
+                flash=replace(_unconstrained(board, 0, 0).flash, length_bytes=board.flash_bytes),
                 ram=ram,
                 state_region=ram[s].name,
                 arena_region=ram[a].name,

@@ -115,7 +115,7 @@ def read_source(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file of the build.
+    """Write a text file.
 
     Raises:
         OutputError: it cannot be written.

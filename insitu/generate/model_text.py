@@ -98,7 +98,7 @@ class ModelText:
         name = f"{self.prefix}_{self.names[tensor.name]}"
         return f"{C_TYPES[tensor.dtype]} {name}[{tensor.size}]"
 
-    def moving_ranges(self) -> dict[str, QParams]:
+    def dynamic_ranges(self) -> dict[str, QParams]:
         """State range -> the quantization that follows it."""
         ranges: dict[str, QParams] = {}
         for name in self.asked():
@@ -151,7 +151,7 @@ class ModelText:
             return f"const {C_TYPES[self.graph.tensors[argument[1:]].dtype]} *const"
         return "const int32_t"
 
-    def uses_moving(self, nodes: Iterable[Node]) -> bool:
+    def uses_dynamic(self, nodes: Iterable[Node]) -> bool:
         """Whether a call asks for quantization that follows a range."""
         return any(
             a.startswith("?") and getattr(self.graph.tensors[a[1:]].qparams, "range", None)

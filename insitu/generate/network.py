@@ -21,7 +21,7 @@ def network(model: ModelText) -> str:
     body = "\n".join(
         [
             *_fixed_quantization(model),
-            *_moving_quantization(model),
+            *_dynamic_quantization(model),
             *_forward(model, forward),
             *_predict(model),
             *_apply(model, apply),
@@ -56,9 +56,9 @@ def _fixed_quantization(model: ModelText) -> list[str]:
     return [head, *lines, ""]
 
 
-def _moving_quantization(model: ModelText) -> list[str]:
+def _dynamic_quantization(model: ModelText) -> list[str]:
     """A struct of the quantization in force, filled once a call."""
-    ranges = model.moving_ranges()
+    ranges = model.dynamic_ranges()
     if not ranges:
         return []
     fields = [f"  insitu_qparams_t {model.names[r]};" for r in ranges]
@@ -86,8 +86,8 @@ def _moving_quantization(model: ModelText) -> list[str]:
 
 
 def _forward(model: ModelText, nodes: list[Node]) -> list[str]:
-    moving = ", const quantization_t *q" if model.uses_moving(nodes) else ""
-    head = f"static void forward({model.prefix}_t *model, const {model.input_type} *x{moving}) {{"
+    dynamic = ", const quantization_t *q" if model.uses_dynamic(nodes) else ""
+    head = f"static void forward({model.prefix}_t *model, const {model.input_type} *x{dynamic}) {{"
     return [
         "/* From the sample to the scores. */",
         c_text.wrap(head, 0),
@@ -138,10 +138,10 @@ def _apply(model: ModelText, nodes: list[Node]) -> list[str]:
     """What happens after a sample, with an error or without."""
     if not nodes:
         return []
-    moving = ", const quantization_t *q" if model.uses_moving(nodes) else ""
+    dynamic = ", const quantization_t *q" if model.uses_dynamic(nodes) else ""
     counts = any(model.call(n).counts_saturated for n in nodes)
     info = ", insitu_info_t *info" if counts else ""
-    head = f"static void apply({model.prefix}_t *model{moving}{info}) {{"
+    head = f"static void apply({model.prefix}_t *model{dynamic}{info}) {{"
     return [
         "/* From the buffers to the weights, where the batch is complete. */",
         c_text.wrap(head, 0),
@@ -155,9 +155,9 @@ def _apply(model: ModelText, nodes: list[Node]) -> list[str]:
 def _run_apply(model: ModelText, nodes: list[Node]) -> list[str]:
     if not nodes:
         return []
-    moving = ", q" if model.uses_moving(nodes) else ""
+    dynamic = ", q" if model.uses_dynamic(nodes) else ""
     info = ", info" if any(model.call(n).counts_saturated for n in nodes) else ""
-    return [f"apply(model{moving}{info});"]
+    return [f"apply(model{dynamic}{info});"]
 
 
 def _call_text(model: ModelText, node: Node) -> list[str]:
@@ -207,13 +207,13 @@ def _end_here(model: ModelText, apply: list[Node], skipped: int) -> list[str]:
 
 def _run_forward(model: ModelText) -> list[str]:
     forward = [n for n in model.graph.nodes if n.phase is Phase.FORWARD]
-    if not model.moving_ranges():
+    if not model.dynamic_ranges():
         return ["  forward(model, x);"]
     setup = [
         "  const quantization_t in_force = quantization_in_force(&model->state);",
         "  const quantization_t *const q = &in_force;",
     ]
-    return [*setup, f"  forward(model, x{', q' if model.uses_moving(forward) else ''});"]
+    return [*setup, f"  forward(model, x{', q' if model.uses_dynamic(forward) else ''});"]
 
 
 def _predict(model: ModelText) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from insitu.graph.model import Array, Graph
+from insitu.graph.model import Array, Graph, Kind
 
 
 def evaluate_float(
@@ -47,14 +47,10 @@ def _last_uses(graph: Graph) -> dict[int, list[str]]:
     last: dict[str, int] = {}
     for index, node in enumerate(graph.nodes):
         for name in (*node.inputs, *node.outputs):
-            if _made_here(graph, name):
+            if name and graph.tensors[name].kind is Kind.ACTIVATION:
                 last[name] = index
     by_index: dict[int, list[str]] = {}
     for name, index in last.items():
         if name not in graph.outputs:
             by_index.setdefault(index, []).append(name)
     return by_index
-
-
-def _made_here(graph: Graph, name: str) -> bool:
-    return bool(name) and graph.tensors[name].kind.value == "activation"

@@ -237,7 +237,7 @@ class Value:
 
     Attributes:
         array: without batch axis, in the tensor's own dtype.
-        qparams: in force during this step (a followed range is resolved when the step starts).
+        qparams: in force during this step (a dynamic range is resolved when the step starts).
     """
 
     array: Array

@@ -89,11 +89,14 @@ class Rewriter:
         """The node as it stands now, after earlier changes."""
         return next(n for n in self.graph.nodes if n.name == node.name)
 
-    def bypass(self, node: Node, *, same_values: bool = True) -> None:
+    def bypass(self, node: Node, *, same_values: bool = True) -> bool:
         """Remove a node: its readers, and the graph's outputs, take its input instead.
 
         A quantization known of what the node made is now that of its input, which has none any
         more where it had other values.
+
+        Returns:
+            True, as a simplification that changed the graph.
         """
         x, y = node.inputs[0], node.outputs[0]
         nodes = [
@@ -107,6 +110,7 @@ class Rewriter:
             tensors[x] = replace(tensors[x], qparams=known)
         outputs = tuple(x if name == y else name for name in self.graph.outputs)
         self.graph = replace(self.graph, nodes=tuple(nodes), tensors=tensors, outputs=outputs)
+        return True
 
     def _put(self, old: Node, new: Node) -> None:
         nodes = tuple(new if n.name == old.name else n for n in self.graph.nodes)

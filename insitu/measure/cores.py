@@ -54,16 +54,11 @@ M0PLUS = {"load": 2, "store": 2, "load_many": 1, "store_many": 1, "system": 3}
 
 M4 = {
     "load": 2,
-    "store": 1,
     "load_double": 3,
     "store_double": 3,
-    "load_many": 1,
-    "store_many": 1,
     "divide": 7,
     "table_branch": 4,
     "system": 2,
-    "float_load": 1,
-    "float_store": 1,
     "float_multiply_add": 3,
     "float_divide": 14,
 }
@@ -74,37 +69,22 @@ timings" (a store with an immediate offset takes 1); a division takes 2 to 12, i
 M3 = {**M4, "multiply_add": 2, "multiply_long": 4, "multiply_long_add": 6}
 """Source: ARM DDI 0337, table 3-1; multiplications of 3 to 5 and 4 to 7 cycles by their middle."""
 
+MULTIPLY = ("multiply", "multiply_add", "multiply_long", "multiply_long_add", "dsp_multiply")
+
 M7_LATENCY = {
-    "load": 2,
-    "load_double": 2,
-    "load_many": 2,
-    "multiply": 2,
-    "multiply_add": 2,
-    "multiply_long": 2,
-    "multiply_long_add": 2,
-    "dsp_multiply": 2,
+    **dict.fromkeys(("load", "load_double", "load_many", "float_load", *MULTIPLY), 2),
     "divide": 8,
     "float": 3,
     "float_multiply_add": 5,
     "float_divide": 15,
-    "float_load": 2,
 }
 """Cycles until the result can be read, 1 where absent. An estimate: Arm publishes no table."""
 
 M7_UNIT = {
-    "store": "store",
-    "store_double": "store",
-    "float_store": "store",
-    "multiply": "multiply",
-    "multiply_add": "multiply",
-    "multiply_long": "multiply",
-    "multiply_long_add": "multiply",
-    "dsp_multiply": "multiply",
-    "float": "float",
-    "float_multiply_add": "float",
-    "branch": "branch",
-    "call": "branch",
-    "branch_register": "branch",
+    **dict.fromkeys(("store", "store_double", "float_store"), "store"),
+    **dict.fromkeys(MULTIPLY, "multiply"),
+    **dict.fromkeys(("float", "float_multiply_add"), "float"),
+    **dict.fromkeys(("branch", "call", "branch_register"), "branch"),
 }
 """What a cycle can start only one of; the rest, loads too, may start in pairs."""
 

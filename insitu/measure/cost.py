@@ -41,11 +41,7 @@ def measure(
     Raises:
         ToolError: `profiled` cannot be read, or `profile` is a run of another firmware.
     """
-    code = Code({s.address: s.data for s in read_elf(profiled.elf).segments})
     model = MODELS[board.core]
-    cycles = count_cycles(
-        profile.blocks, code, core=board.core, mark_instructions=MARK_INSTRUCTIONS
-    )
     return Measurement(
         board=board.name,
         core=board.core,
@@ -54,7 +50,7 @@ def measure(
         ram_bytes=firmware.ram_bytes,
         stack_bytes=result.stack_bytes,
         instructions=profile.instructions,
-        cycles={node: round(total / profile.counted) for node, total in cycles.items()},
+        cycles=cycles_of(profiled, profile),
         cycle_error_percent=model.error_percent,
         details={
             "counted_steps": profile.counted,
@@ -63,6 +59,20 @@ def measure(
             "power_source": board.power_source,
         },
     )
+
+
+def cycles_of(profiled: Firmware, profile: ProfiledResult) -> dict[int, int]:
+    """By node, in the mean of the counted steps.
+
+    Raises:
+        ToolError: as `measure`.
+    """
+    code, marks = (
+        Code({s.address: s.data for s in read_elf(profiled.elf).segments}),
+        MARK_INSTRUCTIONS,
+    )
+    cycles = count_cycles(profile.blocks, code, core=profiled.core, mark_instructions=marks)
+    return {node: round(total / profile.counted) for node, total in cycles.items()}
 
 
 def milliseconds(cycles: float, board: Board) -> float:

@@ -1,11 +1,10 @@
-"""network, samples -> what a board does with them, in the emulator: measured, held to the twin."""
+"""network, samples -> what a board does with them, emulated: measured, compared with the twin."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,12 @@ from insitu.graph.model import Array, Ends, Graph, Kind, Phase
 from insitu.measure.cost import DIRECTIONS, measure, millijoules, milliseconds
 from insitu.network.compiled import Network
 from insitu.network.saturation import weights_at_bound
-from insitu.network.twin import Progress, Twin
+from insitu.network.twin import Twin
 from insitu.ops.losses.table import far_label
 from insitu.run import emulator
 from insitu.run.profile import ProfiledResult
 from insitu.run.schedule import with_predictions
-from insitu.run.stream import Stream, no_labels
+from insitu.run.stream import Progress, Stream, no_labels
 from insitu.target.board import Board
 from insitu.tools.compilers import Toolchain
 
@@ -60,7 +59,7 @@ class BoardRun:
             twin's after the last step.
         measurement: of the run's first training steps, at most `COUNTED_STEPS`.
         accuracy_before, accuracy_after: of a classifier, else None; loss_before, loss_after: over
-            all samples that judge, by the twin.
+            the evaluation set, by the twin.
         checked_predictions: so many of these, evenly spaced, the board predicted as well, before
             and after; predictions that are compared hold the digest of their scores.
         losses: float32[steps]. predicted: int32[steps], before each step's update.
@@ -143,22 +142,23 @@ def measure_network(
         FitError: the network does not fit the board.
         ToolError: a compiler or an emulator is missing or failed.
     """
-    board, build_folder = network.board, network.build_folder
-    roomy = _build(network, board, build_folder, tools, limits=False)
-    probe = _probe(network, x, build_folder)
-    result = emulator.run(roomy, probe, prefer=tools.emulator)
-    network = replace(network, measurement=_sizes(roomy, board, result.stack_bytes))
+    board = network.board
+    unconstrained = _build(network, board, tools, limits=False)
+    probe = _probe(network, x)
+    result = emulator.run(unconstrained, probe, prefer=tools.emulator)
     try:
         stack = {"stack_bytes": result.stack_bytes}
-        firmware = _build(network, board, build_folder, tools, limits=limits, **stack)
+        firmware = _build(network, board, tools, limits=limits, **stack)
     except FitError as error:
-        says = f"{error}; {_largest(network)}"
-        raise FitError(says, network.figures, error.arena_bytes) from None
+        sizes = _sizes(unconstrained, board, result.stack_bytes)
+        refused = replace(network, measurement=sizes)
+        says = f"{error}; {_largest(refused)}"
+        raise FitError(says, refused.figures, error.arena_bytes) from None
     measured = (board, firmware, result.stack_bytes)
-    last = _measure(network, *measured, probe, build_folder, tools, records=1)
+    last = _measure(network, *measured, probe, tools, records=1)
     if network.training.batch == 1:
         return last
-    first = _measure(network, *measured, _head(probe, 2), build_folder, tools, records=1)
+    first = _measure(network, *measured, probe.part(slice(2)), tools, records=1)
     return _share_of_a_sample(network, first, last)
 
 
@@ -219,9 +219,9 @@ def _largest_parts(graph: Graph, plan: MemoryPlan) -> dict[str, tuple[str, int]]
     }
 
 
-def _probe(network: Network, x: Array, build_folder: Path) -> Stream:
+def _probe(network: Network, x: Array) -> Stream:
     """A prediction, then a batch of steps towards the label that is least likely."""
-    twin = Twin(network, build_folder)
+    twin = Twin(network, network.build_folder)
     scores, _ = twin.library.predict(x[None])
     label = far_label(network.graph, scores[0])[None]
     batch = network.training.batch
@@ -233,10 +233,9 @@ def _probe(network: Network, x: Array, build_folder: Path) -> Stream:
     )
 
 
-def _build(network: Network, board: Board, folder: Path, tools: Tools, **options: Any) -> Firmware:
-    return build_firmware(
-        network.folder, network.name, board, folder, toolchain=tools.toolchain, **options
-    )
+def _build(network: Network, board: Board, tools: Tools, **options: Any) -> Firmware:
+    places = (network.folder, network.name, board, network.build_folder)
+    return build_firmware(*places, toolchain=tools.toolchain, **options)
 
 
 def _measure(
@@ -245,14 +244,13 @@ def _measure(
     firmware: Firmware,
     stack_bytes: int,
     stream: Stream,
-    build_folder: Path,
     tools: Tools,
     *,
     records: int,
 ) -> Measurement:
     """Count the last records of a stream; they are training steps."""
-    profiled = _build(network, board, build_folder, tools, profile=True, limits=False)
-    hook = build_hook(build_folder)
+    profiled = _build(network, board, tools, profile=True, limits=False)
+    hook = build_hook(network.build_folder)
     profile = emulator.run(profiled, stream, profile=hook, profiled_records=records)
     assert isinstance(profile, ProfiledResult)
     result = replace(profile, stack_bytes=stack_bytes)
@@ -265,7 +263,7 @@ def run_on_board(
     *,
     board: Board,
     steps: int,
-    judge: Samples,
+    evaluation: Samples,
     tools: Tools,
     progress: Progress | None = None,
 ) -> BoardRun:
@@ -273,32 +271,30 @@ def run_on_board(
 
     Args:
         samples: as users have them, with labels, checked.
-        judge: those that are predicted before and after.
+        evaluation: those that are predicted before and after.
 
     Raises:
         FitError: the network does not fit the board.
         ToolError: a compiler or an emulator is missing or failed.
     """
-    build_folder = network.build_folder
-    twin = Twin(network, build_folder)
+    twin = Twin(network, network.build_folder)
     x, y = twin.quantize(samples.x), network.labels.in_own_order(samples.labels)
     training = twin.stream(x, y, steps=steps)
-    judges, wanted = twin.quantize(judge.x), network.labels.in_own_order(judge.labels)
-    ends = _predicted_by_board(network, len(judges))
-    stream = with_predictions(training, judges[ends])
-    stack = _stack_bytes(network, x[0], board, build_folder, tools)
-    firmware = _build(network, board, build_folder, tools, stack_bytes=stack)
+    evaluated, wanted = twin.quantize(evaluation.x), network.labels.in_own_order(evaluation.labels)
+    ends = _predicted_by_board(network, len(evaluated))
+    stream = with_predictions(training, evaluated[ends])
+    stack = _stack_bytes(network, x[0], board, tools)
+    firmware = _build(network, board, tools, stack_bytes=stack)
     tell = (lambda done: progress(done, len(stream))) if progress else None
     result = emulator.run(firmware, stream, prefer=tools.emulator, progress=tell, timeout_s=3600)
-    before = twin.library.predict(judges)
+    before = twin.library.predict(evaluated)
     expected = twin.library.run(stream)
-    after = twin.library.predict(judges)
+    after = twin.library.predict(evaluated)
     during = slice(len(ends), len(ends) + steps)
     batch = network.training.batch
-    counted = _head(training, min(steps, batch * max(COUNTED_STEPS // batch, 1)))
+    counted = training.part(slice(batch * max(COUNTED_STEPS // batch, 1)))
     measurement = _measure(
-        *(network, board, firmware, result.stack_bytes, counted, build_folder, tools),
-        records=len(counted),
+        network, board, firmware, result.stack_bytes, counted, tools, records=len(counted)
     )
     return BoardRun(
         board=board,
@@ -349,15 +345,11 @@ def _judged(
     return found
 
 
-def _stack_bytes(network: Network, x: Array, board: Board, build_folder: Path, tools: Tools) -> int:
+def _stack_bytes(network: Network, x: Array, board: Board, tools: Tools) -> int:
     """The stack on a board; measured anew where another core or compiler makes other code."""
-    roomy = _build(network, board, build_folder, tools, limits=False)
+    unconstrained = _build(network, board, tools, limits=False)
     known = network.measurement
-    if (roomy.core, roomy.toolchain) == (known.core, known.toolchain):
+    if (unconstrained.core, unconstrained.toolchain) == (known.core, known.toolchain):
         return known.stack_bytes
-    probe = _probe(network, x, build_folder)
-    return emulator.run(roomy, probe, prefer=tools.emulator).stack_bytes
-
-
-def _head(stream: Stream, records: int) -> Stream:
-    return replace(stream, rates=stream.rates[:records], order=stream.samples[:records])
+    probe = _probe(network, x)
+    return emulator.run(unconstrained, probe, prefer=tools.emulator).stack_bytes

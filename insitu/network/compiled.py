@@ -44,8 +44,8 @@ class Network:
         float_graph: the simplified network before quantization.
         trained: names of the trained layers.
         measurement: what one training step costs on `board`.
-        unlimited: the same on a board with room, where this one had too little for all the scratch
-            that kernels take to be fast; else None.
+        full_scratch: the same on an unconstrained board, where this one had too little for all the
+            scratch that kernels take to be fast; else None.
         folder: where the C sources lie.
         temporary: keeps `folder` alive while the network was never saved.
     """
@@ -61,7 +61,7 @@ class Network:
     measurement: Measurement
     folder: Path
     temporary: on_disk.ScratchFolder | None = None
-    unlimited: Measurement | None = None
+    full_scratch: Measurement | None = None
 
     @cached_property
     def state(self) -> StateLayout:
@@ -126,7 +126,7 @@ class Network:
         limited = [n.name for n in self.graph.nodes if SCRATCH_LIMIT in n.attributes]
         if not limited:
             return None
-        m = self.unlimited
+        m = self.full_scratch
         return {
             "kernels": limited,
             "ram_bytes_wanted": None if m is None else m.ram_bytes + m.stack_bytes,
@@ -206,7 +206,7 @@ class Network:
             "figures": self.figures,
             "board": asdict(self.board),
             "measurement": asdict(self.measurement),
-            "unlimited": None if self.unlimited is None else asdict(self.unlimited),
+            "unlimited": None if self.full_scratch is None else asdict(self.full_scratch),
             "plan": asdict(self.plan),
             "graph": text.dump(self.graph)[0],
             "float_graph": text.dump(self.float_graph)[0],
@@ -240,7 +240,7 @@ def _fields(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -
     def part(prefix: str) -> dict[str, Any]:
         return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
-    plan, unlimited = value["plan"], value.get("unlimited")
+    plan, full_scratch = value["plan"], value.get("unlimited")
     board = value["board"]
     return {
         "name": value["name"],
@@ -254,7 +254,7 @@ def _fields(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -
         ),
         "board": Board(**{**board, "memories": tuple(Memory(**m) for m in board["memories"])}),
         "measurement": _measurement(value["measurement"]),
-        "unlimited": None if unlimited is None else _measurement(unlimited),
+        "full_scratch": None if full_scratch is None else _measurement(full_scratch),
         "folder": folder,
     }
 

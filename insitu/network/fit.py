@@ -1,4 +1,4 @@
-"""compiled network -> the same in C and measured, with less scratch where the board is tight."""
+"""compiled network -> the same in C and measured, with less scratch on a constrained board."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from insitu.plan import fit_arena
 
 
 def measured(network: TrainableNetwork, sample: Array, tools: Tools) -> TrainableNetwork:
-    """Generated and measured; with less scratch where the board is tight."""
+    """Generated and measured; with less scratch on a constrained board."""
     wanted = _generated(network)
     try:
         return replace(wanted, measurement=measure_network(wanted, sample, tools=tools))
@@ -22,8 +22,10 @@ def measured(network: TrainableNetwork, sample: Array, tools: Tools) -> Trainabl
         if error.arena_bytes is None:
             raise
         refusal = error
-    tight = _fitted(wanted, refusal, sample, tools)
-    return replace(tight, unlimited=measure_network(wanted, sample, tools=tools, limits=False))
+    constrained = _fitted(wanted, refusal, sample, tools)
+    return replace(
+        constrained, full_scratch=measure_network(wanted, sample, tools=tools, limits=False)
+    )
 
 
 def _fitted(

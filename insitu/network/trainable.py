@@ -14,7 +14,8 @@ from insitu.network.board_run import BoardRun, Tools, run_on_board
 from insitu.network.compiled import Network
 from insitu.network.export import export
 from insitu.network.figures import report_figures
-from insitu.network.twin import Progress, Twin
+from insitu.network.twin import Twin
+from insitu.run.stream import Progress
 from insitu.target.board import Board, find_board
 
 
@@ -53,7 +54,7 @@ class TrainableNetwork(Network):
 
         Args:
             x, y: samples[n, ...], channels first, and labels as `Twin.fit` takes them.
-            test: samples and labels that judge before and after, by default those it learns.
+            test: samples and labels to evaluate before and after, by default those it learns.
             board: instead of the one compiled for.
             steps: by default one pass over the samples.
 
@@ -72,7 +73,7 @@ class TrainableNetwork(Network):
             samples,
             board=target if isinstance(target, Board) else find_board(target),
             steps=len(samples) if steps is None else steps,
-            judge=samples if test is None else self._checked(*test, "test"),
+            evaluation=samples if test is None else self._checked(*test, "test"),
             tools=tools or Tools(),
             progress=progress,
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,9 @@ from insitu.graph.model import Array, Ends, Kind
 from insitu.network.compiled import Network
 from insitu.network.saturation import weights_at_bound
 from insitu.run.schedule import training_stream
-from insitu.run.stream import Stream
+from insitu.run.stream import Progress, Stream
 from insitu.run.twin_library import TwinLibrary
 from insitu.tools.compilers import Toolchain
-
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
 
 CHUNK = 1024
 
@@ -40,7 +37,7 @@ class History:
         validation: `Twin.score` of the validation samples after each epoch.
         skipped: steps without an error.
         left_out: steps of a sampled update from which the last layer alone learnt.
-        saturated: rows whose step was held.
+        saturated: rows whose step was clamped.
         at_bound: by layer, see `saturation.weights_at_bound`.
         steps, seconds: of training alone.
     """
@@ -142,12 +139,8 @@ class Twin:
         Args:
             y: labels as a `Stream` has them.
         """
-        training = self.network.training
-        training = replace(
-            training,
-            lr=training.lr if lr is None else lr,
-            seed=training.seed if seed is None else seed,
-        )
+        options = {k: v for k, v in (("lr", lr), ("seed", seed)) if v is not None}
+        training = self.network.with_training(**options).training
         return training_stream(
             x, y, steps=steps, rate=training.lr, schedule=training.schedule, seed=training.seed
         )
@@ -158,13 +151,7 @@ class Twin:
         losses, right = 0.0, 0
         for start in range(part.start, part.stop, CHUNK):
             rows = slice(start, min(start + CHUNK, part.stop))
-            piece = Stream(
-                x=stream.x,
-                labels=stream.labels,
-                rates=stream.rates[rows],
-                seed=stream.seed,
-                order=stream.samples[rows],
-            )
+            piece = stream.part(rows)
             result = self.library.run(piece, seed=start == 0)
             losses += float(result.losses.sum(dtype=np.float64))
             if not self.network.labels.are_targets:

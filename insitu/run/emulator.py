@@ -27,15 +27,8 @@ from insitu.tools.emulators import EmulatorTool, find_emulator
 Progress = Callable[[int], None]
 """Called now and then with the number of records done."""
 
-RESULT = np.dtype(
-    [
-        ("status", "<i4"),
-        ("loss", "<f4"),
-        ("predicted", "<i4"),
-        ("skipped", "<i4"),
-        ("saturated", "<i4"),
-    ]
-)
+COUNTS = [(name, "<i4") for name in ("predicted", "skipped", "saturated")]
+RESULT = np.dtype([("status", "<i4"), ("loss", "<f4"), *COUNTS])
 WRONG_INPUT, WRONG_LABEL = -1, -2  # statuses of firmware.c
 
 
@@ -219,14 +212,10 @@ def _wait(
             if progress is not None:
                 progress(done)
             if time.monotonic() >= end:
-                raise _out_of_time(firmware, timeout_s, done) from None
-
-
-def _out_of_time(firmware: Firmware, timeout_s: float, done: int) -> ToolError:
-    return ToolError(
-        f"{firmware.elf.name}: not finished after {timeout_s:g} s and {done} records; "
-        f"give fewer steps or a longer time"
-    )
+                raise ToolError(
+                    f"{firmware.elf.name}: not finished after {timeout_s:g} s and {done} records; "
+                    f"give fewer steps or a longer time"
+                ) from None
 
 
 def _parse(

@@ -6,7 +6,7 @@ numpy alone, so that a comparison needs no other framework.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +14,7 @@ import numpy as np
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind
 from insitu.graph.names import LEARNING_RATE
-
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
+from insitu.run.stream import Progress
 
 STEPS_BETWEEN_CALLS = 100
 

@@ -6,13 +6,17 @@ learning rate, then a training step; else a prediction. The seed is set once, be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from insitu.errors import DataError
 from insitu.graph.model import Array
+
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all)."""
 
 PREDICT = -1
 """The class of a record that is only predicted; where labels are targets these are NaN."""
@@ -82,6 +86,10 @@ class Stream:
     def record_labels(self) -> Array:
         """The label of each record."""
         return self.labels[self.samples]
+
+    def part(self, records: slice) -> Stream:
+        """Some of the records, over the same samples."""
+        return replace(self, rates=self.rates[records], order=self.samples[records])
 
     @property
     def trains(self) -> Array:

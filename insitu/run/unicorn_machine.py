@@ -14,18 +14,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Protocol
 
-from unicorn import (
-    UC_ARCH_ARM,
-    UC_HOOK_INTR,
-    UC_MODE_MCLASS,
-    UC_MODE_THUMB,
-    UC_PROT_EXEC,
-    UC_PROT_READ,
-    UC_PROT_WRITE,
-    Uc,
-    UcError,
-    arm_const,
-)
+import unicorn
+from unicorn import Uc, UcError, arm_const
 
 from insitu.errors import ToolError
 from insitu.target.elf import Image
@@ -63,11 +53,11 @@ class UnicornMachine:
     def __init__(self, core: str, image: Image) -> None:
         self.exit_code: int | None = None
         self.console = ""
-        self._engine = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
+        self._engine = Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         model = f"UC_CPU_ARM_CORTEX_{MACHINES[core].unicorn_model}"
         self._engine.ctl_set_cpu_model(getattr(arm_const, model))
         self._map(image)
-        self._engine.hook_add(UC_HOOK_INTR, self._interrupt)
+        self._engine.hook_add(unicorn.UC_HOOK_INTR, self._interrupt)
         self._image = image
         self._input = b""
         self._read = 0
@@ -161,9 +151,9 @@ class UnicornMachine:
             if symbol.startswith(prefix) and symbol.endswith(suffix):
                 name = symbol.removeprefix(prefix).removesuffix(suffix)
                 origin = image.symbols[f"{prefix}{name}_origin"]
-                access = UC_PROT_EXEC if name == "FLASH" else UC_PROT_WRITE
+                access = unicorn.UC_PROT_EXEC if name == "FLASH" else unicorn.UC_PROT_WRITE
                 pages = -(-length // PAGE_BYTES) * PAGE_BYTES
-                self._engine.mem_map(origin, pages, UC_PROT_READ | access)
+                self._engine.mem_map(origin, pages, unicorn.UC_PROT_READ | access)
         self._engine.mem_map(SYSTEM_CONTROL_SPACE, PAGE_BYTES)
         for segment in image.segments:
             self._engine.mem_write(segment.address, segment.data)

@@ -41,25 +41,17 @@ GCC_MACHINE_FLAGS = {
 """By (core, FPU). No vectors of floats on the M55: Helium flushes subnormal numbers to zero.
 Source: Armv8-M Architecture Reference Manual (DDI 0553), StandardFPSCRValue."""
 
-ZIG_MACHINE_FLAGS = {
-    ("cortex-m0plus", False): ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m0plus"),
-    ("cortex-m3", False): ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m3"),
-    ("cortex-m4", False): ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m4"),
-    ("cortex-m4", True): ("-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m4+vfp4d16sp"),
-    ("cortex-m7", False): ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m7"),
-    ("cortex-m7", True): ("-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m7+fp_armv8d16sp"),
-    ("cortex-m33", False): ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m33"),
-    ("cortex-m33", True): (
-        "-target",
-        "thumb-freestanding-eabihf",
-        "-mcpu=cortex_m33+fp_armv8d16sp",
-    ),
-    ("cortex-m55", False): ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m55"),
-    ("cortex-m55", True): (
-        "-target",
-        "thumb-freestanding-eabihf",
-        "-mcpu=cortex_m55+mve+fp_armv8d16sp",
-    ),
+ZIG_CPUS = {
+    ("cortex-m0plus", False): "cortex_m0plus",
+    ("cortex-m3", False): "cortex_m3",
+    ("cortex-m4", False): "cortex_m4",
+    ("cortex-m4", True): "cortex_m4+vfp4d16sp",
+    ("cortex-m7", False): "cortex_m7",
+    ("cortex-m7", True): "cortex_m7+fp_armv8d16sp",
+    ("cortex-m33", False): "cortex_m33",
+    ("cortex-m33", True): "cortex_m33+fp_armv8d16sp",
+    ("cortex-m55", False): "cortex_m55",
+    ("cortex-m55", True): "cortex_m55+mve+fp_armv8d16sp",
 }
 """By (core, FPU). Without the feature behind the plus, zig calls soft float functions."""
 
@@ -93,7 +85,9 @@ class Toolchain:
             x86 = os.uname().machine in ("x86_64", "i686")
             return (f"-march={self.cpu}" if x86 else f"-mcpu={self.cpu}",)
         if self.name == "zig":
-            return (*ZIG_MACHINE_FLAGS[self.target, fpu], "-fno-sanitize=all")
+            target = f"thumb-freestanding-eabi{'hf' if fpu else ''}"
+            cpu = f"-mcpu={ZIG_CPUS[self.target, fpu]}"
+            return ("-target", target, cpu, "-fno-sanitize=all")
         return (*GCC_MACHINE_FLAGS[self.target, fpu], "-mthumb")
 
     def compile_flags(self, *, fpu: bool = False, sanitize: bool = False) -> tuple[str, ...]:

@@ -22,11 +22,10 @@ from insitu.errors import OutputError
 from insitu.frontends.model import Model, Unsupported
 from insitu.frontends.onnx import reader as onnx
 from insitu.graph.model import Graph
-from insitu.measure.cost import accuracy
+from insitu.measure.cost import DIRECTIONS, accuracy
 from insitu.network.board_run import BoardRun, step_figures
 from insitu.network.compiled import Network
 from insitu.network.figures import (
-    DIRECTIONS,
     layer_rows,
     memory_parts,
     report_figures,

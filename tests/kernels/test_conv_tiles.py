@@ -23,7 +23,7 @@ from insitu.fixed_point import F32, draw_bytes, rescale, round_clamp
 from insitu.graph.model import SCRATCH_LIMIT, Array, Tensor
 from insitu.ops.kernels.tiles import (
     MOST_BYTES,
-    ONE_BY_ONE,
+    UNTILED,
     Tile,
     forward_tile,
     grad_input_tile,
@@ -312,7 +312,7 @@ def test_the_kernels_of_any_layer_equal_numpy(layer: Layer, kernels: Kernels) ->
 def test_errors_in_one_list_or_several_equal_numpy(
     layer: str, entries: int | None, kernels: Kernels
 ) -> None:
-    grad_input(kernels, LAYERS[layer], ONE_BY_ONE, entries)
+    grad_input(kernels, LAYERS[layer], UNTILED, entries)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -322,7 +322,7 @@ def test_scratch_is_within_its_limit(layer: str) -> None:
             chosen = replace(LAYERS[layer], limit=limit)
             tile = choose(chosen.attributes, *chosen.shapes)
             assert tile.bytes <= limit
-            assert (tile is ONE_BY_ONE) == (tile.width == 0)
+            assert (tile is UNTILED) == (tile.width == 0)
 
 
 def test_a_large_layer_takes_few_tiles() -> None:

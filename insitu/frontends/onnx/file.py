@@ -195,8 +195,6 @@ def _check_size(tensor: onnx.TensorProto) -> None:
 
 def _check_names(graph: onnx.GraphProto) -> None:
     """Raise where two things write one tensor."""
-    written: set[str] = set()
-    inputs = {entry.name for entry in graph.input}
     for names, what in (
         ([entry.name for entry in graph.input], "two inputs"),
         ([t.name for t in graph.initializer], "two weights"),
@@ -205,7 +203,7 @@ def _check_names(graph: onnx.GraphProto) -> None:
         double = _first_double(names)
         if double is not None:
             raise ModelError(f'{what} have the name "{double}"')
-    written = inputs | {t.name for t in graph.initializer}
+    written = {entry.name for entry in graph.input} | {t.name for t in graph.initializer}
     for node in graph.node:
         for name in filter(None, node.output):
             if name in written:

@@ -7,7 +7,6 @@ that loops, draws random numbers or reads files: a hostile model costs its error
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -175,12 +174,6 @@ def _stored_elements(tensor: TensorProto) -> int | None:
     """How many numbers the typed fields hold at most; None where the data are raw."""
     if tensor.HasField("raw_data"):
         return None
-    fields: Sequence[Sequence[object]] = (
-        tensor.float_data,
-        tensor.int32_data,
-        tensor.int64_data,
-        tensor.double_data,
-        tensor.uint64_data,
-        tensor.string_data,
-    )
-    return 8 * max(len(values) for values in fields)  # 8: sub-byte types share a field's number
+    types = ("float", "int32", "int64", "double", "uint64", "string")
+    most = max(len(getattr(tensor, f"{type_}_data")) for type_ in types)
+    return 8 * most  # sub-byte types share a field's number

@@ -46,17 +46,17 @@ def with_functions(
         standard: domains whose operators are ONNX's own.
     """
     reader = _Reader(constants)
-    moving, result = {entry}, []
+    dependent, result = {entry}, []
     for written in nodes:
         node = written
         if node.domain in standard and _has_its_inputs(node):
             reader.producers[node.output[0]] = node
             found = _found(reader, node)
-            if found is not None and found[1] in moving:
+            if found is not None and found[1] in dependent:
                 node = _in_place_of(node, *found)
                 reader.producers[node.output[0]] = node
-        if any(name in moving for name in node.input):
-            moving.update(node.output)
+        if any(name in dependent for name in node.input):
+            dependent.update(node.output)
         result.append(node)
     return result
 

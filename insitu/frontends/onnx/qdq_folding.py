@@ -17,7 +17,8 @@ TYPES = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32"}
 def dequantize(op: Operation, inputs: Sequence[Array]) -> Array:
     """(q - zero) scale in float32; q and zero are exact."""
     q, scale, zero = _together(op, inputs)
-    _check(q)
+    if q.dtype.name not in INTEGERS:
+        raise NotSupportedError(f"it reads {q.dtype}, only integers are available")
     return (q.astype(np.int64) - zero.astype(np.int64)).astype(np.float32) * scale
 
 
@@ -33,11 +34,6 @@ def quantize(op: Operation, inputs: Sequence[Array]) -> Array:
     whole = np.rint(x.astype(np.float32) / scale).astype(np.float64) + zero.astype(np.float64)
     whole = np.where(np.isnan(whole), 0, whole)
     return np.clip(whole, bounds.min, bounds.max).astype(kind)
-
-
-def _check(q: Array) -> None:
-    if q.dtype.name not in INTEGERS:
-        raise NotSupportedError(f"it reads {q.dtype}, only integers are available")
 
 
 def _together(op: Operation, inputs: Sequence[Array]) -> tuple[Array, Array, Array]:

@@ -33,6 +33,11 @@ class Window:
     dilation: tuple[int, int] = (1, 1)
     overhang: bool = False
 
+    @property
+    def attributes(self) -> dict[str, tuple[int, ...]]:
+        """Of a pool."""
+        return {"kernel": self.kernel, "stride": self.stride, "padding": self.padding}
+
 
 def window_of(op: Operation, spatial: Shape, kernel: Shape, *, ceil_mode: bool = False) -> Window:
     """The window of `op` over an input of `spatial` size.
@@ -57,10 +62,8 @@ def window_of(op: Operation, spatial: Shape, kernel: Shape, *, ceil_mode: bool =
                 high += more
         before.append(low)
         after.append(high)
-    flat = rank == 1
-    top_left = (0, before[0]) if flat else (before[0], before[1])
-    bottom_right = (0, after[0]) if flat else (after[0], after[1])
-    padding = top_left + bottom_right
+    (top, left), (bottom, right) = (0, *before)[-2:], (0, *after)[-2:]
+    padding = (top, left, bottom, right)
     return Window(pair(kernel), pair(strides), padding, pair(dilations), overhang)
 
 

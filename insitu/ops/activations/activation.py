@@ -19,7 +19,7 @@ from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types
 from insitu.ops.activations import tables
 from insitu.ops.activations.functions import EXACT, FUNCTIONS, REAL
 from insitu.ops.numerics import ranges
-from insitu.ops.numerics.arguments import pointers, rescaled
+from insitu.ops.numerics.arguments import pointers, rescaled, size_call
 from insitu.ops.numerics.by_type import bit_exact, by_type
 
 if TYPE_CHECKING:
@@ -78,15 +78,15 @@ def _quantize(quantizer: Quantizer, node: Node) -> None:
     builder, x = quantizer.builder, quantizer.quantized(node["x"])
     x_q, bounds = builder.tensors[x].qparams, tables.function_of(node).bounds
     assert x_q is not None
-    moving = x_q.range is not None
-    own = not moving and quantizer.known(node.outputs[0]) is not None
+    dynamic = x_q.range is not None
+    own = not dynamic and quantizer.known(node.outputs[0]) is not None
     if bounds is None or own:
-        y_q = ranges.activation_qparams(quantizer, node, ranges.UNCLIPPED, followed=moving)
+        y_q = ranges.activation_qparams(quantizer, node, ranges.UNCLIPPED, dynamic=dynamic)
     else:
         y_q = range_qparams(*bounds, *ranges.UNCLIPPED)
     attributes = {**node.attributes, "observe": y_q.range is not None}
-    direct = moving and builder.tensors[x].size < tables.ENTRIES
-    if moving:
+    direct = dynamic and builder.tensors[x].size < tables.ENTRIES
+    if dynamic:
         made = builder.node(
             activation if direct else tables.activation_table,
             (x,),
@@ -138,10 +138,7 @@ def _slopes(builder: Builder, node: Node, x: str) -> tuple[str, ...]:
 
 def _simplify(rewriter: Rewriter, node: Node) -> bool:
     """At the end of a network that is trained with a loss of its kind it belongs to that."""
-    if not rewriter.is_of_loss(node, node.attributes["function"]):
-        return False
-    rewriter.bypass(node)
-    return True
+    return rewriter.is_of_loss(node, node.attributes["function"]) and rewriter.bypass(node)
 
 
 activation = OpDef(
@@ -182,7 +179,7 @@ lookup = OpDef(
     infer=same_type,
     integer_reference=_lookup,
     vjp=_vjp,
-    c_call=tables.lookup_call("insitu_lookup_s8"),
+    c_call=size_call("insitu_lookup_s8"),
     in_place=((0, 0),),
 )
 """y = table[x]. Inputs: x, table; attributes those of the activation."""

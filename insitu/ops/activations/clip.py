@@ -42,13 +42,9 @@ def clip_error(builder: Builder, node: Node, dy: str) -> str:
     bounds = bounds_of(node.attributes) if y_q is None else (y_q.clip_min, y_q.clip_max)
     if bounds == (-math.inf, math.inf):
         return dy
+    limits = {"min": bounds[0], "max": bounds[1]}
     return builder.gradient(
-        clip_grad,
-        node,
-        (dy, y),
-        name="clip_grad",
-        output="dy",
-        attributes={"min": bounds[0], "max": bounds[1]},
+        clip_grad, node, (dy, y), name="clip_grad", output="dy", attributes=limits
     )
 
 
@@ -87,8 +83,7 @@ def _simplify(rewriter: Rewriter, node: Node) -> bool:
         return False
     bounds = (float(node.attributes["min"]), float(node.attributes["max"]))
     rewriter.replace(producer, attributes=producer.op.absorb["clip"](producer.attributes, bounds))
-    rewriter.bypass(node)
-    return True
+    return rewriter.bypass(node)
 
 
 def _c_call(node: Node, graph: Graph) -> CCall:

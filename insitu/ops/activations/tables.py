@@ -15,7 +15,7 @@ from insitu.fixed_point import F32, round_clamp
 from insitu.graph.model import Array, Call, CCall, Graph, Node, OpDef, QParams, TensorType
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
 from insitu.ops.activations.functions import EXACT, FUNCTIONS, Function, steepest
-from insitu.ops.numerics.arguments import observed, pointers
+from insitu.ops.numerics.arguments import observed, size_call
 from insitu.ops.numerics.outputs import error
 from insitu.ops.numerics.ranges import observed_too, reached
 
@@ -25,7 +25,7 @@ SLOPE_BITS = 14
 ENTRIES = 256
 
 LARGEST_STEPS = 32767
-"""A value in steps of the output, before its clamp, is held to +- this."""
+"""A value in steps of the output, before its clamp, is clamped to +- this."""
 
 GRID = np.arange(-128, 128)
 
@@ -110,20 +110,6 @@ def function_call(
     return c_call
 
 
-def lookup_call(function: str) -> Call:
-    """The call of a kernel that reads a table."""
-
-    def c_call(node: Node, graph: Graph) -> CCall:
-        return CCall(
-            function=function,
-            params_type="insitu_size_params_t",
-            params={"size": graph.tensors[node.outputs[0]].size},
-            arguments=pointers(node),
-        )
-
-    return c_call
-
-
 def _infer_table(attributes: Attributes, inputs: Tensors) -> Types:
     return observed_too(attributes, TensorType((ENTRIES,), "int8"))
 
@@ -180,7 +166,7 @@ lookup_grad = OpDef(
     operands=("dy", "x", "slopes"),
     infer=same_type,
     integer_reference=_lookup_grad,
-    c_call=lookup_call("insitu_lookup_grad_s8"),
+    c_call=size_call("insitu_lookup_grad_s8"),
     in_place=((0, 0),),
 )
 """dx = sat((dy slopes[x] + 2^13) >> 14). Inputs: dy, x, slopes."""

@@ -39,7 +39,7 @@ class Band:
     bytes: int
 
 
-BY_POSITIONS = Band(0, 0)
+UNTILED = Band(0, 0)
 
 
 def _even(value: int) -> int:
@@ -66,7 +66,7 @@ def _fits(c: Mapping[str, int]) -> bool:
 def _band(lines: int, size: Callable[[int], int], limit: int) -> Band:
     """Of at most so many lines and bytes; size: halfwords of a channel for a number of lines."""
     if 2 * LANES * size(1) > limit:
-        return BY_POSITIONS
+        return UNTILED
     while lines > 1 and 2 * LANES * size(lines) > min(ENOUGH_BYTES, limit):
         lines -= 1
     return Band(lines, 2 * LANES * size(lines))
@@ -88,7 +88,7 @@ def forward_band(c: Mapping[str, int], limit: int = MOST_BYTES) -> Band:
     """Of insitu_conv_params_t; at most so many bytes."""
     stride, down = c["stride_width"], c["stride_height"]
     if not _fits(c) or stride > 2:
-        return BY_POSITIONS
+        return UNTILED
     columns = _even(stride * _even(c["out_width"]) + _taps(c["kernel_width"], stride) - 1)
     return _band(
         c["out_height"], lambda lines: ((lines - 1) * down + c["kernel_height"]) * columns, limit
@@ -99,7 +99,7 @@ def grad_input_band(c: Mapping[str, int], limit: int = MOST_BYTES) -> Band:
     """Of insitu_conv_params_t of the forward pass; at most so many bytes."""
     inside = c["pad_top"] < c["kernel_height"] and c["pad_left"] < c["kernel_width"]
     if not _fits(c) or not inside:
-        return BY_POSITIONS
+        return UNTILED
     height, width = _windows(c, "height", "pad_top"), _even(_windows(c, "width", "pad_left"))
     stride, before = c["stride_width"], _div_up(c["kernel_height"], c["stride_height"]) - 1
     columns = _even(width + _div_up(c["kernel_width"], stride) + 4)
@@ -123,7 +123,7 @@ def gradient_band(c: Mapping[str, int], limit: int = MOST_BYTES) -> Band:
     strided = c["stride_height"] > 1 or c["stride_width"] > 1
     few = strided and _div_up(c["kernel_width"], c["stride_width"]) < ENOUGH_TAPS
     if not _fits(c) or few or c["out_width"] > MOST_ERRORS:
-        return BY_POSITIONS
+        return UNTILED
     columns = _gradient_columns(c)
     down = _div_up(c["kernel_height"], c["stride_height"]) - 1
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from insitu.graph.model import SCRATCH_LIMIT, Tensor
 from insitu.graph.rules import Attributes
 from insitu.ops.kernels import bands
-from insitu.ops.kernels.bands import BY_POSITIONS, LANES, MOST_BYTES, Band
+from insitu.ops.kernels.bands import LANES, MOST_BYTES, UNTILED, Band
 from insitu.ops.numerics.geometry import DENSE, conv_params, dilation_of, groups_of
 
 BandOf = Callable[[Mapping[str, int], int], Band]
@@ -49,7 +49,7 @@ def band(attributes: Attributes, x: Tensor, w: Tensor, y: Tensor, band_of: BandO
     """Lines that a depthwise layer's kernel takes at once; `band_of`: for a kernel with planes."""
     dense = dilation_of(attributes) == DENSE
     if band_of is None or not dense or not is_depthwise(attributes, w):
-        return BY_POSITIONS
+        return UNTILED
     limit = attributes.get(SCRATCH_LIMIT, MOST_BYTES)
     return band_of(conv_params(attributes, x, w, y), limit)
 

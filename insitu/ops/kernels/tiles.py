@@ -57,12 +57,12 @@ class Tile:
     elements: int = 0
 
 
-ONE_BY_ONE = Tile(0, 0, 0)
+UNTILED = Tile(0, 0, 0)
 
 
 def tiled(params: Attributes, tile: Tile) -> Attributes:
     """Fields of insitu_conv_params_t with a tile."""
-    if tile is ONE_BY_ONE:
+    if tile is UNTILED:
         return params
     names = {"tile_height": tile.height, "tile_width": tile.width}
     block = {"tile_out": tile.out, "tile_in": tile.elements}
@@ -72,7 +72,7 @@ def tiled(params: Attributes, tile: Tile) -> Attributes:
 def forward_tile(attributes: Attributes, x: Shape, w: Shape, y: Shape) -> Tile:
     """Of x[h, w, in], w[out, kernel_h, kernel_w, in], y[h, w, out]."""
     if not is_plain(attributes):
-        return ONE_BY_ONE
+        return UNTILED
     stride: Pair = attributes["stride"]
     width, most = _even(w[2] * w[3]), _most_bytes(attributes, x, w, y)
 
@@ -89,7 +89,7 @@ def forward_tile(attributes: Attributes, x: Shape, w: Shape, y: Shape) -> Tile:
 def grad_input_tile(attributes: Attributes, x: Shape, w: Shape, y: Shape) -> Tile:
     """The same for dx[h, w, in]; positions are those of one phase, a stride apart."""
     if not is_plain(attributes):
-        return ONE_BY_ONE
+        return UNTILED
     stride: Pair = attributes["stride"]
     padding: Shape = attributes["padding"]
     out, most = _even(w[0]), _most_bytes(attributes, x, w, y)
@@ -122,7 +122,7 @@ def update_tile(attributes: Attributes, x: Shape, w: Shape, y: Shape) -> Tile:
     A single position's rows are made one by one: there are no sums.
     """
     if not is_plain(attributes) or y[:2] == (1, 1):
-        return ONE_BY_ONE
+        return UNTILED
     stride: Pair = attributes["stride"]
     size, line, phases = _flat(x, w, y, stride, y[:2]), w[2] * w[3], min(stride[0], w[1])
     found = []
@@ -202,7 +202,7 @@ def _cheapest(
 def _best(found: Sequence[tuple[float, Tile]], macs: int, most: int) -> Tile:
     """Of (instructions, tile) the best within so many bytes."""
     fit = [(work / macs + PRICE * tile.bytes, tile) for work, tile in found if tile.bytes <= most]
-    return min(fit, key=lambda choice: choice[0], default=(0, ONE_BY_ONE))[1]
+    return min(fit, key=lambda choice: choice[0], default=(0, UNTILED))[1]
 
 
 def _candidates(rows: int, columns: int) -> list[Pair]:

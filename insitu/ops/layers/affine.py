@@ -43,13 +43,13 @@ ERROR_GRID = F32(128.0 / 127.0)
 """A range of errors is [-m 128 / 127, m], so that its zero point is 0 and its scale m / 127."""
 
 MISS = 512
-"""Requantized values are held to +-512 before the zero point is added: all 8-bit results."""
+"""Requantized values are clamped to +-512 before the zero point is added: all 8-bit results."""
 
 
 def quantize_affine(quantizer: Quantizer, node: Node) -> None:
     """Put a convolution or a linear layer in integers: ranges of activations stay as calibrated.
 
-    A value that is held at an end of such a range no longer depends on the weights, so the ends
+    A value that is clamped at an end of such a range no longer depends on the weights, so the ends
     are bounds of the activation function too: no error passes there. Else a layer that is trained
     beyond its range would be told to grow further, and never hear that it has grown.
 
@@ -146,13 +146,13 @@ def _emit_grad_input(builder: Builder, node: Node, dy: str) -> str:
     """Emit dx, on the range of dy or on one of its own that moves."""
     error = builder.tensors[dy].qparams
     assert error is not None
-    moving = builder.scheme.error_range == "moving"
-    if moving:
+    dynamic = builder.scheme.error_range == "moving"
+    if dynamic:
         largest = F32(F32(error.scale) * F32(127.0))
         data = np.asarray([-largest * ERROR_GRID, largest], F32)
         name = builder.state("error_range", data, Role.RANGE, layer=node.layer)
-        moving_q = range_qparams(float(data[0]), float(data[1]), *UNCLIPPED)
-        error = replace(moving_q, range=name)
+        dynamic_q = range_qparams(float(data[0]), float(data[1]), *UNCLIPPED)
+        error = replace(dynamic_q, range=name)
     dx, *observed = builder.node(
         affine_grad_input,
         (dy, node["w"]),
@@ -161,7 +161,7 @@ def _emit_grad_input(builder: Builder, node: Node, dy: str) -> str:
         attributes={
             **window(node.attributes),
             "shape": builder.tensors[node["x"]].shape,
-            "observe": moving,
+            "observe": dynamic,
         },
         qparams=(error,),
         layer=node.layer,

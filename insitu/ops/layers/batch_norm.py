@@ -58,8 +58,7 @@ def _simplify(rewriter: Rewriter, node: Node) -> bool:
     w, b = producer.op.absorb["affine"](w, b, scale, shift)
     rewriter.replace_data(producer, "w", w.astype(np.float32), _scaled(known, scale))
     rewriter.replace_data(producer, "bias", b.astype(np.float32))
-    rewriter.bypass(node, same_values=False)
-    return True
+    return rewriter.bypass(node, same_values=False)
 
 
 def _become_layer(rewriter: Rewriter, node: Node, scale: Array, shift: Array) -> bool:

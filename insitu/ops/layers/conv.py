@@ -7,8 +7,6 @@ o's group. Twin: conv.c; with groups or dilation conv_grouped.c.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from insitu.errors import ModelError
@@ -31,9 +29,6 @@ from insitu.ops.numerics.ranges import UNCLIPPED, observed_too
 from insitu.ops.updates.bias import update_bias
 from insitu.ops.updates.buffer import conv_accumulate
 from insitu.ops.updates.buffer_f32 import conv_accumulate_f32
-
-if TYPE_CHECKING:
-    pass
 
 
 def _infer(attributes: Attributes, inputs: Tensors) -> list[TensorType]:

@@ -89,15 +89,15 @@ def quantize_layer(quantizer: Quantizer, node: Node, op: OpDef, attributes: Attr
     """
     x, trained = quantizer.quantized(node["x"]), quantizer.is_trained(node)
     clip = node.attributes.get("clip", UNCLIPPED)
-    y_q = activation_qparams(quantizer, node, clip, followed=trained)
+    y_q = activation_qparams(quantizer, node, clip, dynamic=trained)
     x_q = quantizer.builder.tensors[x].qparams
     assert x_q is not None
-    moving = trained or x_q.range is not None
-    inputs = (_moving_inputs if moving else _fixed_inputs)(quantizer, node, x, y_q)
+    dynamic = trained or x_q.range is not None
+    inputs = (_dynamic_inputs if dynamic else _fixed_inputs)(quantizer, node, x, y_q)
     emit_requantized(quantizer, node, op, inputs, attributes, y_q)
 
 
-def _moving_inputs(quantizer: Quantizer, node: Node, x: str, y_q: QParams) -> tuple[str, ...]:
+def _dynamic_inputs(quantizer: Quantizer, node: Node, x: str, y_q: QParams) -> tuple[str, ...]:
     """The layer's inputs where a node computes the row parameters at every step."""
     rows = quantize_rows(quantizer, node)
     multiplier, bias, shift = quantizer.builder.node(

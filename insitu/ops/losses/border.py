@@ -5,13 +5,15 @@ Twin: loss.c.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from insitu.fixed_point import F32, round_clamp
 from insitu.graph.builder import Builder
 from insitu.graph.model import CCall, Graph, Node, OpDef, QParams, TensorType
 from insitu.graph.rules import Arrays, Quantizations, Values
-from insitu.ops.numerics.arguments import pointers
+from insitu.ops.numerics.arguments import pointers, size_call
 from insitu.ops.numerics.quantization import centred, scale_of
 
 
@@ -26,12 +28,8 @@ def _dequantize(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
 
 
 def _dequantize_c(node: Node, graph: Graph) -> CCall:
-    return CCall(
-        function="insitu_dequantize_s8",
-        params_type="insitu_size_params_t",
-        params={"size": graph.operand(node, "x").size},
-        arguments=(f"?{node['x']}", *pointers(node)),
-    )
+    call = size_call("insitu_dequantize_s8")(node, graph)
+    return replace(call, arguments=(f"?{node['x']}", *call.arguments))
 
 
 def _dequantize_vjp(

@@ -27,10 +27,7 @@ def _softmax_float(attributes: Attributes, inputs: Arrays) -> Arrays:
 
 def _simplify_softmax(rewriter: Rewriter, node: Node) -> bool:
     """At the end of a network that is trained with its loss it belongs to the loss."""
-    if not rewriter.is_of_loss(node, "softmax"):
-        return False
-    rewriter.bypass(node)
-    return True
+    return rewriter.is_of_loss(node, "softmax") and rewriter.bypass(node)
 
 
 softmax = OpDef(

@@ -95,8 +95,8 @@ def _exact(of_one: OfOne) -> IntegerReference:
                 total = F32(total + loss)
             mean = F32(total / F32(len(scores)))
             dy = (_on_grid if integer else _scaled)(node, error)
-        held = mean if mean <= NO_BOUND else NO_BOUND
-        return [dy.reshape(shape), np.asarray([held], F32)]
+        clamped = mean if mean <= NO_BOUND else NO_BOUND
+        return [dy.reshape(shape), np.asarray([clamped], F32)]
 
     return reference
 

@@ -75,21 +75,14 @@ def _simplify_flatten(rewriter: Rewriter, node: Node) -> bool:
     """Disappear where order does not matter, or into the columns of the layer behind."""
     x = rewriter.tensor(node["x"])
     if len(x.shape) == 1:
-        rewriter.bypass(node)
-        return True
+        return rewriter.bypass(node)
     consumer = rewriter.sole_consumer(node)
     if consumer is None or "permute" not in consumer.op.absorb:
         return False
     order = np.argsort(channels_first(np.arange(x.size).reshape(1, *x.shape))[0])
     w = consumer.op.absorb["permute"](rewriter.data(consumer["w"]), order)
     rewriter.replace_data(consumer, "w", w, rewriter.tensor(consumer["w"]).qparams)
-    rewriter.bypass(node)
-    return True
-
-
-def _simplify_identity(rewriter: Rewriter, node: Node) -> bool:
-    rewriter.bypass(node)
-    return True
+    return rewriter.bypass(node)
 
 
 def _c_call(stem: str) -> Call:
@@ -137,6 +130,6 @@ identity = OpDef(
     name="identity",
     infer=same_type,
     float_reference=lambda attributes, inputs: [inputs[0]],
-    simplify=_simplify_identity,
+    simplify=lambda rewriter, node: rewriter.bypass(node),
 )
 """y = x; simplified away."""

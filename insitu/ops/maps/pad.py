@@ -83,16 +83,11 @@ def _gradient(op: OpDef, builder: Builder, node: Node, dy: str) -> dict[str, str
 def _simplify(rewriter: Rewriter, node: Node) -> bool:
     """Disappear where nothing is added, or into the padding of the convolution or pool behind."""
     low, shape = node.attributes["low"], node.attributes["shape"]
-    x = rewriter.tensor(node["x"])
-    if set(low) == {0} and tuple(shape) == x.shape and set(node.attributes["step"]) == {1}:
-        rewriter.bypass(node)
-        return True
+    x, dense = rewriter.tensor(node["x"]), set(node.attributes["step"]) == {1}
+    if set(low) == {0} and tuple(shape) == x.shape and dense:
+        return rewriter.bypass(node)
     consumer = rewriter.sole_consumer(node)
-    if (
-        consumer is None
-        or "padding" not in consumer.op.absorb
-        or set(node.attributes["step"]) != {1}
-    ):
+    if consumer is None or "padding" not in consumer.op.absorb or not dense:
         return False
     high = [y - a - b for y, a, b in zip(shape, low, x.shape, strict=True)]
     if len(x.shape) != 3 or min(*low, *high) < 0 or (low[2], high[2]) != (0, 0):
@@ -101,8 +96,7 @@ def _simplify(rewriter: Rewriter, node: Node) -> bool:
     if attributes is None:
         return False
     rewriter.replace(consumer, attributes=attributes)
-    rewriter.bypass(node)
-    return True
+    return rewriter.bypass(node)
 
 
 def _c_call(function: str, *, pads: bool) -> Call:

@@ -240,14 +240,10 @@ def _average_grad_integer(node: Node, inputs: Values, outputs: Quantizations) ->
     """
     attributes = node.attributes
     size = (attributes["shape"][0], attributes["shape"][1])
-    kernel, stride, padding = _geometry(attributes)
     counts, window = _counts(attributes, size), _window(attributes)
     dy = inputs[0].array.astype(np.int64)
     share = np.sign(dy) * ((2 * np.abs(dy) * window + counts) // (2 * counts))
-    patches = np.broadcast_to(
-        share[None, :, :, None, None, :], (1, *share.shape[:2], *kernel, share.shape[2])
-    )
-    dx = scatter(patches, size, stride, padding)[0]
+    dx = _average_scatter(attributes, share[None])[0]
     return [np.clip(dx, -127, 127).astype(np.int8)]
 
 

@@ -66,16 +66,11 @@ def _c_call(function: str, small: Callable[[Node], str]) -> Call:
     def c_call(node: Node, graph: Graph) -> CCall:
         height, width, channels = graph.tensors[small(node)].shape
         high, wide = node.attributes["factor"]
+        size = {"height": height, "width": width, "channels": channels}
         return CCall(
             function=f"{function}_{suffix(node, graph)}",
             params_type="insitu_resize_params_t",
-            params={
-                "height": height,
-                "width": width,
-                "channels": channels,
-                "factor_height": high,
-                "factor_width": wide,
-            },
+            params={**size, "factor_height": high, "factor_width": wide},
             arguments=pointers(node),
         )
 

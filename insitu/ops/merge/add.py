@@ -17,8 +17,8 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Phase, QParams, Value
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
 from insitu.ops.activations.clip import bounds_of, clip_error, with_clip
-from insitu.ops.numerics.arguments import pointers, rescaled
-from insitu.ops.numerics.by_type import bit_exact, by_type, clamped, suffix
+from insitu.ops.numerics.arguments import pointers, rescaled, size_call
+from insitu.ops.numerics.by_type import bit_exact, by_type, clamped
 from insitu.ops.numerics.outputs import error, put_out
 from insitu.ops.numerics.quantization import centred, scale_of
 from insitu.ops.numerics.ranges import observed_too, quantize_rescaled
@@ -114,22 +114,13 @@ add = OpDef(
 """y = a + b, or a - b with attribute subtract; attribute clip: an activation function's bounds."""
 
 
-def _negate_c(node: Node, graph: Graph) -> CCall:
-    return CCall(
-        function=f"insitu_negate_{suffix(node, graph)}",
-        params_type="insitu_size_params_t",
-        params={"size": graph.operand(node, "dy").size},
-        arguments=pointers(node),
-    )
-
-
 negate = OpDef(
     name="negate",
     operands=("dy",),
     infer=same_type,
     float_reference=lambda attributes, inputs: [-inputs[0]],
     integer_reference=lambda node, inputs, outputs: [-inputs[0].array],
-    c_call=_negate_c,
+    c_call=by_type(size_call("insitu_negate_s8"), size_call("insitu_negate_f32")),
     in_place=((0, 0),),
 )
 """dx = -dy: the error of what was subtracted; int8 errors lie in [-127, 127]."""

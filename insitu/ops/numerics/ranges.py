@@ -24,15 +24,15 @@ UNCLIPPED = (-np.inf, np.inf)
 
 
 def activation_qparams(
-    quantizer: Quantizer, node: Node, clip: tuple[float, float], *, followed: bool
+    quantizer: Quantizer, node: Node, clip: tuple[float, float], *, dynamic: bool
 ) -> QParams:
     """Quantization of a layer's output from its calibrated range, as state where it follows."""
     known = quantizer.known(node.outputs[0])
-    if known is not None and not followed:
+    if known is not None and not dynamic:
         return affine_qparams(F32(known.scale), known.zero_point, *clip)
     low, high = quantizer.calibrated(node.outputs[0])
     q = range_qparams(low, high, *clip)
-    if not followed:
+    if not dynamic:
         return q
     data = np.asarray([min(low, 0.0), max(high, 0.0)], F32)
     name = quantizer.builder.state("range", data, Role.RANGE, layer=node.name)
@@ -47,9 +47,9 @@ def quantize_rescaled(quantizer: Quantizer, node: Node, attributes: Attributes) 
     """
     inputs = tuple(quantizer.quantized(name) for name in node.inputs)
     quantizations = [quantizer.builder.tensors[name].qparams for name in inputs]
-    moving = any(q is not None and q.range is not None for q in quantizations)
+    dynamic = any(q is not None and q.range is not None for q in quantizations)
     clip = node.attributes.get("clip", UNCLIPPED)
-    y_q = activation_qparams(quantizer, node, clip, followed=moving)
+    y_q = activation_qparams(quantizer, node, clip, dynamic=dynamic)
     emit_requantized(quantizer, node, node.op, inputs, attributes, y_q)
 
 
@@ -108,7 +108,7 @@ def _integer(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
 
 
 def _c_call(node: Node, graph: Graph) -> CCall:
-    followed, observed = node.inputs
+    bounds, observed = node.inputs
     q = graph.tensors[observed].qparams
     assert q is not None
     return CCall(
@@ -119,7 +119,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
             "clip_max": q.clip_max,
             "smallest": node.attributes["smallest"],
         },
-        arguments=(f"?{observed}", f"${observed}", f"${followed}"),
+        arguments=(f"?{observed}", f"${observed}", f"${bounds}"),
     )
 
 

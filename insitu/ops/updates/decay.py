@@ -40,7 +40,7 @@ def draw_words(state: int, count: int) -> tuple[Array, int]:
 
 
 def decay_multiplier(rate: np.float32, weight_decay: np.float32) -> int:
-    """The part of a weight that is lost, times 2^32, held below a half."""
+    """The part of a weight that is lost, times 2^32, clamped below a half."""
     return int(round_clamp(F32(rate * weight_decay) * F32(2.0**32), 0, 2**31 - 1))
 
 

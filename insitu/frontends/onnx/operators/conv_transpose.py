@@ -37,16 +37,10 @@ def conv_transpose(scope: Scope, op: Operation) -> None:
     turned = _turned(w[:, :, None, :] if w.ndim == 3 else w, groups)
     inputs = [x, layer_weight(scope, op, "W", turned), scope.weight(op, "b", b)]
     half, missing = len(strides), 2 - len(strides)
-    padding = [max(p, 0) for p in border]
-    scope.emit(
-        op,
-        "conv",
-        inputs,
-        stride=(1, 1),
-        padding=(*(0,) * missing, *padding[:half], *(0,) * missing, *padding[half:]),
-        groups=groups,
-        dilation=(*(1,) * missing, *dilations),
-    )
+    pads = [max(p, 0) for p in border]
+    padding = (*(0,) * missing, *pads[:half], *(0,) * missing, *pads[half:])
+    geometry = {"stride": (1, 1), "padding": padding, "groups": groups}
+    scope.emit(op, "conv", inputs, **geometry, dilation=(*(1,) * missing, *dilations))
 
 
 def _turned(w: Array, groups: int) -> Array:

@@ -41,20 +41,10 @@ def conv(scope: Scope, op: Operation) -> None:
     window = window_of(op, shape[2:], kernel)
     check_cost(op, shape, window)
     w = w[:, :, None, :] if w.ndim == 3 else w
-    inputs = [
-        scope.in_form(op),
-        layer_weight(scope, op, "W", w.transpose(0, 2, 3, 1)),
-        scope.weight(op, "b", b),
-    ]
-    scope.emit(
-        op,
-        "conv",
-        inputs,
-        stride=window.stride,
-        padding=window.padding,
-        groups=group,
-        dilation=window.dilation,
-    )
+    x, kernels = scope.in_form(op), layer_weight(scope, op, "W", w.transpose(0, 2, 3, 1))
+    geometry = {"stride": window.stride, "padding": window.padding, "groups": group}
+    inputs = [x, kernels, scope.weight(op, "b", b)]
+    scope.emit(op, "conv", inputs, **geometry, dilation=window.dilation)
 
 
 def keep_origin(scope: Scope, op: Operation) -> None:

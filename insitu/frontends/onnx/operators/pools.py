@@ -12,7 +12,7 @@ def max_pool(scope: Scope, op: Operation) -> None:
     if op.flag("storage_order"):
         raise NotSupportedError("storage_order 1, only 0 is available")
     x, window = _pooled(scope, op)
-    _emit(scope, op, "max_pool", x, window)
+    scope.emit(op, "max_pool", [x], **window.attributes)
 
 
 def average_pool(scope: Scope, op: Operation) -> None:
@@ -24,7 +24,7 @@ def average_pool(scope: Scope, op: Operation) -> None:
             "ceil_mode 1 with count_include_pad 1, whose last windows divide by another number",
             "use count_include_pad 0 or ceil_mode 0 and train again",
         )
-    _emit(scope, op, "average_pool", x, window, count_include_pad=counts)
+    scope.emit(op, "average_pool", [x], **window.attributes, count_include_pad=counts)
 
 
 def global_pool(kind: str, scope: Scope, op: Operation) -> None:
@@ -70,7 +70,7 @@ def _over_axes(scope: Scope, op: Operation, kind: str, axes: Shape, *, keep: boo
     kept = tuple(1 if a in axes else d for a, d in enumerate(shape) if keep or a not in axes)
     window = Window(kernel, kernel, (0, 0, 0, 0))
     extra = {"count_include_pad": False} if kind == "average_pool" else {}
-    _emit(scope, op, kind, scope.in_form(op), window, kept, **extra)
+    scope.emit(op, kind, [scope.in_form(op)], kept, **window.attributes, **extra)
 
 
 def _pooled(scope: Scope, op: Operation) -> tuple[str, Window]:
@@ -87,24 +87,3 @@ def _pooled(scope: Scope, op: Operation) -> tuple[str, Window]:
             "use a larger kernel with dilation 1 and train again",
         )
     return scope.in_form(op), window
-
-
-def _emit(
-    scope: Scope,
-    op: Operation,
-    kind: str,
-    x: str,
-    window: Window,
-    shape: Shape | None = None,
-    **attributes: bool,
-) -> None:
-    scope.emit(
-        op,
-        kind,
-        [x],
-        shape,
-        kernel=window.kernel,
-        stride=window.stride,
-        padding=window.padding,
-        **attributes,
-    )
