@@ -18,7 +18,7 @@ def simplify(graph: Graph, loss: str = "cross_entropy", *, keep: Set[str] = froz
 
     Args:
         loss: that the network is to be trained with; what it contains is dropped at the end.
-        keep: names of nodes that are wanted as layers of their own, see `prepare.layers.select_kept`.
+        keep: names of nodes to stay as layers of their own, see `prepare.layers.select_kept`.
     """
     rewriter = Rewriter(graph, LOSSES[loss].absorbs, keep)
     changed = True

@@ -302,7 +302,6 @@ class HostBuilder:
             self.toolchain.run(*flags, *sources, *objects, "-o", library)
             return library
 
-        path = kept(
-            source, self.toolchain, ".so", inspect.getsource(HostBuilder), *self.flags, make=make
-        )
+        how = inspect.getsource(HostBuilder)
+        path = kept(source, self.toolchain, ".so", how, *self.flags, make=make)
         return TwinLibrary(path, source.name)

@@ -40,7 +40,7 @@ from sanitized import run_sanitized
 from insitu.firmware.build import build_host
 from insitu.run.stream import Stream
 from insitu.run.twin_library import TwinLibrary
-from insitu.runtime import PORTS
+from insitu.runtime import FILES, PORTS
 from insitu.tools.compilers import Toolchain, sanitizer_environment
 
 pytestmark = [
