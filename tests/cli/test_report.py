@@ -26,7 +26,6 @@ from insitu.measure.cost import DIRECTIONS, accuracy
 from insitu.network.board_run import BoardRun, step_figures
 from insitu.network.compiled import Network
 from insitu.network.figures import (
-from insitu.measure.cost import DIRECTIONS
     layer_rows,
     memory_parts,
     report_figures,
