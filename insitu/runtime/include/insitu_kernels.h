@@ -1,4 +1,4 @@
-/* Every kernel: shapes, index formula, ranges.
+/* Kernels of int8 layers: shapes, index formulas, ranges.
  *
  * Feature maps are x[height, width, channels], weights w[out, kernel_h, kernel_w, in] and
  * w[out, in], int8 in [-127, 127]; errors int8 in [-127, 127]. Sizes count elements. Outputs may
@@ -54,8 +54,8 @@ typedef struct {
 /* y[oy, ox, o] = clamp(zero + rescale(bias[o] + sum of w[o, ky, kx, i] (x[iy, ix, i] - zero)));
  * iy = oy stride - pad + ky; places outside the map count as the zero point.
  * scratch: int16[kernel_height kernel_width in_channels], or for tiles forward_tile(...).bytes of
- * ops/conv_tiles.py. observed (or 0): smallest and largest value before the clamp, relative to the
- * zero point. |sum| < 2^31 while the kernel has fewer than 33,000 weights a row. */
+ * insitu/ops/kernels/tiles.py. observed (or 0): smallest and largest value before the clamp,
+ * relative to the zero point. |sum| < 2^31 while the kernel has fewer than 33,000 weights a row. */
 void insitu_conv_s8(const insitu_conv_params_t *p, const insitu_qparams_t *x_q,
                     const insitu_qparams_t *y_q, const int8_t *x, const int8_t *w,
                     const int32_t *bias, const int32_t *multiplier, const int32_t *shift,

@@ -1,4 +1,4 @@
-/* Every kernel that mixes activations and moves them, integer and float.
+/* Concatenate, multiply, pad and slice, resize; int8 and float.
  *
  * Layouts and ranges as in insitu_kernels.h; floats as in insitu_kernels_f32.h.
  */

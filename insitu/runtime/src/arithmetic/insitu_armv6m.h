@@ -1,4 +1,4 @@
-/* What the microkernels of ARMv6-M share. */
+/* Assembly for ARMv6-M: save and restore r8 to r11, unpack words of three sums. */
 #ifndef INSITU_ARMV6M_H
 #define INSITU_ARMV6M_H
 

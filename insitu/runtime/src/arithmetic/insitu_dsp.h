@@ -1,4 +1,4 @@
-/* Instructions of the DSP extension (Cortex-M4, M7, M33) under their names, and the same in C,
+/* Instructions of the DSP extension (Cortex-M4, M7, M33, M55) under their names, and the same in C,
  * which says what they do. A word is four int8 (s8x4) or two int16 (s16x2), the first one lowest.
  */
 #ifndef INSITU_DSP_H

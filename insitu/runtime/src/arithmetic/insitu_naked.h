@@ -1,6 +1,6 @@
 /* Functions that are assembly from the first to the last instruction: without prologue, the same at
- * every optimisation level, called as they stand. What holds of their parameters compilers cannot
- * see, hence these go unused. */
+ * every optimisation level, called as they stand. Compilers do not see that the assembly uses the
+ * parameters, hence no warning of unused ones. */
 #ifndef INSITU_NAKED_H
 #define INSITU_NAKED_H
 

@@ -1,4 +1,4 @@
-/* Where a convolution's window lies on the map. */
+/* Where a convolution's window lies on the map, and sizes and sums that all of them need. */
 #ifndef INSITU_CONV_SPAN_H
 #define INSITU_CONV_SPAN_H
 

@@ -1,4 +1,4 @@
-/* insitu_depthwise_epilogue.h for cores with the DSP extension: Cortex-M4, M7, M33. */
+/* insitu_depthwise_epilogue.h for cores with the DSP extension: Cortex-M4, M7, M33, M55. */
 #include "insitu_depthwise_epilogue.h"
 
 #if defined(__ARM_FEATURE_DSP)

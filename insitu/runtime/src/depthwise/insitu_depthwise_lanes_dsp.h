@@ -1,4 +1,4 @@
-/* Sums of four lanes for cores with the DSP extension: Cortex-M4, M7, M33. Contracts:
+/* Sums of four lanes for cores with the DSP extension: Cortex-M4, M7, M33, M55. Contracts:
  * insitu_depthwise_lanes_portable.h. */
 #ifndef INSITU_DEPTHWISE_LANES_DSP_H
 #define INSITU_DEPTHWISE_LANES_DSP_H

@@ -1,4 +1,4 @@
-/* Float: several activations side by side. Twin: insitu/ops/merge/concat.py. */
+/* Float: concatenation of activations. Twin: insitu/ops/merge/concat.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_mixing.h"
 

@@ -1,4 +1,4 @@
-/* Float, element by element: clip, sums, errors on their way to int8.
+/* Float, element by element: clip, sums, quantization of errors.
  * Twin: insitu/ops/merge/add.py, insitu/ops/activations/clip.py,
  * insitu/ops/losses/cross_entropy.py. */
 #include "insitu_fixed_point.h"

@@ -1,4 +1,4 @@
-/* Loops over int8 elements that have no neighbours: the portable ones are the definition, cores
+/* Elementwise loops over int8: the portable ones are the definition, cores
  * with the DSP extension take four elements at once. Results may take the place of an operand. */
 #ifndef INSITU_BYTES_H
 #define INSITU_BYTES_H

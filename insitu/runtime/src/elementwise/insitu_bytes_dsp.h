@@ -1,5 +1,5 @@
-/* Loops over int8 elements for cores with the DSP extension, Cortex-M4, M7, M33: four at once, then
- * those that are left. Contracts: insitu_bytes_portable.h. */
+/* Loops over int8 elements for cores with the DSP extension, Cortex-M4, M7, M33, M55: four at once,
+ * then those that are left. Contracts: insitu_bytes_portable.h. */
 #ifndef INSITU_BYTES_DSP_H
 #define INSITU_BYTES_DSP_H
 

@@ -1,4 +1,4 @@
-/* Changes of order, and the way in for samples.
+/* Flatten and unflatten, between HWC and CHW, and quantization of the input.
  * Twin: insitu/ops/maps/layout.py, insitu/data/samples.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"

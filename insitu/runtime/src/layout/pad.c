@@ -1,4 +1,4 @@
-/* From smaller maps to larger ones and back. Twin: insitu/ops/maps/pad.py. */
+/* Pad and slice; each is the other's gradient. Twin: insitu/ops/maps/pad.py. */
 #include <string.h>
 
 #include "insitu_fixed_point.h"

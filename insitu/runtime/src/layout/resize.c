@@ -1,4 +1,4 @@
-/* Maps enlarged by repeating their elements. Twin: insitu/ops/maps/resize.py. */
+/* Nearest-neighbour upsampling and its gradient. Twin: insitu/ops/maps/resize.py. */
 #include <string.h>
 
 #include "insitu_fixed_point.h"

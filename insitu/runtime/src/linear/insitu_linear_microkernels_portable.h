@@ -70,7 +70,7 @@ static INSITU_ONE_COPY void dot_rows(int32_t size, const int8_t *restrict w,
 #include "insitu_linear_sparse.h"
 
 #if defined(__thumb__)
-#include "insitu_linear_microkernels_armv6m.h"
+#include "insitu_linear_microkernels_thumb.h"
 #endif
 
 #if !defined(__thumb__) || defined(__thumb2__)

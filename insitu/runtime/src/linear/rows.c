@@ -1,4 +1,4 @@
-/* Scales of layers whose quantization moves, and what else is float per tensor.
+/* Requantization parameters from scales, and ranges that follow the activations.
  * Twin: insitu/ops/layers/rows.py, insitu/fixed_point.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"

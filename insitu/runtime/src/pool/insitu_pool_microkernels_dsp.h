@@ -1,5 +1,5 @@
-/* Inner loops of pools for cores with the DSP extension, Cortex-M4, M7, M33: four channels at once,
- * then those that are left. Contracts: insitu_pool_microkernels_portable.h. */
+/* Inner loops of pools for cores with the DSP extension, Cortex-M4, M7, M33, M55: four channels at
+ * once, then those that are left. Contracts: insitu_pool_microkernels_portable.h. */
 #ifndef INSITU_POOL_MICROKERNELS_DSP_H
 #define INSITU_POOL_MICROKERNELS_DSP_H
 

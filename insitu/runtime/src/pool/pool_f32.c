@@ -48,11 +48,17 @@ void insitu_max_pool_grad_f32(const insitu_pool_params_t *p, const float *dy, co
   }
 }
 
+static float averaged(const insitu_pool_params_t *p, insitu_window_t window) {
+  if (p->count_padding)
+    return (float)(p->kernel_height * p->kernel_width);
+  return (float)((window.bottom - window.top) * (window.right - window.left));
+}
+
 void insitu_average_pool_f32(const insitu_pool_params_t *p, const float *x, float *y) {
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     for (int32_t ox = 0; ox < p->out_width; ox++) {
       const insitu_window_t window = pool_window(p, oy, ox);
-      const float count = (float)pool_count(p, window);
+      const float count = averaged(p, window);
       for (int32_t c = 0; c < p->channels; c++) {
         float sum = 0.0f;
         for (int32_t iy = window.top; iy < window.bottom; iy++) {
@@ -70,7 +76,7 @@ void insitu_average_pool_grad_f32(const insitu_pool_params_t *p, const float *dy
   for (int32_t oy = 0; oy < p->out_height; oy++) {
     for (int32_t ox = 0; ox < p->out_width; ox++) {
       const insitu_window_t window = pool_window(p, oy, ox);
-      const float count = (float)pool_count(p, window);
+      const float count = averaged(p, window);
       for (int32_t c = 0; c < p->channels; c++, dy++) {
         if (*dy == 0.0f)
           continue;

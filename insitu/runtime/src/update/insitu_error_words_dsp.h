@@ -1,4 +1,4 @@
-/* Inner loops over errors for cores with the DSP extension: Cortex-M4, M7, M33. Contracts:
+/* Inner loops over errors for cores with the DSP extension: Cortex-M4, M7, M33, M55. Contracts:
  * insitu_error_words_portable.h. */
 #ifndef INSITU_ERROR_WORDS_DSP_H
 #define INSITU_ERROR_WORDS_DSP_H

@@ -1,4 +1,4 @@
-/* How far training has brought weights to the end of their range. Twin:
+/* Counts the weights that training has saturated. Twin:
  * insitu/network/saturation.py. */
 #include "insitu_kernels.h"
 

@@ -1,4 +1,4 @@
-/* Convolution with AVX2: bit for bit what src/conv.c computes, which is the definition. */
+/* Convolution with AVX2: bit for bit what src/conv/conv.c computes, which is the definition. */
 #if !defined(__AVX2__)
 #include <conv.c> /* the portable source in the model's folder */
 #else

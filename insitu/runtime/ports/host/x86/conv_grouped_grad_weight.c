@@ -1,4 +1,4 @@
 /* Depthwise convolution with more channels side by side: bit for bit what
- * src/conv_grouped_grad_weight.c computes, which is the definition. */
+ * src/conv/conv_grouped_grad_weight.c computes, which is the definition. */
 #define INSITU_LANES 16
 #include <conv_grouped_grad_weight.c> /* the portable source in the model's folder */

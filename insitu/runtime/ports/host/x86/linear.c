@@ -1,4 +1,5 @@
-/* Linear layers with AVX2: bit for bit what src/linear.c computes, which is the definition. */
+/* Linear layers with AVX2: bit for bit what src/linear/linear.c computes, which is the definition.
+ */
 #if !defined(__AVX2__)
 #include <linear.c> /* the portable source in the model's folder */
 #else

@@ -1,5 +1,5 @@
 /* The 3 x 3 microkernel and the correlation of three taps for cores with the DSP extension:
- * Cortex-M4, M7, M33. */
+ * Cortex-M4, M7, M33, M55. */
 #include "insitu_depthwise_correlate.h"
 #include "insitu_depthwise_microkernels.h"
 

@@ -1,5 +1,6 @@
-/* The depthwise microkernel for cores with the DSP extension: Cortex-M4, M7, M33. Four outputs at
- * once; weights w_0, w_1, ... of a line are packed as (w_0, w_1), (w_1, w_2), ...: taps - 1 words.
+/* The depthwise microkernel for cores with the DSP extension: Cortex-M4, M7, M33, M55. Four outputs
+ * at once; weights w_0, w_1, ... of a line are packed as (w_0, w_1), (w_1, w_2), ...: taps - 1
+ * words.
  */
 #ifndef INSITU_DEPTHWISE_MICROKERNEL_DSP_H
 #define INSITU_DEPTHWISE_MICROKERNEL_DSP_H

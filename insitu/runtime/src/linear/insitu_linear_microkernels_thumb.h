@@ -4,8 +4,8 @@
  * The update: w - ((kappa x + r 2^8 + 2^7) >> 16) clamped to 127 is moved - 127, where
  * moved = w + ((top - kappa (x + 256) - r 2^8) >> 16) is clamped to [0, 254]: one comparison finds
  * both ends. Inputs are x + 256, so that they load without a sign; top takes the 256 back. */
-#ifndef INSITU_LINEAR_MICROKERNELS_ARMV6M_H
-#define INSITU_LINEAR_MICROKERNELS_ARMV6M_H
+#ifndef INSITU_LINEAR_MICROKERNELS_THUMB_H
+#define INSITU_LINEAR_MICROKERNELS_THUMB_H
 
 #include "insitu_fixed_point.h"
 #include "insitu_naked.h"
