@@ -70,7 +70,10 @@ def compiled(task: Task, scheme: str, seed: int, work: Path) -> TrainableNetwork
         if folder.exists():
             return TrainableNetwork.load(folder)
         network = insitu.compile(
-            insitu.load(path), calibration=task.calibration, training=config, board=_roomy_board()
+            insitu.load(path),
+            calibration=task.calibration,
+            training=config,
+            board=_unconstrained_board(),
         )
         if network.classes <= int(task.train.y.max()):
             raise SkippedError(f"classes = {task.classes} is not available")
@@ -97,7 +100,7 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:12]
 
 
-def _roomy_board() -> Board:
+def _unconstrained_board() -> Board:
     """A Cortex-M4 that every scheme fits, so that all are counted on one core."""
     memories = (
         Memory(name="flash", kind="flash", origin=0, length_bytes=8 * MIB),
