@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -62,3 +63,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not names_a_tool(item)]
     kept = set(items)
     config.hook.pytest_deselected(items=[item for item in every if item not in kept])
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """With --durations, the ten slowest files too: seconds of a worker, waiting included."""
+    if not config.option.durations:
+        return
+    seconds: dict[str, float] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                file = report.nodeid.partition("::")[0]
+                seconds[file] = seconds.get(file, 0.0) + report.duration
+    terminalreporter.section("slowest 10 files")
+    for file, total in sorted(seconds.items(), key=lambda item: -item[1])[:10]:
+        terminalreporter.write_line(f"{total:8.1f} s  {file}")
