@@ -7,74 +7,74 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT void round_clamp(int32_t n, const float *v, const int32_t *low, const int32_t *high,
+EXPORT void array_round_clamp(int32_t n, const float *v, const int32_t *low, const int32_t *high,
                         int32_t *out);
-EXPORT void round_clamp_bits(int32_t n, const float *v, const int32_t *low, const int32_t *high,
+EXPORT void array_round_clamp_bits(int32_t n, const float *v, const int32_t *low, const int32_t *high,
                              int32_t *out);
-EXPORT void round_high_halves(int32_t n, const int32_t *a, const int32_t *m, int32_t *out);
-EXPORT void multiply_soft(int32_t n, const float *a, const float *b, float *out);
-EXPORT void divide_soft(int32_t n, const float *a, const float *b, float *out);
-EXPORT void rescale(int32_t n, const int32_t *acc, const int32_t *multiplier, const int32_t *shift,
+EXPORT void array_round_high_halves(int32_t n, const int32_t *a, const int32_t *m, int32_t *out);
+EXPORT void array_multiply_soft(int32_t n, const float *a, const float *b, float *out);
+EXPORT void array_divide_soft(int32_t n, const float *a, const float *b, float *out);
+EXPORT void array_rescale(int32_t n, const int32_t *acc, const int32_t *multiplier, const int32_t *shift,
                     int32_t *out);
-EXPORT void expand_error(int32_t n, const int32_t *e, const uint16_t *rel, const int32_t *drop,
+EXPORT void array_expand_error(int32_t n, const int32_t *e, const uint16_t *rel, const int32_t *drop,
                          int32_t *out);
-EXPORT void draw(int32_t n, uint32_t state, uint8_t *out);
-EXPORT void seed_generator(int32_t n, const uint32_t *seed, uint32_t *out);
-EXPORT void range_qparams(int32_t n, const float *ranges, const float *clips,
+EXPORT void array_draw(int32_t n, uint32_t state, uint8_t *out);
+EXPORT void array_seed_generator(int32_t n, const uint32_t *seed, uint32_t *out);
+EXPORT void array_range_qparams(int32_t n, const float *ranges, const float *clips,
                           insitu_qparams_t *out);
-EXPORT void update_bias(int32_t n, const int32_t *bias, const int32_t *errors, const float *rate,
+EXPORT void array_update_bias(int32_t n, const int32_t *bias, const int32_t *errors, const float *rate,
                         const float *scale, int32_t *out);
-EXPORT void exp_negative(int32_t n, const float *x, float *out);
-EXPORT void expm1_negative(int32_t n, const float *x, float *out);
-EXPORT void erfc_positive(int32_t n, const float *x, float *out);
-EXPORT void function(int32_t n, int32_t which, float alpha, float beta, const float *x, float *out);
-EXPORT void log_positive(int32_t n, const float *x, float *out);
-EXPORT void cosine_rates(int32_t n, float rate, float *out);
-EXPORT void follow_range(int32_t n, const insitu_follow_range_params_t *p,
+EXPORT void array_exp_negative(int32_t n, const float *x, float *out);
+EXPORT void array_expm1_negative(int32_t n, const float *x, float *out);
+EXPORT void array_erfc_positive(int32_t n, const float *x, float *out);
+EXPORT void array_function(int32_t n, int32_t which, float alpha, float beta, const float *x, float *out);
+EXPORT void array_log_positive(int32_t n, const float *x, float *out);
+EXPORT void array_cosine_rates(int32_t n, float rate, float *out);
+EXPORT void array_follow_range(int32_t n, const insitu_follow_range_params_t *p,
                          const insitu_qparams_t *q, const int32_t *observed, float *ranges);
-EXPORT void row_parameters(int32_t rows, float largest, float x_scale, float y_scale,
+EXPORT void array_row_parameters(int32_t rows, float largest, float x_scale, float y_scale,
                            const float *row_scale, const int32_t *bias, int32_t *multiplier,
                            int32_t *bias_acc, int32_t *shift);
 
-void round_clamp(int32_t n, const float *v, const int32_t *low, const int32_t *high, int32_t *out) {
+void array_round_clamp(int32_t n, const float *v, const int32_t *low, const int32_t *high, int32_t *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = insitu_round_clamp(v[i], low[i], high[i]);
 }
 
-void round_clamp_bits(int32_t n, const float *v, const int32_t *low, const int32_t *high,
+void array_round_clamp_bits(int32_t n, const float *v, const int32_t *low, const int32_t *high,
                       int32_t *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = insitu_round_clamp_soft(v[i], low[i], high[i]);
 }
 
-void round_high_halves(int32_t n, const int32_t *a, const int32_t *m, int32_t *out) {
+void array_round_high_halves(int32_t n, const int32_t *a, const int32_t *m, int32_t *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = insitu_round_high_halves(a[i], m[i]);
 }
 
-void multiply_soft(int32_t n, const float *a, const float *b, float *out) {
+void array_multiply_soft(int32_t n, const float *a, const float *b, float *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = insitu_multiply_soft(a[i], b[i]);
 }
 
-void divide_soft(int32_t n, const float *a, const float *b, float *out) {
+void array_divide_soft(int32_t n, const float *a, const float *b, float *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = insitu_divide_soft(a[i], b[i]);
 }
 
-void rescale(int32_t n, const int32_t *acc, const int32_t *multiplier, const int32_t *shift,
+void array_rescale(int32_t n, const int32_t *acc, const int32_t *multiplier, const int32_t *shift,
              int32_t *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = insitu_rescale(acc[i], multiplier[i], shift[i]);
 }
 
-void expand_error(int32_t n, const int32_t *e, const uint16_t *rel, const int32_t *drop,
+void array_expand_error(int32_t n, const int32_t *e, const uint16_t *rel, const int32_t *drop,
                   int32_t *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = insitu_expand_error(e[i], rel[i], drop[i]);
 }
 
-void draw(int32_t n, uint32_t state, uint8_t *out) {
+void array_draw(int32_t n, uint32_t state, uint8_t *out) {
   for (int32_t i = 0; i < n; i += 4) {
     state = insitu_draw(state);
     for (int32_t k = i; k < n && k < i + 4; k++)
@@ -82,42 +82,42 @@ void draw(int32_t n, uint32_t state, uint8_t *out) {
   }
 }
 
-void seed_generator(int32_t n, const uint32_t *seed, uint32_t *out) {
+void array_seed_generator(int32_t n, const uint32_t *seed, uint32_t *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = insitu_seed_generator(seed[i]);
 }
 
-void range_qparams(int32_t n, const float *ranges, const float *clips, insitu_qparams_t *out) {
+void array_range_qparams(int32_t n, const float *ranges, const float *clips, insitu_qparams_t *out) {
   for (int32_t i = 0; i < n; i++) {
     out[i] = insitu_range_qparams(ranges + 2 * i, clips[2 * i], clips[2 * i + 1]);
   }
 }
 
-void update_bias(int32_t n, const int32_t *bias, const int32_t *errors, const float *rate,
+void array_update_bias(int32_t n, const int32_t *bias, const int32_t *errors, const float *rate,
                  const float *scale, int32_t *out) {
   for (int32_t i = 0; i < n; i++) {
     out[i] = insitu_update_bias(bias[i], errors[i], rate[i], scale[i]);
   }
 }
 
-void exp_negative(int32_t n, const float *x, float *out) {
+void array_exp_negative(int32_t n, const float *x, float *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = exp_negative(x[i]);
 }
 
-void expm1_negative(int32_t n, const float *x, float *out) {
+void array_expm1_negative(int32_t n, const float *x, float *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = expm1_negative(x[i]);
 }
 
-void erfc_positive(int32_t n, const float *x, float *out) {
+void array_erfc_positive(int32_t n, const float *x, float *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = erfc_positive(x[i]);
 }
 
 /* which: twice the place in FUNCTIONS of insitu/ops/activations/functions.py, 1 more for the slope.
  */
-void function(int32_t n, int32_t which, float alpha, float beta, const float *x, float *out) {
+void array_function(int32_t n, int32_t which, float alpha, float beta, const float *x, float *out) {
   insitu_function_t *const functions[] = {
       insitu_sigmoid,      insitu_sigmoid_slope,      insitu_tanh,       insitu_tanh_slope,
       insitu_hard_sigmoid, insitu_hard_sigmoid_slope, insitu_hard_swish, insitu_hard_swish_slope,
@@ -129,24 +129,24 @@ void function(int32_t n, int32_t which, float alpha, float beta, const float *x,
     out[i] = functions[which](&p, x[i]);
 }
 
-void log_positive(int32_t n, const float *x, float *out) {
+void array_log_positive(int32_t n, const float *x, float *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = log_positive(x[i]);
 }
 
-void cosine_rates(int32_t n, float rate, float *out) {
+void array_cosine_rates(int32_t n, float rate, float *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = insitu_cosine_rate(rate, (uint32_t)i, (uint32_t)n);
 }
 
-void follow_range(int32_t n, const insitu_follow_range_params_t *p, const insitu_qparams_t *q,
+void array_follow_range(int32_t n, const insitu_follow_range_params_t *p, const insitu_qparams_t *q,
                   const int32_t *observed, float *ranges) {
   for (int32_t i = 0; i < n; i++) {
     insitu_follow_range(p + i, q + i, observed + 2 * i, ranges + 2 * i);
   }
 }
 
-void row_parameters(int32_t rows, float largest, float x_scale, float y_scale,
+void array_row_parameters(int32_t rows, float largest, float x_scale, float y_scale,
                     const float *row_scale, const int32_t *bias, int32_t *multiplier,
                     int32_t *bias_acc, int32_t *shift) {
   const insitu_row_parameters_params_t p = {rows, largest};

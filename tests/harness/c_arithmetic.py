@@ -30,7 +30,7 @@ def build(folder: Path) -> Harness:
     kinds = {"f": ctypes.c_float, "i": ctypes.c_int32, "u": ctypes.c_uint32}
 
     def call(function: str, *arguments: Any) -> None:
-        getattr(loaded, function)(
+        getattr(loaded, f"array_{function}")(
             *(
                 a.ctypes.data_as(ctypes.c_void_p)
                 if isinstance(a, np.ndarray)
