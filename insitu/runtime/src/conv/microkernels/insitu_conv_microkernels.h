@@ -1,10 +1,11 @@
-/* The inner loops of convolutions on blocks of 2 positions x 4 channels.
+/* The inner loops of convolutions on blocks of 2x4: forward and for the input gradient 2 positions
+ * by 4 channels, for the weight gradient 2 channels by 4 elements of the window.
  * conv_microkernel_2x4_portable.c is the definition, conv_microkernel_2x4_dsp.c the same for cores
  * with the DSP extension, conv_microkernel_2x4_mve.c for those with Helium too.
  *
- * a and b are packed int16, two to a word: a[pairs][2][2] holds pairs of products for two positions
- * in turn, b[pairs][4][2] for four channels. Both begin at a word. Sums are exact in any order: the
- * sum of the absolute values of all products stays below 2^31 (OpDef.bounds).
+ * a and b are packed int16, two to a word: a[pairs][2][2] holds pairs of products for two
+ * positions, alternating, b[pairs][4][2] for four channels. Both begin at a word. Sums are exact in
+ * any order: the sum of the absolute values of all products stays below 2^31 (OpDef.bounds).
  */
 #ifndef INSITU_CONV_MICROKERNELS_H
 #define INSITU_CONV_MICROKERNELS_H
