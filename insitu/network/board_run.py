@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from insitu.artifacts import Firmware, Measurement, MemoryPlan, RunResult
-from insitu.data.samples import Samples
+from insitu.data.samples import NOTHING, Beyond, Samples
 from insitu.errors import FitError
 from insitu.firmware.build import build_firmware, build_hook
 from insitu.graph.model import Array, Ends, Graph, Kind, Phase
@@ -62,6 +62,7 @@ class BoardRun:
             the evaluation set, by the twin.
         checked_predictions: so many of these, evenly spaced, the board predicted as well, before
             and after; predictions that are compared hold the digest of their scores.
+        beyond: what of the samples is clamped.
         losses: float32[steps]. predicted: int32[steps], before each step's update.
     """
 
@@ -81,6 +82,7 @@ class BoardRun:
     seconds: float
     network: Network
     measurement: Measurement
+    beyond: Beyond = NOTHING
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -102,6 +104,7 @@ class BoardRun:
             "checked_predictions": self.checked_predictions,
             "loss": float(self.losses.mean()),
             "weights_at_bound": weights_at_bound(self.network, self.state),
+            "beyond_range": asdict(self.beyond),
             **step_figures(self.network, m, self.board),
             "ram_bytes": m.ram_bytes + m.stack_bytes,
             "flash_bytes": m.flash_bytes,
@@ -310,6 +313,7 @@ def run_on_board(
         seconds=result.seconds,
         network=network,
         measurement=measurement,
+        beyond=twin.beyond(samples.x),
     )
 
 
