@@ -85,7 +85,8 @@ def build_host(
     fast = {} if portable else _host_kernels(source_dir)
     # a fast source may include what it replaces
     included = (*fast, *(PORTS / "host/x86").glob("*.h")) if fast else ()
-    jobs = [Job(fast.get(path, path), (*flags, "-O3"), _of_runtime(path)) for path in sources]
+    level = "-O1" if sanitize else "-O3"
+    jobs = [Job(fast.get(path, path), (*flags, level), _of_runtime(path)) for path in sources]
     objects = compile_objects(chosen, jobs, _headers(source_dir), out_dir, included=included)
     digest = digest_of(*(path.name for path in objects))
     library = out_dir / f"lib{name}-{digest}.so"
@@ -113,7 +114,8 @@ def build_hook(out_dir: Path, *, toolchain: Toolchain | None = None) -> Path:
     out_dir = out_dir.resolve()
     chosen = toolchain or find_toolchain("host")
     folder = PORTS / "emulator"
-    jobs = [Job(path, (*chosen.compile_flags(), "-O2")) for path in sorted(folder.glob("*.c"))]
+    flags = (*chosen.compile_flags(), "-O2")
+    jobs = [Job(path, flags, of_runtime=True) for path in sorted(folder.glob("*.c"))]
     objects = compile_objects(chosen, jobs, tuple(folder.glob("*.h")), out_dir)
     library = out_dir / f"block_profile-{digest_of(*(path.name for path in objects))}.so"
     if not library.exists():
@@ -193,10 +195,12 @@ def _firmware_objects(
         Job(path, (*flags, *optimization(path.name, board.core)), _of_runtime(path))
         for path in _sources(source_dir)
     ]
-    jobs += [Job(port / file, (*flags, "-O2")) for file in ("startup.c", "firmware.c")]
-    jobs += [Job(port / "memory.c", (*flags, "-O2", "-fno-builtin"))]
+    jobs += [Job(port / "firmware.c", (*flags, "-O2"))]
+    jobs += [Job(port / "startup.c", (*flags, "-O2"), of_runtime=True)]
+    jobs += [Job(port / "memory.c", (*flags, "-O2", "-fno-builtin"), of_runtime=True)]
     jobs += [Job(port / "profile.c", (*flags, "-O2"))] if profile else []
-    return compile_objects(toolchain, jobs, (*_headers(source_dir), *port.rglob("*.h")), out_dir)
+    own = tuple(port.rglob("*.h"))
+    return compile_objects(toolchain, jobs, _headers(source_dir), out_dir, included=own)
 
 
 def _unconstrained(board: Board, length_bytes: int, stack_bytes: int) -> _Layout:
