@@ -27,6 +27,7 @@ from insitu.firmware.objects import (
 from insitu.runtime import FILES, PORTS
 from insitu.target.board import Board
 from insitu.target.elf import Image, read_elf
+from insitu.target.instructions import check_instructions
 from insitu.target.machines import LARGEST_BYTES, MACHINES, MIB
 from insitu.tools.compilers import GCC_MACHINE_FLAGS, Toolchain, find_toolchain
 
@@ -144,7 +145,7 @@ def build_firmware(
     Raises:
         FitError: the network needs more memory than the board has.
         BoardError: the board's description is wrong.
-        ToolError: there is no compiler, or it failed.
+        ToolError: there is no compiler, or it failed, or its code is not for the core.
         OutputError: `out_dir` cannot be written.
     """
     if (board.core, board.fpu) not in GCC_MACHINE_FLAGS:
@@ -165,6 +166,7 @@ def build_firmware(
         return elf, read_elf(elf)
 
     elf, image = link(_unconstrained(board, LARGEST_BYTES, stack_bytes), "-unlimited")
+    check_instructions(image, board.core, fpu=board.fpu, name=elf.name)
     if limits:
         elf, image = link(_fit(board, image, stack_bytes), "")
     elif max(_flash_bytes(image, board.core), _ram_bytes(image)) + stack_bytes < 4 * MIB:

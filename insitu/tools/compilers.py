@@ -48,12 +48,13 @@ ZIG_CPUS = {
     ("cortex-m4", True): "cortex_m4+vfp4d16sp",
     ("cortex-m7", False): "cortex_m7",
     ("cortex-m7", True): "cortex_m7+fp_armv8d16sp",
-    ("cortex-m33", False): "cortex_m33",
-    ("cortex-m33", True): "cortex_m33+fp_armv8d16sp",
+    ("cortex-m33", False): "cortex_m33+dsp",
+    ("cortex-m33", True): "cortex_m33+dsp+fp_armv8d16sp",
     ("cortex-m55", False): "cortex_m55",
     ("cortex-m55", True): "cortex_m55+mve+fp_armv8d16sp",
 }
-"""By (core, FPU). Without the feature behind the plus, zig calls soft float functions."""
+"""By (core, FPU), with what zig leaves out of a core by itself: the FPU, and the DSP extension of
+the M33, which Arm makes optional, gcc assumes, and every board of ours has."""
 
 
 @dataclass(frozen=True, kw_only=True)
