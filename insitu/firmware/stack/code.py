@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import capstone
 import numpy as np
@@ -27,15 +27,14 @@ UNKNOWN = "unknown"
 """Mnemonic of what the disassembler does not know: Helium, loops."""
 
 
-@dataclass(frozen=True)
-class Line:
-    """An instruction as the disassembler writes it; `bits` are its one or two halfwords."""
+class Line(NamedTuple):
+    """An instruction as the disassembler writes it; `bits`, its halfwords, where it does not."""
 
     address: int
     size_bytes: int
     mnemonic: str
     operands: str
-    bits: int
+    bits: int = 0
 
     @property
     def next(self) -> int:
@@ -168,7 +167,7 @@ class LinkedCode:
         while address < end and address not in self._lines:
             code = self.bytes_at(address, end - address)
             for at, size, mnemonic, operands in self._disassembler.disasm_lite(code, address):
-                self._lines[at] = Line(at, size, mnemonic, operands, self._bits(at, size))
+                self._lines[at] = Line(at, size, mnemonic, operands)
                 address = at + size
             if address < end and address not in self._lines:
                 size = 4 if self._bits(address, 2) >> 11 in (0b11101, 0b11110, 0b11111) else 2

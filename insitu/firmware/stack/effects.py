@@ -6,11 +6,12 @@ none counts as harmless because it is not known.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from enum import Enum
 
-from insitu.firmware.stack.code import UNKNOWN, Line
+from insitu.firmware.stack.code import UNKNOWN
 
 
 class Goes(Enum):
@@ -71,23 +72,23 @@ CALLER_SAVED = frozenset(("r0", "r1", "r2", "r3", "ip", "lr"))
 """What a call may change. Source: Procedure Call Standard for the Arm Architecture, 6.1.1."""
 
 
-def effect_of(line: Line) -> Effect:
+@functools.lru_cache(maxsize=1 << 16)
+def effect_of(mnemonic: str, operands: str, bits: int = 0) -> Effect:
     """What a line does.
 
     Raises:
         UnknownEffect: it changes the stack pointer in another way than compilers do.
     """
-    if line.mnemonic == UNKNOWN:
-        return _unknown(line)
-    found = MNEMONIC.fullmatch(line.mnemonic)
-    name, condition = (found[1], found[2]) if found else (line.mnemonic, None)
-    flow = _flow(line, name, condition is not None)
+    if mnemonic == UNKNOWN:
+        return _unknown(bits)
+    found = MNEMONIC.fullmatch(mnemonic)
+    name, condition = (found[1], found[2]) if found else (mnemonic, None)
+    flow = _flow(name, operands, condition is not None)
     if flow is not None:
         return flow
-    moved = _stack(line, name, condition is not None)
+    moved = _stack(name, operands, condition is not None)
     if moved is not None:
         return moved
-    operands = line.operands
     if operands.startswith("sp") and not name.startswith(("cmp", "cmn", "tst", "teq", "str")):
         raise UnknownEffect
     if operands.startswith("pc") or "sp!" in operands or name == "svc":
@@ -99,8 +100,7 @@ def effect_of(line: Line) -> Effect:
     return Effect(forgets=named, gets=gets)
 
 
-def _flow(line: Line, name: str, conditional: bool) -> Effect | None:
-    operands = line.operands
+def _flow(name: str, operands: str, conditional: bool) -> Effect | None:
     if name in ("b", "bl"):
         goes = Goes.BRANCH if name == "b" else Goes.CALL
         target = int(operands.lstrip("#"), 0) & ~1
@@ -144,9 +144,8 @@ def _to_register(register: str, goes: Goes, conditional: bool) -> Effect:
     return Effect(goes, register=register, conditional=conditional)
 
 
-def _stack(line: Line, name: str, conditional: bool) -> Effect | None:
+def _stack(name: str, operands: str, conditional: bool) -> Effect | None:
     """What changes the stack pointer and goes on, or returns by popping."""
-    operands = line.operands
     many = _several(name, operands)
     if many is not None:
         pushed, names = many
@@ -202,13 +201,12 @@ def _value(name: str, operands: str) -> tuple[str, str, tuple[str, ...]] | None:
     return None
 
 
-def _unknown(line: Line) -> Effect:
+def _unknown(bits: int) -> Effect:
     """Of Helium: harmless unless it loads or stores by the stack pointer and changes it.
 
     Source: Armv8-M Architecture Reference Manual (DDI 0553), C2.4, VLDR and VSTR of vectors: W is
     bit 21 of the two halfwords, Rn bits 16 to 19.
     """
-    bits = line.bits
     memory = bits >> 25 in (0b1110110, 0b1111110)
     if memory and bits >> 16 & 0xF == 13 and bits >> 21 & 1:
         raise UnknownEffect

@@ -51,7 +51,6 @@ class Walker:
         self.code = code
         self._known: dict[int, Depth] = {}
         self._open: list[int] = []
-        self._effects: dict[int, Effect] = {}
         self.addresses: dict[int, frozenset[int]] = {}
 
     def depth(self, entry: int) -> Depth:
@@ -74,13 +73,11 @@ class Walker:
         return self._known[entry]
 
     def effect(self, line: Line) -> Effect:
-        """What a line does, read once."""
-        if line.address not in self._effects:
-            try:
-                self._effects[line.address] = effect_of(line)
-            except UnknownEffect:
-                raise self.unknown(line, "nobody knows what it does to the stack") from None
-        return self._effects[line.address]
+        """What a line does."""
+        try:
+            return effect_of(line.mnemonic, line.operands, line.bits)
+        except UnknownEffect:
+            raise self.unknown(line, "nobody knows what it does to the stack") from None
 
     def unknown(self, line: Line, why: str) -> ToolError:
         """An error that names an instruction."""
@@ -108,6 +105,7 @@ class _Function:
 
     def depth(self) -> Depth:
         """The deepest that was seen on all ways."""
+        self._deepest(0)
         self._reach(self.entry, 0, {})
         self._run()
         while self._enter_what_is_left():
@@ -174,7 +172,7 @@ class _Function:
         depth = before
         if effect.pushed or effect.sets_sp or effect.moves_sp:
             depth = self._moved(line, effect, before, values)
-        self._deepest(depth)
+            self._deepest(depth)
         if effect.goes is Goes.ON:
             values = after(values, line, effect, before, self.code)
             self._fall(line, depth, values)
