@@ -167,7 +167,7 @@ def build_firmware(
     elf, image = link(_unconstrained(board, LARGEST_BYTES, ROOMY_STACK_BYTES), "-unlimited")
     bound, needed = None, ROOMY_STACK_BYTES if stack_bytes is None else stack_bytes
     if stack_bytes is None and not profile:
-        bound = stack_bound(elf, fpu=board.fpu)
+        bound = stack_bound(elf, objects, fpu=board.fpu)
         needed = bound.nbytes
     code = _code(image, board.core)
     if limits:

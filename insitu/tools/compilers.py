@@ -105,9 +105,7 @@ class Toolchain:
             checks = SANITIZE_FLAGS if sanitize else self._unsanitized()
             return (*self.machine_flags(), "-shared", *checks)
         libraries = ("-nostartfiles",) if self.name == "zig" else ("-nostdlib", "-lgcc")
-        # relocations say which functions' addresses are taken (insitu/firmware/stack)
-        wanted = ("-static", "-Wl,--gc-sections", "-Wl,--emit-relocs")
-        return (*self.machine_flags(fpu=fpu), *wanted, *libraries)
+        return (*self.machine_flags(fpu=fpu), "-static", "-Wl,--gc-sections", *libraries)
 
     def processor(self) -> str:
         """What code for the host may use: the compiler's definitions, which "native" only names.

@@ -1,56 +1,50 @@
-"""An ELF file with relocations -> the absolute addresses that its code and data hold.
+"""Object files -> names of the functions whose address is put somewhere: what a pointer may call.
 
-Invariant: none is guessed from bytes that look like an address; the linker says where they are.
+Invariant: none is guessed from bytes that look like an address; relocations say where they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterable
+from pathlib import Path
 
-import numpy as np
+from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+from elftools.elf.relocation import RelocationSection
 
-from insitu.graph.model import Array
+from insitu.errors import ToolError
 
-ABS32, THM_MOVW, THM_MOVT = 2, 47, 48
-"""Relocations that put an address. Source: ELF for the Arm Architecture (IHI 0044), R_ARM_*."""
+ADDRESSES = (2, 38, 43, 47)
+"""R_ARM_ABS32, TARGET1, MOVW_ABS_NC, THM_MOVW_ABS_NC: relocations that put an address.
+Source: ELF for the Arm Architecture (IHI 0044), table 4-9."""
 
-VECTORS_BYTES = 64
-"""The table of exceptions, with which a firmware starts (cortex_m.ld): nobody calls by it."""
-
-SHF_ALLOC = 0x2
-
-
-def taken_addresses(elf: ELFFile) -> Iterator[int]:
-    """Addresses in words and in pairs of MOVW and MOVT, those of the exceptions left out."""
-    text = elf.get_section_by_name(".text")["sh_addr"]
-    for section in elf.iter_sections():
-        if section["sh_type"] != "SHT_REL":
-            continue
-        patched = elf.get_section(section["sh_info"])
-        if not patched["sh_flags"] & SHF_ALLOC:
-            continue
-        rows = np.frombuffer(section.data(), np.dtype([("at", "<u4"), ("info", "<u4")]))
-        data, base = patched.data(), patched["sh_addr"]
-        kinds = rows["info"] & 0xFF
-        for at in rows["at"][kinds == ABS32].tolist():
-            if not text <= at < text + VECTORS_BYTES:
-                yield int.from_bytes(data[at - base : at - base + 4], "little")
-        halves = rows[(kinds == THM_MOVW) | (kinds == THM_MOVT)]
-        yield from _moved(data, base, np.sort(halves, order="at"))
+VECTORS = ".rel.vectors"
+"""The table of exceptions: the core goes there, and nobody calls by it."""
 
 
-def _moved(data: bytes, base: int, rows: Array) -> Iterator[int]:
-    """What a MOVW and the next MOVT of the same register make."""
-    low: dict[int, int] = {}
-    for at, info in rows.tolist():
-        first, second = (
-            int.from_bytes(data[at - base + i : at - base + i + 2], "little") for i in (0, 2)
-        )
-        value = (first & 0xF) << 12 | (first >> 10 & 1) << 11 | (second >> 12 & 7) << 8
-        value |= second & 0xFF
-        register = second >> 8 & 0xF
-        if info & 0xFF == THM_MOVW:
-            low[register] = value
-        elif register in low:
-            yield value << 16 | low[register]
+def taken_names(objects: Iterable[Path]) -> frozenset[str]:
+    """Of functions and of whatever else has a name.
+
+    Raises:
+        ToolError: an object cannot be read.
+    """
+    return frozenset[str]().union(*map(_names, objects))
+
+
+@functools.lru_cache(maxsize=4096)  # an object's name says all that it is made from
+def _names(path: Path) -> frozenset[str]:
+    try:
+        with path.open("rb") as stream:
+            elf = ELFFile(stream)
+            found = set()
+            for section in elf.iter_sections("SHT_REL"):
+                if not isinstance(section, RelocationSection) or section.name == VECTORS:
+                    continue
+                symbols = elf.get_section(section["sh_link"])
+                for row in section.iter_relocations():
+                    if row["r_info_type"] in ADDRESSES:
+                        found.add(symbols.get_symbol(row["r_info_sym"]).name)
+            return frozenset(found)
+    except (OSError, ELFError) as error:
+        raise ToolError(f"{path}: {error}; build the firmware again") from None

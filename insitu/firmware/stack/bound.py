@@ -6,10 +6,10 @@ instructions have, and not those that one run took.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from insitu.errors import ToolError
 from insitu.firmware.stack.code import LinkedCode
 from insitu.firmware.stack.walk import Walker
 
@@ -43,14 +43,18 @@ class StackBound:
         return -(-self.code_bytes // ALIGNMENT) * ALIGNMENT + self.frame_bytes
 
 
-def stack_bound(elf: Path, *, fpu: bool, entry: str = "insitu_reset") -> StackBound:
+def stack_bound(
+    elf: Path, objects: Sequence[Path], *, fpu: bool, entry: str = "insitu_reset"
+) -> StackBound:
     """The bound of what `entry` does.
+
+    Args:
+        objects: what the firmware was linked from: they say which functions pointers may call.
+        fpu: whether interrupts put the FPU's registers on the stack.
 
     Raises:
         ToolError: the file cannot be read, or holds what cannot be bounded; says where and why.
     """
-    code = LinkedCode(elf)
-    if entry not in code.entries:
-        raise ToolError(f"{elf}: has no function {entry}; build the firmware again")
-    depth = Walker(code).depth(code.entries[entry])
+    code = LinkedCode(elf, objects)
+    depth = Walker(code).depth(code.entry(entry))
     return StackBound(code_bytes=depth.nbytes, frame_bytes=FRAME_BYTES[fpu], way=depth.way)

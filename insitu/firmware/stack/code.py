@@ -6,7 +6,7 @@ Invariant: what mapping symbols call data is never read as an instruction.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from insitu.errors import ToolError
-from insitu.firmware.stack.addresses import taken_addresses
+from insitu.firmware.stack.addresses import taken_names
 
 FUNCTION = 2
 """STT_FUNC. Source: System V gABI, symbol table."""
@@ -46,13 +46,14 @@ class LinkedCode:
     """The code of a linked firmware.
 
     Args:
-        path: an ELF file with symbols, linked with `--emit-relocs`.
+        path: an ELF file with symbols.
+        objects: what it was linked from, but for libraries, which take no function's address.
 
     Raises:
         ToolError: it cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, objects: Sequence[Path]) -> None:
         try:
             with path.open("rb") as stream:
                 elf = ELFFile(stream)
@@ -62,9 +63,9 @@ class LinkedCode:
                 self.base: int = text["sh_addr"]
                 self._data: bytes = text.data()
                 self._read_symbols(table)
-                self._taken = frozenset(taken_addresses(elf))
         except (OSError, ELFError) as error:
             raise ToolError(f"{path}: {error}; build the firmware again") from None
+        self._objects = objects
         self._lines: dict[int, Line] = {}
         self._decoded: set[int] = set()
 
@@ -74,7 +75,7 @@ class LinkedCode:
             [("name", "<u4"), ("value", "<u4"), ("size", "<u4"), ("info", "u1"), ("rest", "u1", 3)]
         )
         self.functions: dict[int, tuple[str, int]] = {}
-        self.entries: dict[str, int] = {}
+        self.entries: set[tuple[str, int]] = set()
         marks: dict[int, bool] = {}
         for offset, value, size, info, _ in np.frombuffer(data, kind).tolist():
             name = names[offset : names.index(b"\0", offset)].decode(errors="replace")
@@ -84,7 +85,7 @@ class LinkedCode:
                 address = value & ~1
                 known = self.functions.get(address, ("", 0))
                 self.functions[address] = max(known, (name, size), key=lambda both: both[1])
-                self.entries[name] = address
+                self.entries.add((name, address))
         self._starts = sorted(self.functions)
         self._marks = sorted(marks.items())
         self._mark_addresses = [address for address, _ in self._marks]
@@ -100,6 +101,17 @@ class LinkedCode:
         after = self._starts[place + 1 : place + 2] or [self.base + len(self._data)]
         size = self.functions[start][1] or after[0] - start
         return (start, start + size) if address < start + size else (address, address)
+
+    def entry(self, name: str) -> int:
+        """Where a function begins that the whole firmware knows.
+
+        Raises:
+            ToolError: there is none.
+        """
+        found = [address for known, address in self.entries if known == name]
+        if len(found) != 1:
+            raise ToolError(f"{len(found)} functions are called {name}; build the firmware again")
+        return found[0]
 
     def name_of(self, address: int) -> str:
         """The function and how far into it: "insitu_add_s8", "insitu_add_s8+0x1c"."""
@@ -132,7 +144,8 @@ class LinkedCode:
     @cached_property
     def taken(self) -> frozenset[int]:
         """Starts of the functions whose address is put somewhere: what a pointer may call."""
-        return frozenset(a & ~1 for a in self._taken if a & 1 and a & ~1 in self.functions)
+        names = taken_names(self._objects)
+        return frozenset(address for name, address in self.entries if name in names)
 
     def line(self, address: int) -> Line | None:
         """The instruction at an address; None where no code lies there."""

@@ -56,6 +56,10 @@ class Effect:
     pops: frozenset[str] = frozenset()
 
 
+READ_SP = ("cmp", "cmn", "tst", "teq", "str", "stm", "ldm", "vstm", "vldm")
+"""With it as first operand: compared, stored, or an address that stays as it is."""
+
+
 class UnknownEffect(Exception):
     """An instruction changes the stack pointer and nobody knows by how much."""
 
@@ -89,9 +93,11 @@ def effect_of(mnemonic: str, operands: str, bits: int = 0) -> Effect:
     moved = _stack(name, operands, condition is not None)
     if moved is not None:
         return moved
-    if operands.startswith("sp") and not name.startswith(("cmp", "cmn", "tst", "teq", "str")):
+    if operands.startswith("sp") and not name.startswith(READ_SP):
         raise UnknownEffect
     if operands.startswith("pc") or "sp!" in operands or name == "svc":
+        raise UnknownEffect
+    if name.startswith("ldm") and "pc" in operands:
         raise UnknownEffect
     if "[sp" in operands and ("]!" in operands or "]," in operands):
         raise UnknownEffect
