@@ -145,9 +145,10 @@ def _train_on_board(
         checked_predictions=2 * n,
         losses=result.losses[during],
         predicted=result.predicted[during],
+        stack_bytes=result.stack_bytes,
         seconds=result.seconds,
         network=network,
-        measurement=replace(network.measurement, stack_bytes=result.stack_bytes),
+        measurement=network.measurement,
     )
     return run, _share(result.predicted[:n], world.test_before)
 
@@ -160,7 +161,6 @@ def _emulate(network: TrainableNetwork, stream: Stream, tools: Tools, stages: _S
         network.board,
         network.build_folder,
         toolchain=tools.toolchain,
-        stack_bytes=network.measurement.stack_bytes,
     )
     return emulator.run(
         firmware,

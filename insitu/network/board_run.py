@@ -63,6 +63,8 @@ class BoardRun:
         checked_predictions: so many of these, evenly spaced, the board predicted as well, before
             and after; predictions that are compared hold the digest of their scores.
         losses: float32[steps]. predicted: int32[steps], before each step's update.
+        stack_bytes: the deepest that this run went, painted; `measurement.stack_bytes` is what no
+            run can need more than.
     """
 
     board: Board
@@ -78,6 +80,7 @@ class BoardRun:
     checked_predictions: int
     losses: Array
     predicted: Array
+    stack_bytes: int
     seconds: float
     network: Network
     measurement: Measurement
@@ -105,7 +108,7 @@ class BoardRun:
             **step_figures(self.network, m, self.board),
             "ram_bytes": m.ram_bytes + m.stack_bytes,
             "flash_bytes": m.flash_bytes,
-            "stack_bytes": m.stack_bytes,
+            "stack_bytes": self.stack_bytes,
             "seconds": self.seconds,
         }
 
@@ -143,22 +146,18 @@ def measure_network(
         ToolError: a compiler or an emulator is missing or failed.
     """
     board = network.board
-    unconstrained = _build(network, board, tools, limits=False)
-    probe = _probe(network, x)
-    result = emulator.run(unconstrained, probe, prefer=tools.emulator)
     try:
-        stack = {"stack_bytes": result.stack_bytes}
-        firmware = _build(network, board, tools, limits=limits, **stack)
+        firmware = _build(network, board, tools, limits=limits)
     except FitError as error:
-        sizes = _sizes(unconstrained, board, result.stack_bytes)
+        sizes = _sizes(_build(network, board, tools, limits=False), board)
         refused = replace(network, measurement=sizes)
         says = f"{error}; {_largest(refused)}"
         raise FitError(says, refused.figures, error.arena_bytes) from None
-    measured = (board, firmware, result.stack_bytes)
-    last = _measure(network, *measured, probe, tools, records=1)
+    probe = _probe(network, x)
+    last = _measure(network, board, firmware, probe, tools, records=1)
     if network.training.batch == 1:
         return last
-    first = _measure(network, *measured, probe.part(slice(2)), tools, records=1)
+    first = _measure(network, board, firmware, probe.part(slice(2)), tools, records=1)
     return _share_of_a_sample(network, first, last)
 
 
@@ -183,14 +182,15 @@ def _share_of_a_sample(network: Network, first: Measurement, last: Measurement) 
     )
 
 
-def _sizes(firmware: Firmware, board: Board, stack_bytes: int) -> Measurement:
+def _sizes(firmware: Firmware, board: Board) -> Measurement:
     return Measurement(
         board=board.name,
         core=board.core,
         toolchain=firmware.toolchain,
         flash_bytes=firmware.flash_bytes,
         ram_bytes=firmware.ram_bytes,
-        stack_bytes=stack_bytes,
+        stack_bytes=firmware.stack_bytes,
+        interrupt_frame_bytes=firmware.interrupt_frame_bytes,
     )
 
 
@@ -242,7 +242,6 @@ def _measure(
     network: Network,
     board: Board,
     firmware: Firmware,
-    stack_bytes: int,
     stream: Stream,
     tools: Tools,
     *,
@@ -253,8 +252,7 @@ def _measure(
     hook = build_hook(network.build_folder)
     profile = emulator.run(profiled, stream, profile=hook, profiled_records=records)
     assert isinstance(profile, ProfiledResult)
-    result = replace(profile, stack_bytes=stack_bytes)
-    return measure(firmware, result, board=board, profiled=profiled, profile=profile)
+    return measure(firmware, board=board, profiled=profiled, profile=profile)
 
 
 def run_on_board(
@@ -283,8 +281,7 @@ def run_on_board(
     evaluated, wanted = twin.quantize(evaluation.x), network.labels.in_own_order(evaluation.labels)
     ends = _predicted_by_board(network, len(evaluated))
     stream = with_predictions(training, evaluated[ends])
-    stack = _stack_bytes(network, x[0], board, tools)
-    firmware = _build(network, board, tools, stack_bytes=stack)
+    firmware = _build(network, board, tools)
     tell = (lambda done: progress(done, len(stream))) if progress else None
     result = emulator.run(firmware, stream, prefer=tools.emulator, progress=tell, timeout_s=3600)
     before = twin.library.predict(evaluated)
@@ -293,9 +290,7 @@ def run_on_board(
     during = slice(len(ends), len(ends) + steps)
     batch = network.training.batch
     counted = training.part(slice(batch * max(COUNTED_STEPS // batch, 1)))
-    measurement = _measure(
-        network, board, firmware, result.stack_bytes, counted, tools, records=len(counted)
-    )
+    measurement = _measure(network, board, firmware, counted, tools, records=len(counted))
     return BoardRun(
         board=board,
         steps=steps,
@@ -307,6 +302,7 @@ def run_on_board(
         checked_predictions=len(ends),
         losses=result.losses[during],
         predicted=result.predicted[during],
+        stack_bytes=result.stack_bytes,
         seconds=result.seconds,
         network=network,
         measurement=measurement,
@@ -343,13 +339,3 @@ def _judged(
         found |= {f"accuracy_{when}": right}
         found |= {f"loss_{when}": network.labels.record.mean(scores, y)}
     return found
-
-
-def _stack_bytes(network: Network, x: Array, board: Board, tools: Tools) -> int:
-    """The stack on a board; measured anew where another core or compiler makes other code."""
-    unconstrained = _build(network, board, tools, limits=False)
-    known = network.measurement
-    if (unconstrained.core, unconstrained.toolchain) == (known.core, known.toolchain):
-        return known.stack_bytes
-    probe = _probe(network, x)
-    return emulator.run(unconstrained, probe, prefer=tools.emulator).stack_bytes

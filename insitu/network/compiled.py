@@ -105,6 +105,7 @@ class Network:
             "ram_bytes": ram,
             "flash_bytes": m.flash_bytes,
             "stack_bytes": m.stack_bytes,
+            "interrupt_frame_bytes": m.interrupt_frame_bytes,
             "state_bytes": self.state.nbytes,
             "arena_bytes": self.plan.arena_bytes,
             "arena_lower_bound_bytes": self.plan.lower_bound_bytes,
