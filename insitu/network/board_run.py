@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from insitu.firmware.build import build_firmware, build_hook
 from insitu.graph.model import Array, Ends, Graph, Kind, Phase
 from insitu.measure.cost import DIRECTIONS, measure, millijoules, milliseconds
 from insitu.network.compiled import Network
+from insitu.network.divergence import Epoch, Watch
 from insitu.network.saturation import weights_at_bound
 from insitu.network.twin import Twin
 from insitu.ops.losses.table import far_label
@@ -62,6 +63,8 @@ class BoardRun:
             the evaluation set, by the twin.
         checked_predictions: so many of these, evenly spaced, the board predicted as well, before
             and after; predictions that are compared hold the digest of their scores.
+        broken: steps that changed nothing, since their scores were no finite numbers.
+        warnings: sentences about a training that has diverged, see `network.divergence`.
         losses: float32[steps]. predicted: int32[steps], before each step's update.
         stack_bytes: the deepest that this run went, painted; `measurement.stack_bytes` is what no
             run can need more than.
@@ -78,12 +81,15 @@ class BoardRun:
     loss_before: float
     loss_after: float
     checked_predictions: int
+    loss: float
     losses: Array
     predicted: Array
     stack_bytes: int
     seconds: float
     network: Network
     measurement: Measurement
+    broken: int = 0
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -103,7 +109,9 @@ class BoardRun:
             "loss_before": self.loss_before,
             "loss_after": self.loss_after,
             "checked_predictions": self.checked_predictions,
-            "loss": float(self.losses.mean()),
+            "loss": self.loss,
+            "broken_steps": self.broken,
+            "warnings": self.warnings,
             "weights_at_bound": weights_at_bound(self.network, self.state),
             **step_figures(self.network, m, self.board),
             "ram_bytes": m.ram_bytes + m.stack_bytes,
@@ -284,6 +292,7 @@ def run_on_board(
     firmware = _build(network, board, tools)
     tell = (lambda done: progress(done, len(stream))) if progress else None
     result = emulator.run(firmware, stream, prefer=tools.emulator, progress=tell, timeout_s=3600)
+    initial = twin.state
     before = twin.library.predict(evaluated)
     expected = twin.library.run(stream)
     after = twin.library.predict(evaluated)
@@ -300,13 +309,32 @@ def run_on_board(
         state=result.state,
         **_judged(network, (before, after), wanted),
         checked_predictions=len(ends),
-        losses=result.losses[during],
-        predicted=result.predicted[during],
+        **training_of(network, training, initial, result, during),
         stack_bytes=result.stack_bytes,
         seconds=result.seconds,
         network=network,
         measurement=measurement,
     )
+
+
+def training_of(
+    network: Network, training: Stream, initial: bytes, result: RunResult, during: slice
+) -> dict[str, Any]:
+    """What a `BoardRun` has of the steps themselves.
+
+    Args:
+        initial: the state before. during: which records of the result are those of `training`.
+    """
+    watch = Watch(network, training)
+    done = Epoch(result.losses[during], result.info["skipped"][during])
+    watch.epoch(initial, done)
+    return {
+        "loss": done.loss,
+        "broken": watch.broken,
+        "warnings": watch.warnings(result.state),
+        "losses": done.losses,
+        "predicted": result.predicted[during],
+    }
 
 
 def equal(result: RunResult, expected: RunResult) -> bool:
