@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from insitu.firmware.build import build_firmware, build_hook
 from insitu.graph.model import Array, Ends, Graph, Kind, Phase
 from insitu.measure.cost import DIRECTIONS, measure, millijoules, milliseconds
 from insitu.network.compiled import Network
+from insitu.network.divergence import Epoch, Watch
 from insitu.network.saturation import weights_at_bound
 from insitu.network.twin import Twin
 from insitu.ops.losses.table import far_label
@@ -63,7 +64,11 @@ class BoardRun:
         checked_predictions: so many of these, evenly spaced, the board predicted as well, before
             and after; predictions that are compared hold the digest of their scores.
         beyond: what of the samples is clamped.
+        broken: steps that changed nothing, since their scores were no finite numbers.
+        warnings: sentences about a training that has diverged, see `network.divergence`.
         losses: float32[steps]. predicted: int32[steps], before each step's update.
+        stack_bytes: the deepest that this run went, painted; `measurement.stack_bytes` is what no
+            run can need more than.
     """
 
     board: Board
@@ -77,12 +82,16 @@ class BoardRun:
     loss_before: float
     loss_after: float
     checked_predictions: int
+    loss: float
     losses: Array
     predicted: Array
+    stack_bytes: int
     seconds: float
     network: Network
     measurement: Measurement
     beyond: Beyond = NOTHING
+    broken: int = 0
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -102,13 +111,15 @@ class BoardRun:
             "loss_before": self.loss_before,
             "loss_after": self.loss_after,
             "checked_predictions": self.checked_predictions,
-            "loss": float(self.losses.mean()),
+            "loss": self.loss,
+            "broken_steps": self.broken,
+            "warnings": self.warnings,
             "weights_at_bound": weights_at_bound(self.network, self.state),
             "beyond_range": asdict(self.beyond),
             **step_figures(self.network, m, self.board),
             "ram_bytes": m.ram_bytes + m.stack_bytes,
             "flash_bytes": m.flash_bytes,
-            "stack_bytes": m.stack_bytes,
+            "stack_bytes": self.stack_bytes,
             "seconds": self.seconds,
         }
 
@@ -146,22 +157,18 @@ def measure_network(
         ToolError: a compiler or an emulator is missing or failed.
     """
     board = network.board
-    unconstrained = _build(network, board, tools, limits=False)
-    probe = _probe(network, x)
-    result = emulator.run(unconstrained, probe, prefer=tools.emulator)
     try:
-        stack = {"stack_bytes": result.stack_bytes}
-        firmware = _build(network, board, tools, limits=limits, **stack)
+        firmware = _build(network, board, tools, limits=limits)
     except FitError as error:
-        sizes = _sizes(unconstrained, board, result.stack_bytes)
+        sizes = _sizes(_build(network, board, tools, limits=False), board)
         refused = replace(network, measurement=sizes)
         says = f"{error}; {_largest(refused)}"
         raise FitError(says, refused.figures, error.arena_bytes) from None
-    measured = (board, firmware, result.stack_bytes)
-    last = _measure(network, *measured, probe, tools, records=1)
+    probe = _probe(network, x)
+    last = _measure(network, board, firmware, probe, tools, records=1)
     if network.training.batch == 1:
         return last
-    first = _measure(network, *measured, probe.part(slice(2)), tools, records=1)
+    first = _measure(network, board, firmware, probe.part(slice(2)), tools, records=1)
     return _share_of_a_sample(network, first, last)
 
 
@@ -186,14 +193,15 @@ def _share_of_a_sample(network: Network, first: Measurement, last: Measurement) 
     )
 
 
-def _sizes(firmware: Firmware, board: Board, stack_bytes: int) -> Measurement:
+def _sizes(firmware: Firmware, board: Board) -> Measurement:
     return Measurement(
         board=board.name,
         core=board.core,
         toolchain=firmware.toolchain,
         flash_bytes=firmware.flash_bytes,
         ram_bytes=firmware.ram_bytes,
-        stack_bytes=stack_bytes,
+        stack_bytes=firmware.stack_bytes,
+        interrupt_frame_bytes=firmware.interrupt_frame_bytes,
     )
 
 
@@ -245,7 +253,6 @@ def _measure(
     network: Network,
     board: Board,
     firmware: Firmware,
-    stack_bytes: int,
     stream: Stream,
     tools: Tools,
     *,
@@ -256,8 +263,7 @@ def _measure(
     hook = build_hook(network.build_folder)
     profile = emulator.run(profiled, stream, profile=hook, profiled_records=records)
     assert isinstance(profile, ProfiledResult)
-    result = replace(profile, stack_bytes=stack_bytes)
-    return measure(firmware, result, board=board, profiled=profiled, profile=profile)
+    return measure(firmware, board=board, profiled=profiled, profile=profile)
 
 
 def run_on_board(
@@ -286,19 +292,17 @@ def run_on_board(
     evaluated, wanted = twin.quantize(evaluation.x), network.labels.in_own_order(evaluation.labels)
     ends = _predicted_by_board(network, len(evaluated))
     stream = with_predictions(training, evaluated[ends])
-    stack = _stack_bytes(network, x[0], board, tools)
-    firmware = _build(network, board, tools, stack_bytes=stack)
+    firmware = _build(network, board, tools)
     tell = (lambda done: progress(done, len(stream))) if progress else None
     result = emulator.run(firmware, stream, prefer=tools.emulator, progress=tell, timeout_s=3600)
+    initial = twin.state
     before = twin.library.predict(evaluated)
     expected = twin.library.run(stream)
     after = twin.library.predict(evaluated)
     during = slice(len(ends), len(ends) + steps)
     batch = network.training.batch
     counted = training.part(slice(batch * max(COUNTED_STEPS // batch, 1)))
-    measurement = _measure(
-        network, board, firmware, result.stack_bytes, counted, tools, records=len(counted)
-    )
+    measurement = _measure(network, board, firmware, counted, tools, records=len(counted))
     return BoardRun(
         board=board,
         steps=steps,
@@ -308,13 +312,33 @@ def run_on_board(
         state=result.state,
         **_judged(network, (before, after), wanted),
         checked_predictions=len(ends),
-        losses=result.losses[during],
-        predicted=result.predicted[during],
+        **training_of(network, training, initial, result, during),
+        stack_bytes=result.stack_bytes,
         seconds=result.seconds,
         network=network,
         measurement=measurement,
         beyond=twin.beyond(samples.x),
     )
+
+
+def training_of(
+    network: Network, training: Stream, initial: bytes, result: RunResult, during: slice
+) -> dict[str, Any]:
+    """What a `BoardRun` has of the steps themselves.
+
+    Args:
+        initial: the state before. during: which records of the result are those of `training`.
+    """
+    watch = Watch(network, training)
+    done = Epoch(result.losses[during], result.info["skipped"][during])
+    watch.epoch(initial, done)
+    return {
+        "loss": done.loss,
+        "broken": watch.broken,
+        "warnings": watch.warnings(result.state),
+        "losses": done.losses,
+        "predicted": result.predicted[during],
+    }
 
 
 def equal(result: RunResult, expected: RunResult) -> bool:
@@ -347,13 +371,3 @@ def _judged(
         found |= {f"accuracy_{when}": right}
         found |= {f"loss_{when}": network.labels.record.mean(scores, y)}
     return found
-
-
-def _stack_bytes(network: Network, x: Array, board: Board, tools: Tools) -> int:
-    """The stack on a board; measured anew where another core or compiler makes other code."""
-    unconstrained = _build(network, board, tools, limits=False)
-    known = network.measurement
-    if (unconstrained.core, unconstrained.toolchain) == (known.core, known.toolchain):
-        return known.stack_bytes
-    probe = _probe(network, x)
-    return emulator.run(unconstrained, probe, prefer=tools.emulator).stack_bytes

@@ -133,6 +133,7 @@ def print_twin(console: Console, figures: Mapping[str, Any], history: History) -
         _fact(facts, "held", f"{history.saturated:,} rows whose step was too large; lower the rate")
     _bound_facts(facts, history.at_bound)
     _beyond_fact(facts, history.beyond)
+    _warning_facts(facts, history.warnings)
     _fact(facts, "state sha256", figures["weights_sha256"])
     console.print(facts)
 
@@ -164,6 +165,7 @@ def print_run(console: Console, figures: Mapping[str, Any], *, board: Board | No
         _fact(facts, "scores", f"the twin's; {figures['checked_predictions']:,} by the board too")
     _bound_facts(facts, figures["weights_at_bound"])
     _beyond_fact(facts, Beyond(**figures.get("beyond_range", {})))
+    _warning_facts(facts, figures["warnings"])
     _fact(facts, "state sha256", figures["weights_sha256"])
     limits = memory_limits(board) if board else {}
     for memory, key in (("RAM", "ram_bytes"), ("flash", "flash_bytes")):
@@ -254,6 +256,11 @@ def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
 def _beyond_fact(facts: Table, beyond: Beyond) -> None:
     if beyond.sentence:
         _fact(facts, "clamped", beyond.sentence)
+
+
+def _warning_facts(facts: Table, warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        facts.add_row(Text("warning", style="bold yellow"), Text(warning, style="yellow"))
 
 
 def _step_facts(facts: Table, figures: Mapping[str, Any], board: Board | None) -> None:

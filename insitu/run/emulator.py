@@ -17,6 +17,7 @@ import numpy as np
 from insitu.artifacts import Firmware, RunResult
 from insitu.errors import DataError, FitError, ToolError
 from insitu.graph.model import Array
+from insitu.run.alignment import AlignmentGuard
 from insitu.run.profile import BlockProfile, BlocksByNode, ProfiledResult, QemuProfile
 from insitu.run.stream import Stream, failure
 from insitu.run.unicorn_machine import UnicornMachine
@@ -49,7 +50,7 @@ def run(
         profile: the library of `firmware.build.build_hook`: count the instructions of the last
             `profiled_records` training records, which must follow each other, on Unicorn where it
             has the core; the result is a `ProfiledResult`. Wants a firmware built with
-            profile=True.
+            profile=True. Unicorn then faults as cores do where LDRD has an odd address.
         timeout_s: of the whole run, in seconds of this machine.
 
     Raises:
@@ -71,7 +72,8 @@ def run(
             firmware, image, tool, records, timeout_s, tell, plugin
         )
     else:
-        machine = UnicornMachine(firmware.core, image)
+        guard = AlignmentGuard(profile, image) if profile is not None else None
+        machine = UnicornMachine(firmware.core, image, guard)
         count = BlockProfile(profile, image) if profile is not None else None
         raw = machine.run(records, timeout_s, tell, RESULT.itemsize, count, window)
         code, console = machine.exit_code, machine.console

@@ -126,6 +126,7 @@ class Status(IntEnum):
     ERROR_RATE = 2
     ERROR_ARENA = 3
     ERROR_INIT = 4
+    ERROR_DIVERGED = 10  # `harness.h` takes it for a step that went well
 
 
 MEANING = {
