@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from functools import cache
 
 import numpy as np
@@ -11,10 +12,12 @@ from case_models import Compiled, HostBuilder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_cases import examples
+from test_report import HISTORY, TWIN, compiled, ran, said
 
 from insitu.data.samples import Beyond, count_beyond, quantize_samples
 from insitu.graph.model import Array
 from insitu.graph.scheme import Scheme
+from insitu.report import text
 from insitu.run.twin_library import TwinLibrary
 
 pytestmark = pytest.mark.toolchain
@@ -118,3 +121,22 @@ def test_people_are_told_where_it_begins() -> None:
     assert beyond == Beyond(values=4, samples=2, of=5, first=2)
     assert beyond.sentence.startswith("4 values in 2 of 5 samples, first in sample 2, lie beyond")
     assert Beyond.of_counts(np.zeros(5, np.int32)).sentence == ""
+
+
+def test_commands_say_it() -> None:
+    network = compiled()
+    x = np.full((4, *network.input_shape), 1e9, np.float32)
+    x[0] = 0
+    beyond = Beyond.of_counts(count_beyond(x, network.graph.sample.shape, network.input_qparams))
+    values = int(np.prod(network.input_shape)) * 3
+    assert beyond == Beyond(values=values, samples=3, of=4, first=1)
+    sentence = f"{values} values in 3 of 4 samples, first in sample 1, lie beyond"
+    result = replace(ran(network), beyond=beyond)
+    assert result.figures["beyond_range"] == asdict(beyond)
+    for print_it, *arguments in (
+        (text.print_compile, network, beyond),
+        (text.print_run, result.figures),
+        (text.print_twin, TWIN, replace(HISTORY, beyond=beyond)),
+    ):
+        assert sentence in " ".join(said(print_it, *arguments).split())
+    assert "lie beyond" not in said(text.print_twin, TWIN, HISTORY)
