@@ -158,7 +158,7 @@ def quantize_samples(x: Array, shape: tuple[int, ...], q: QParams | None) -> Arr
 def _grid(x: Array, shape: tuple[int, ...], q: QParams) -> Array:
     """int64[n, elements] of float samples, clamped two steps beyond int8, where NaN is -130."""
     zero = q.zero_point
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # signalling NaN
         scaled = channels_last(x.astype(F32), shape) / F32(q.scale)
     return (zero + round_clamp(scaled, -130 - zero, 129 - zero)).reshape(len(x), -1)
 
