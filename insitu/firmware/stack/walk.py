@@ -51,6 +51,7 @@ class Walker:
         self.code = code
         self._known: dict[int, Depth] = {}
         self._open: list[int] = []
+        self._far: dict[int, bool] = {}
         self.addresses: dict[int, frozenset[int]] = {}
 
     def depth(self, entry: int) -> Depth:
@@ -78,6 +79,36 @@ class Walker:
             return effect_of(line.mnemonic, line.operands, line.bits)
         except UnknownEffect:
             raise self.unknown(line, "nobody knows what it does to the stack") from None
+
+    def is_far_branch(self, line: Line, target: int) -> bool:
+        """Whether BL is a jump within a function, since its target frees what the caller pushed.
+
+        On Armv6-M, where B reaches 2 KiB, LLVM jumps by BL in functions that have saved lr.
+        """
+        function = self.code.function_at(line.address)
+        if target in self.code.functions or not function[0] <= target < function[1]:
+            return False
+        if target not in self._far:
+            self._far[target] = self._frees(target, function)
+        return self._far[target]
+
+    def _frees(self, entry: int, function: tuple[int, int]) -> bool:
+        """Whether the stack can be higher behind a place of a function than before it."""
+        depths, work = {entry: 0}, [entry]
+        while work:
+            line = self.code.line(work.pop())
+            if line is None:
+                continue
+            effect = self.effect(line)
+            depth = depths[line.address] + effect.pushed
+            if depth < 0 or effect.sets_sp or effect.moves_sp:
+                return True
+            falls = effect.conditional or effect.goes in (Goes.ON, Goes.CALL, Goes.CALL_REGISTER)
+            for target in (effect.target, *((line.next,) if falls else ())):
+                if function[0] <= target < function[1] and target not in depths:
+                    depths[target] = depth
+                    work.append(target)
+        return False
 
     def unknown(self, line: Line, why: str) -> ToolError:
         """An error that names an instruction."""
@@ -225,6 +256,9 @@ class _Function:
     def call(self, line: Line, effect: Effect, depth: int, values: Values) -> bool:
         """Of a function, or of a part of this one."""
         target = effect.target
+        if self.walker.is_far_branch(line, target):
+            self._reach(target, depth, after(values, line, effect, depth, self.code))
+            return False
         below = self.walker.depth(target)
         self._deepest(depth, below)
         if self.code.name_of(target).startswith(SWITCHES):
