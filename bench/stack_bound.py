@@ -19,8 +19,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-HERE = Path(__file__).parents[1]
-sys.path[:0] = [str(HERE / "tests" / folder) for folder in ("cases", "harness")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/cases"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/harness"))
 import numpy as np
 import pytest
 from case_layers import Case

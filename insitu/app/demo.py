@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
