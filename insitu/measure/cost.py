@@ -1,7 +1,8 @@
 """Firmware + what a run of it showed -> Measurement: bytes, instructions, cycles; then ms and mJ.
 
-Invariant: bytes and instructions are exact, the stack is a bound; cycles carry the expected error of the core's
-timing table, flash wait states apart; energy adds the uncertainty of the board's `power_source`.
+Invariant: bytes and instructions are exact, the stack is a bound; cycles carry the expected error
+of the core's timing table, flash wait states apart; energy adds the uncertainty of the board's
+`power_source`.
 Whoever prints a cycle, a millisecond or a millijoule prints `accuracy` beside it.
 """
 
