@@ -28,7 +28,7 @@ from insitu.network.figures import (
     tensor_rows,
     trained_names,
 )
-from insitu.network.saturation import notable
+from insitu.network.saturation import CURE, notable
 from insitu.network.twin import History
 from insitu.prepare.layers import Layer
 from insitu.report.characters import bar, memory_map, percent, sparkline
@@ -238,10 +238,10 @@ def _memory_facts(console: Console, facts: Table, network: Network) -> None:
 
 def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
     """Layers of which many weights have come to the end of their range."""
-    label, advice = "stopped", "lower the rate, or compile with --weight-decay"
+    label = "stopped"
     for layer, share in notable(shares).items():
         met = f"{percent(share)} of {layer}'s weights came to the end of their range"
-        _fact(facts, label, f"{met}; {advice}")
+        _fact(facts, label, f"{met}; {CURE}")
         label = ""
 
 
