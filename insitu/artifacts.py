@@ -117,8 +117,9 @@ class Measurement:
     """What a model costs on a board.
 
     Attributes:
-        instructions, cycles: of one training step, by node index, the mean of
+        instructions, cycles: of one training step while it learns, by node index, the mean of
             `details["counted_steps"]` steps.
+        worst_instructions, worst_cycles: of a step whose errors are such that each node costs most.
         cycle_error_percent: expected error of the cycle model on silicon.
 
     What was not measured is empty or 0.
@@ -132,5 +133,7 @@ class Measurement:
     stack_bytes: int = 0
     instructions: Mapping[int, int] = field(default_factory=dict)
     cycles: Mapping[int, int] = field(default_factory=dict)
+    worst_instructions: Mapping[int, int] = field(default_factory=dict)
+    worst_cycles: Mapping[int, int] = field(default_factory=dict)
     cycle_error_percent: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)
