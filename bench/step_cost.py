@@ -5,8 +5,8 @@
 Each network is compiled from its calibration data and then learns from other samples, 300 steps.
 Instructions are counted by the emulator: of 60 steps evenly spaced over the training, or of fewer
 where that would be more than two billion instructions, each from the state that the twin had
-there, which is the board's bit for bit. Fails where compile is more than 5 % wrong, or a step took more
-than it says a step can take.
+there, which is the board's bit for bit. Fails where compile is more than 5 % wrong, or a step took
+more than it says a step can take.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from insitu.differentiate import differentiate
 from insitu.firmware.build import build_firmware
 from insitu.graph.model import Array
 from insitu.measure.cost import accuracy, step_figures
-from insitu.network.board_run import BoardRun, Tools, equal
+from insitu.network.board_run import BoardRun, Tools, equal, training_of
 from insitu.network.figures import trained_names
 from insitu.network.folder import check_replaceable
 from insitu.network.trainable import TrainableNetwork
@@ -128,7 +127,7 @@ def _train_on_board(
     stages.begin("board", f"{steps:,} steps on the emulated {network.board.core}")
     result = _emulate(network, stream, tools, stages)
     stages.begin("twin", "the same samples through the twin")
-    loss_before = twin.loss(test.x, test.y)
+    initial, loss_before = twin.state, twin.loss(test.x, test.y)
     expected = twin.library.run(stream)
     during = slice(2 * n, 2 * n + steps)
     run = BoardRun(
@@ -143,11 +142,11 @@ def _train_on_board(
         loss_before=loss_before,
         loss_after=twin.loss(test.x, test.y),
         checked_predictions=2 * n,
-        losses=result.losses[during],
-        predicted=result.predicted[during],
+        **training_of(network, training, initial, result, during),
+        stack_bytes=result.stack_bytes,
         seconds=result.seconds,
         network=network,
-        measurement=replace(network.measurement, stack_bytes=result.stack_bytes),
+        measurement=network.measurement,
     )
     return run, _share(result.predicted[:n], world.test_before)
 
@@ -160,7 +159,6 @@ def _emulate(network: TrainableNetwork, stream: Stream, tools: Tools, stages: _S
         network.board,
         network.build_folder,
         toolchain=tools.toolchain,
-        stack_bytes=network.measurement.stack_bytes,
     )
     return emulator.run(
         firmware,

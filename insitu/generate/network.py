@@ -205,6 +205,19 @@ def _end_here(model: ModelText, apply: list[Node], skipped: int) -> list[str]:
     ]
 
 
+def _diverged(model: ModelText) -> list[str]:
+    """The end of a step whose scores are no numbers, before anything has changed."""
+    scores = model.names[model.outputs.name]
+    return [
+        f"  if (!insitu_are_finite_f32({model.outputs.size}, {scores})) {{",
+        "    INSITU_PROFILE(-1);",
+        "    info->loss = INSITU_NO_BOUND;",
+        f"    info->skipped = {Ends.DIVERGED};",
+        "    return INSITU_ERROR_DIVERGED;",
+        "  }",
+    ]
+
+
 def _run_forward(model: ModelText) -> list[str]:
     forward = [n for n in model.graph.nodes if n.phase is Phase.FORWARD]
     if not model.dynamic_ranges():
@@ -258,6 +271,7 @@ def _train_step(model: ModelText, nodes: list[Node], apply: list[Node]) -> list[
         f"  info->predicted = {predicted};",
         "  info->skipped = 0;",
         "  info->saturated = 0;",
+        *_diverged(model),
         *_calls(model, nodes),
         *(f"  {line}" for line in _run_apply(model, apply)),
         "  INSITU_PROFILE(-1);",

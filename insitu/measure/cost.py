@@ -1,7 +1,8 @@
 """Firmware + what a run of it showed -> Measurement: bytes, instructions, cycles; then ms and mJ.
 
-Invariant: bytes, stack and instructions are exact; cycles carry the expected error of the core's
-timing table, flash wait states apart; energy adds the uncertainty of the board's `power_source`.
+Invariant: bytes and instructions are exact, the stack is a bound; cycles carry the expected error
+of the core's timing table, flash wait states apart; energy adds the uncertainty of the board's
+`power_source`.
 Whoever prints a cycle, a millisecond or a millijoule prints `accuracy` beside it.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from insitu.artifacts import Firmware, Measurement, RunResult
+from insitu.artifacts import Firmware, Measurement
 from insitu.graph.model import Graph, Phase
 from insitu.measure.cycles import MODELS, Code, count_cycles
 from insitu.run.profile import MARK_INSTRUCTIONS, ProfiledResult
@@ -28,7 +29,6 @@ DIRECTIONS = {
 
 def measure(
     firmware: Firmware,
-    result: RunResult,
     *,
     board: Board,
     profiled: Firmware,
@@ -38,8 +38,7 @@ def measure(
     """What a model costs on a board.
 
     Args:
-        firmware: what the user would flash; sizes come from it.
-        result: a run of `firmware`; the stack comes from it.
+        firmware: what the user would flash; sizes and the stack come from it.
         profiled: the same model, built with profile=True.
         profile: a run of `profiled`; instructions and cycles are the mean of its counted steps.
         code: of `profiled`, where it was read already.
@@ -54,7 +53,8 @@ def measure(
         toolchain=firmware.toolchain,
         flash_bytes=firmware.flash_bytes,
         ram_bytes=firmware.ram_bytes,
-        stack_bytes=result.stack_bytes,
+        stack_bytes=firmware.stack_bytes,
+        interrupt_frame_bytes=firmware.interrupt_frame_bytes,
         instructions=profile.instructions,
         cycles=cycles_of(profiled, profile, code),
         cycle_error_percent=model.error_percent,

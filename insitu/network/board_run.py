@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,14 @@ from insitu.firmware.build import build_firmware, build_hook
 from insitu.graph.model import Array, Graph, Kind
 from insitu.measure.cost import code_of, mean_of, measure, step_figures, with_worst
 from insitu.network.compiled import Network
+from insitu.network.divergence import Epoch, Watch
 from insitu.network.probe import PRESENT, Probe, Steps, flood_of
 from insitu.network.saturation import weights_at_bound
 from insitu.network.twin import Twin
 from insitu.run import emulator
 from insitu.run.profile import Flood, ProfiledResult, dearest_of
 from insitu.run.schedule import with_predictions
-from insitu.run.stream import Progress
+from insitu.run.stream import Progress, Stream
 from insitu.target.board import Board
 from insitu.tools.compilers import Toolchain
 
@@ -59,7 +60,11 @@ class BoardRun:
             the evaluation set, by the twin.
         checked_predictions: so many of these, evenly spaced, the board predicted as well, before
             and after; predictions that are compared hold the digest of their scores.
+        broken: steps that changed nothing, since their scores were no finite numbers.
+        warnings: sentences about a training that has diverged, see `network.divergence`.
         losses: float32[steps]. predicted: int32[steps], before each step's update.
+        stack_bytes: the deepest that this run went, painted; `measurement.stack_bytes` is what no
+            run can need more than.
     """
 
     board: Board
@@ -73,11 +78,15 @@ class BoardRun:
     loss_before: float
     loss_after: float
     checked_predictions: int
+    loss: float
     losses: Array
     predicted: Array
+    stack_bytes: int
     seconds: float
     network: Network
     measurement: Measurement
+    broken: int = 0
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -97,12 +106,14 @@ class BoardRun:
             "loss_before": self.loss_before,
             "loss_after": self.loss_after,
             "checked_predictions": self.checked_predictions,
-            "loss": float(self.losses.mean()),
+            "loss": self.loss,
+            "broken_steps": self.broken,
+            "warnings": self.warnings,
             "weights_at_bound": weights_at_bound(self.network, self.state),
             **step_figures(self.network.graph, m, self.board),
             "ram_bytes": m.ram_bytes + m.stack_bytes,
             "flash_bytes": m.flash_bytes,
-            "stack_bytes": m.stack_bytes,
+            "stack_bytes": self.stack_bytes,
             "seconds": self.seconds,
         }
 
@@ -121,20 +132,16 @@ def measure_network(
         ToolError: a compiler or an emulator is missing or failed.
     """
     board = network.board
-    unconstrained = _build(network, board, tools, limits=False)
-    result = emulator.run(unconstrained, probe.far, prefer=tools.emulator)
     try:
-        stack = {"stack_bytes": result.stack_bytes}
-        firmware = _build(network, board, tools, limits=limits, **stack)
+        firmware = _build(network, board, tools, limits=limits)
     except FitError as error:
-        sizes = _sizes(unconstrained, board, result.stack_bytes)
+        sizes = _sizes(_build(network, board, tools, limits=False), board)
         refused = replace(network, measurement=sizes)
         says = f"{error}; {_largest(refused)}"
         raise FitError(says, refused.figures, error.arena_bytes) from None
     counter = StepCounter(network, board, tools)
-    sizes = (firmware, result.stack_bytes)
     learning = mean_of(
-        [(kind.share, counter.measured(counter.count(kind), *sizes)) for kind in probe.learning]
+        [(kind.share, counter.measured(counter.count(kind), firmware)) for kind in probe.learning]
     )
     if not emulator.can_flood(board.core):
         return learning
@@ -143,18 +150,19 @@ def measure_network(
         (kind.share, dearest_of([counter.count(kind, flood) for flood in floods]))
         for kind in probe.dearest
     ]
-    worst = mean_of([(share, counter.measured(profile, *sizes)) for share, profile in dearest])
+    worst = mean_of([(share, counter.measured(profile, firmware)) for share, profile in dearest])
     return with_worst(learning, worst)
 
 
-def _sizes(firmware: Firmware, board: Board, stack_bytes: int) -> Measurement:
+def _sizes(firmware: Firmware, board: Board) -> Measurement:
     return Measurement(
         board=board.name,
         core=board.core,
         toolchain=firmware.toolchain,
         flash_bytes=firmware.flash_bytes,
         ram_bytes=firmware.ram_bytes,
-        stack_bytes=stack_bytes,
+        stack_bytes=firmware.stack_bytes,
+        interrupt_frame_bytes=firmware.interrupt_frame_bytes,
     )
 
 
@@ -210,13 +218,10 @@ class StepCounter:
         assert isinstance(profile, ProfiledResult)
         return profile
 
-    def measured(
-        self, profile: ProfiledResult, firmware: Firmware, stack_bytes: int
-    ) -> Measurement:
+    def measured(self, profile: ProfiledResult, firmware: Firmware) -> Measurement:
         """In the mean of the records, beside the sizes of the firmware."""
         return measure(
             firmware,
-            replace(profile, stack_bytes=stack_bytes),
             board=self._board,
             profiled=self._profiled,
             profile=profile,
@@ -250,10 +255,10 @@ def run_on_board(
     evaluated, wanted = twin.quantize(evaluation.x), network.labels.in_own_order(evaluation.labels)
     ends = _predicted_by_board(network, len(evaluated))
     stream = with_predictions(training, evaluated[ends])
-    stack = _stack_bytes(network, x[0], samples, board, tools)
-    firmware = _build(network, board, tools, stack_bytes=stack)
+    firmware = _build(network, board, tools)
     tell = (lambda done: progress(done, len(stream))) if progress else None
     result = emulator.run(firmware, stream, prefer=tools.emulator, progress=tell, timeout_s=3600)
+    initial = twin.state
     before = twin.library.predict(evaluated)
     expected = twin.library.run(stream)
     after = twin.library.predict(evaluated)
@@ -262,7 +267,7 @@ def run_on_board(
     counted = training.part(slice(batch * max(COUNTED_STEPS // batch, 1)))
     counter = StepCounter(network, board, tools)
     profile = counter.count(Steps(share=1.0, stream=counted))
-    measurement = counter.measured(profile, firmware, result.stack_bytes)
+    measurement = counter.measured(profile, firmware)
     return BoardRun(
         board=board,
         steps=steps,
@@ -272,12 +277,32 @@ def run_on_board(
         state=result.state,
         **_judged(network, (before, after), wanted),
         checked_predictions=len(ends),
-        losses=result.losses[during],
-        predicted=result.predicted[during],
+        **training_of(network, training, initial, result, during),
+        stack_bytes=result.stack_bytes,
         seconds=result.seconds,
         network=network,
         measurement=measurement,
     )
+
+
+def training_of(
+    network: Network, training: Stream, initial: bytes, result: RunResult, during: slice
+) -> dict[str, Any]:
+    """What a `BoardRun` has of the steps themselves.
+
+    Args:
+        initial: the state before. during: which records of the result are those of `training`.
+    """
+    watch = Watch(network, training)
+    done = Epoch(result.losses[during], result.info["skipped"][during])
+    watch.epoch(initial, done)
+    return {
+        "loss": done.loss,
+        "broken": watch.broken,
+        "warnings": watch.warnings(result.state),
+        "losses": done.losses,
+        "predicted": result.predicted[during],
+    }
 
 
 def equal(result: RunResult, expected: RunResult) -> bool:
@@ -310,13 +335,3 @@ def _judged(
         found |= {f"accuracy_{when}": right}
         found |= {f"loss_{when}": network.labels.record.mean(scores, y)}
     return found
-
-
-def _stack_bytes(network: Network, x: Array, samples: Samples, board: Board, tools: Tools) -> int:
-    """The stack on a board; measured anew where another core or compiler makes other code."""
-    unconstrained = _build(network, board, tools, limits=False)
-    known = network.measurement
-    if (unconstrained.core, unconstrained.toolchain) == (known.core, known.toolchain):
-        return known.stack_bytes
-    far = Probe(network, x[None], samples).far
-    return emulator.run(unconstrained, far, prefer=tools.emulator).stack_bytes

@@ -6,7 +6,6 @@ commands need, and loading them gives the same network.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from insitu.graph import text
 from insitu.graph.model import SCRATCH_LIMIT, Graph, Kind, Phase, QParams, Role, Tensor
 from insitu.measure.cost import step_figures
 from insitu.network import folder as on_disk
+from insitu.network.json_text import json_text
 from insitu.ops import OPS
 from insitu.plan.text import plan_text
 from insitu.target.board import Board, Memory
@@ -110,6 +110,7 @@ class Network:
             "ram_bytes": ram,
             "flash_bytes": m.flash_bytes,
             "stack_bytes": m.stack_bytes,
+            "interrupt_frame_bytes": m.interrupt_frame_bytes,
             "state_bytes": self.state.nbytes,
             "arena_bytes": self.plan.arena_bytes,
             "arena_lower_bound_bytes": self.plan.lower_bound_bytes,
@@ -185,7 +186,7 @@ class Network:
             with tempfile.TemporaryDirectory(dir=place.parent, prefix=".insitu-") as made:
                 fresh = Path(made) / "result"
                 on_disk.copy_sources(self.folder, fresh)
-                manifest = json.dumps(self._manifest(), indent=1) + "\n"
+                manifest = json_text(self._manifest()) + "\n"
                 (fresh / on_disk.MANIFEST).write_text(manifest, encoding="utf-8")
                 _save_arrays(fresh / on_disk.ARRAYS, self)
                 (fresh / on_disk.PLAN).write_text(plan_text(self.plan), encoding="utf-8")

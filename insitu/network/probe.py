@@ -1,4 +1,4 @@
-"""network, calibration samples -> the steps that compile counts: of a training, and the dearest one.
+"""network, calibration samples -> the steps that compile counts: a training's, and the dearest.
 
 A training runs on the twin, then single steps of it are counted from the state that it had there.
 Errors that are 0 cost next to nothing, so the first step says little: behind a fresh head, whose
@@ -142,7 +142,7 @@ class Probe:
     def _ends_batch(self, steps: int) -> Array:
         """bool[steps]: whether a step completes its batch."""
         batch = self.network.training.batch
-        return np.arange(1, steps + 1) % batch == 0
+        return np.asarray(np.arange(1, steps + 1) % batch == 0)
 
     def _labels(self) -> Array:
         """Labels of which some are learnt with ease, some never: in between lie users' own.
@@ -197,7 +197,7 @@ def _spread(members: Array, losses: Array, count: int) -> Array:
     """So many of the members, evenly spaced by their loss."""
     count = min(count, len(members))
     by_loss = members[np.argsort(losses[members], kind="stable")]
-    return by_loss[((np.arange(count) + 0.5) * len(members) / count).astype(int)]
+    return np.asarray(by_loss[((np.arange(count) + 0.5) * len(members) / count).astype(int)])
 
 
 def flood_of(graph: Graph, plan: MemoryPlan, present: float) -> Flood:

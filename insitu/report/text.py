@@ -124,6 +124,7 @@ def print_twin(console: Console, figures: Mapping[str, Any], history: History) -
     if history.saturated:
         _fact(facts, "held", f"{history.saturated:,} rows whose step was too large; lower the rate")
     _bound_facts(facts, history.at_bound)
+    _warning_facts(facts, history.warnings)
     _fact(facts, "state sha256", figures["weights_sha256"])
     console.print(facts)
 
@@ -154,6 +155,7 @@ def print_run(console: Console, figures: Mapping[str, Any], *, board: Board | No
     if "checked_predictions" in figures:
         _fact(facts, "scores", f"the twin's; {figures['checked_predictions']:,} by the board too")
     _bound_facts(facts, figures["weights_at_bound"])
+    _warning_facts(facts, figures["warnings"])
     _fact(facts, "state sha256", figures["weights_sha256"])
     limits = memory_limits(board) if board else {}
     for memory, key in (("RAM", "ram_bytes"), ("flash", "flash_bytes")):
@@ -239,6 +241,11 @@ def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
         met = f"{percent(share)} of {layer}'s weights came to the end of their range"
         _fact(facts, label, f"{met}; {advice}")
         label = ""
+
+
+def _warning_facts(facts: Table, warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        facts.add_row(Text("warning", style="bold yellow"), Text(warning, style="yellow"))
 
 
 def _step_facts(facts: Table, figures: Mapping[str, Any], board: Board | None) -> None:

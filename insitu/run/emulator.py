@@ -17,6 +17,7 @@ import numpy as np
 from insitu.artifacts import Firmware, RunResult
 from insitu.errors import DataError, FitError, ToolError
 from insitu.graph.model import Array
+from insitu.run.alignment import AlignmentGuard
 from insitu.run.profile import BlockProfile, BlocksByNode, Flood, ProfiledResult, QemuProfile
 from insitu.run.stream import Stream, failure
 from insitu.run.unicorn_machine import UnicornMachine
@@ -51,7 +52,7 @@ def run(
         profile: the library of `firmware.build.build_hook`: count the instructions of the last
             `profiled_records` training records, which must follow each other, on Unicorn where it
             has the core; the result is a `ProfiledResult`. Wants a firmware built with
-            profile=True.
+            profile=True. Unicorn then faults as cores do where LDRD has an odd address.
         states: uint8[records, bytes], the model's state before each record; None: each record
             goes on from the one before.
         flood: bytes that are written into the arena where nodes begin, while they are counted;
@@ -77,7 +78,9 @@ def run(
             firmware, image, tool, records, timeout_s, tell, plugin
         )
     else:
-        machine = UnicornMachine(firmware.core, image)
+        guarded = profile if flood is None else None
+        guard = AlignmentGuard(guarded, image) if guarded is not None else None
+        machine = UnicornMachine(firmware.core, image, guard)
         count = BlockProfile(profile, image, flood) if profile is not None else None
         reads = window if states is None else range(2 * window.start, 2 * window.stop)
         raw = machine.run(records, timeout_s, tell, RESULT.itemsize, count, reads)

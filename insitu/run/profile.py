@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from unicorn import UC_HOOK_BLOCK, Uc, arm_const
-from unicorn.unicorn_py3.unicorn import uclib
 
 from insitu.artifacts import RunResult
 from insitu.errors import ToolError
+from insitu.run.hooks import add_c_hook, load_hook, remove_c_hook
 from insitu.target.elf import Image
 
 BLOCKS = 1 << 16  # room for different (node, block) pairs, a power of two
@@ -192,10 +192,7 @@ class BlockProfile:
             ToolError: the library cannot be loaded, or the image has no marks.
         """
         _require_marks(image)
-        try:
-            self._hook = ctypes.CDLL(str(library)).insitu_block_hook
-        except (OSError, AttributeError) as error:
-            raise ToolError(f"{library}: {error}; build the hook again") from None
+        self._hook = load_hook(library, "insitu_block_hook")
         start = min(segment.address for segment in image.segments)
         code = bytearray(image.load_end - start)
         for segment in image.segments:
@@ -222,35 +219,22 @@ class BlockProfile:
     def start(self, engine: Uc) -> None:
         """Hooks the engine; code that was translated before is translated again."""
         mark = self._profile.mark
-        handle = ctypes.c_size_t()
-        # Straight to the C function: a Python callback a block would be 100 times slower, and
-        # the binding has no public way to hand over C.
-        status = uclib.uc_hook_add(
-            engine._uch,  # noqa: SLF001
-            ctypes.byref(handle),
-            UC_HOOK_BLOCK,
-            ctypes.cast(self._hook, ctypes.c_void_p),
-            ctypes.cast(ctypes.byref(self._profile), ctypes.c_void_p),
-            ctypes.c_uint64(1),
-            ctypes.c_uint64(0),
-        )
-        if status != 0:
-            raise ToolError(f"unicorn refused the block hook with status {status}; report it")
-        self._count_hook = handle.value
+        self._count_hook = add_c_hook(engine, UC_HOOK_BLOCK, self._hook, self._profile)
         self._mark_hook = engine.hook_add(UC_HOOK_BLOCK, self._enter_node, begin=mark, end=mark)
         engine.ctl_flush_tb()
 
     def stop(self, engine: Uc) -> None:
         """Takes the hooks away again."""
         engine.hook_del(self._mark_hook)
-        uclib.uc_hook_del(engine._uch, ctypes.c_size_t(self._count_hook))  # noqa: SLF001
+        remove_c_hook(engine, self._count_hook)
         engine.ctl_flush_tb()
         _require_room(self._profile.used)
 
     def by_node(self) -> BlocksByNode:
         """What was counted."""
-        used = np.frombuffer(self._blocks, np.dtype(_Block))["bytes"]
-        return _by_node(self._blocks[int(slot)] for slot in np.flatnonzero(used))
+        words = np.frombuffer(bytes(self._blocks), np.uint32).reshape(BLOCKS, -1)
+        used = np.flatnonzero(words[:, 1])  # those that have bytes
+        return _by_node(self._blocks[int(slot)] for slot in used)
 
     def _enter_node(self, engine: Uc, _address: int, _bytes: int, _: object) -> None:
         node = engine.reg_read(arm_const.UC_ARM_REG_R0)

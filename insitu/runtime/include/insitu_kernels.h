@@ -334,9 +334,10 @@ typedef struct {
 void insitu_bias_update_s8(const insitu_bias_update_params_t *p, const insitu_qparams_t *dy_q,
                            const int8_t *dy, const float *rate, int32_t *bias);
 
-/* bias[row] -= rate (sum over positions of dy), in order. */
-void insitu_bias_update_f32(const insitu_bias_update_params_t *p, const float *dy,
-                            const float *rate, float *bias);
+/* bias[row] -= rate (sum over positions of dy), in order. Returns 0; or p->rows, left as they were,
+ * where insitu_step_is_small_f32 is not. */
+int32_t insitu_bias_update_f32(const insitu_bias_update_params_t *p, const float *dy,
+                               const float *rate, float *bias);
 
 /* ---- saturation.c ---------------------------------------------------------------------------- */
 

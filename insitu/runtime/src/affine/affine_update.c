@@ -98,7 +98,9 @@ void insitu_affine_apply_s8(const insitu_linear_params_t *p, const insitu_qparam
 }
 
 void insitu_average_error(const float *largest, float *average) {
-  average[0] = average[0] + 0.01f * (largest[0] - average[0]);
+  const float moved = average[0] + 0.01f * (largest[0] - average[0]);
+  if (insitu_is_below(moved, INSITU_DIVERGED))
+    average[0] = moved;
 }
 
 void insitu_adopt_error(const float *average, float *range) {

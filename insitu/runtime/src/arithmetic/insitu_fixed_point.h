@@ -34,7 +34,7 @@ static inline int32_t insitu_clamp(int32_t v, int32_t low, int32_t high) {
   return insitu_min(insitu_max(v, low), high);
 }
 
-/* |v| < most, both as bits, whose order is that of sizes; not for NaN. */
+/* |v| < most, both as bits, whose order is that of sizes; NaN is larger than all. */
 static inline int32_t insitu_is_below(float v, float most) {
   uint32_t size, limit;
   memcpy(&size, &v, sizeof size);
