@@ -17,7 +17,6 @@ from rich.text import Text
 from insitu.frontends.model import Model
 from insitu.measure.cost import DIRECTIONS, accuracy
 from insitu.measure.fidelity import Fidelity
-from insitu.network.board_run import step_figures
 from insitu.network.compiled import Network
 from insitu.network.figures import (
     cost_cells,
@@ -101,8 +100,7 @@ def print_compile(console: Console, network: Network) -> None:
     sizes = f"{parameters:,} parameters, {each:.2f} bytes each in all"
     _fact(facts, "trains", f"{trained_names(network)}: {sizes}")
     _memory_facts(console, facts, network)
-    figures = step_figures(network, network.measurement, network.board)
-    _step_facts(facts, figures, network.board)
+    _step_facts(facts, network.figures, network.board)
     _fact(facts, "compiler", network.measurement.toolchain)
     if network.temporary is None:
         _fact(facts, "written to", str(network.folder))
@@ -172,7 +170,7 @@ def print_report(console: Console, network: Network) -> None:
     _title(console, f"insitu_{network.name}", _board_line(network.board))
     facts = _facts()
     _memory_facts(console, facts, network)
-    _step_facts(facts, step_figures(network, network.measurement, network.board), network.board)
+    _step_facts(facts, network.figures, network.board)
     console.print(facts)
     rows = layer_rows(network)
     _heading(console, "Memory by layer")
@@ -254,6 +252,12 @@ def _step_facts(facts: Table, figures: Mapping[str, Any], board: Board | None) -
     _fact(facts, "a step", step_line(figures))
     parts = (f"{d} {figures[f'instructions_{d}']:,}" for d in DIRECTIONS)
     _fact(facts, "", "instructions: " + ", ".join(parts))
+    worst = figures["instructions_per_step_worst"]
+    if worst is not None:
+        most = f"{worst:,} instructions, {figures['ms_per_step_worst']:.3g} ms"
+        _fact(facts, "", f"in the mean while it learns; at most {most}, where errors cost most")
+    predict = f"{figures['instructions_predict']:,} instructions, {figures['ms_predict']:.3g} ms"
+    _fact(facts, "a prediction", predict)
     error = f"cycles and ms: within about {figures['cycle_error_percent']} % on silicon"
     facts.add_row("", Text(accuracy(board) if board else error, style="dim"))
 
