@@ -18,7 +18,6 @@ from insitu.data.samples import NOTHING, Beyond
 from insitu.frontends.model import Model
 from insitu.measure.cost import DIRECTIONS, accuracy
 from insitu.measure.fidelity import Fidelity
-from insitu.network.board_run import step_figures
 from insitu.network.compiled import Network
 from insitu.network.figures import (
     cost_cells,
@@ -29,7 +28,7 @@ from insitu.network.figures import (
     tensor_rows,
     trained_names,
 )
-from insitu.network.saturation import notable
+from insitu.network.saturation import CURE, notable
 from insitu.network.twin import History
 from insitu.prepare.layers import Layer
 from insitu.report.characters import bar, memory_map, percent, sparkline
@@ -106,8 +105,7 @@ def print_compile(console: Console, network: Network, beyond: Beyond = NOTHING) 
     sizes = f"{parameters:,} parameters, {each:.2f} bytes each in all"
     _fact(facts, "trains", f"{trained_names(network)}: {sizes}")
     _memory_facts(console, facts, network)
-    figures = step_figures(network, network.measurement, network.board)
-    _step_facts(facts, figures, network.board)
+    _step_facts(facts, network.figures, network.board)
     _beyond_fact(facts, beyond)
     _fact(facts, "compiler", network.measurement.toolchain)
     if network.temporary is None:
@@ -180,7 +178,7 @@ def print_report(console: Console, network: Network) -> None:
     _title(console, f"insitu_{network.name}", _board_line(network.board))
     facts = _facts()
     _memory_facts(console, facts, network)
-    _step_facts(facts, step_figures(network, network.measurement, network.board), network.board)
+    _step_facts(facts, network.figures, network.board)
     console.print(facts)
     rows = layer_rows(network)
     _heading(console, "Memory by layer")
@@ -246,10 +244,10 @@ def _memory_facts(console: Console, facts: Table, network: Network) -> None:
 
 def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
     """Layers of which many weights have come to the end of their range."""
-    label, advice = "stopped", "lower the rate, or compile with --weight-decay"
+    label = "stopped"
     for layer, share in notable(shares).items():
         met = f"{percent(share)} of {layer}'s weights came to the end of their range"
-        _fact(facts, label, f"{met}; {advice}")
+        _fact(facts, label, f"{met}; {CURE}")
         label = ""
 
 
@@ -267,6 +265,12 @@ def _step_facts(facts: Table, figures: Mapping[str, Any], board: Board | None) -
     _fact(facts, "a step", step_line(figures))
     parts = (f"{d} {figures[f'instructions_{d}']:,}" for d in DIRECTIONS)
     _fact(facts, "", "instructions: " + ", ".join(parts))
+    worst = figures["instructions_per_step_worst"]
+    if worst is not None:
+        most = f"{worst:,} instructions, {figures['ms_per_step_worst']:.3g} ms"
+        _fact(facts, "", f"in the mean while it learns; at most {most}, where errors cost most")
+    predict = f"{figures['instructions_predict']:,} instructions, {figures['ms_predict']:.3g} ms"
+    _fact(facts, "a prediction", predict)
     error = f"cycles and ms: within about {figures['cycle_error_percent']} % on silicon"
     facts.add_row("", Text(accuracy(board) if board else error, style="dim"))
 

@@ -92,6 +92,10 @@ class Stream:
         """Some of the records, over the same samples."""
         return replace(self, rates=self.rates[records], order=self.samples[records])
 
+    def part_of(self, records: Array) -> Stream:
+        """Those of the records, in their order, over the same samples."""
+        return replace(self, rates=self.rates[records], order=self.samples[records])
+
     @property
     def trains(self) -> Array:
         """bool[records]: whether a record is trained on, not only predicted."""

@@ -1,7 +1,8 @@
 /* records.bin -> results.bin: a model on an emulated board, fed by semihosting.
  *
- * records.bin: header_t, then records. results.bin: one result_t a record; where all went well
- * the stack's high-water mark in bytes and the model's state follow.
+ * records.bin: header_t, then records, in a build with marks each behind a state where the header
+ * says so. results.bin: one result_t a record; where all went well the stack's high-water mark in
+ * bytes and the model's state follow.
  * Python side: insitu/run/emulator.py. */
 #include <stdint.h>
 
@@ -14,6 +15,7 @@ typedef struct {
   int32_t records;
   int32_t input_size, element_bytes;
   int32_t label_size, float_labels;
+  uint32_t state_bytes; /* 0, or those of the state that stands before each record */
 } header_t;
 
 typedef struct {
@@ -71,7 +73,7 @@ static int32_t what_is_wrong(const header_t *header, insitu_info_t *info) {
 }
 
 int main(void) {
-  header_t header = {0, 0, 0, 0, 0, 0};
+  header_t header = {0, 0, 0, 0, 0, 0, 0};
   result_t refusal = {0, {0.0F, 0, 0, 0}};
   const uintptr_t in = open_file("records.bin", 11, MODE_READ_BINARY);
   const uintptr_t out = open_file("results.bin", 11, MODE_WRITE_BINARY);
@@ -94,6 +96,12 @@ int main(void) {
   MODEL(set_seed)(&model, header.seed);
   for (int32_t i = 0; i < header.records; ++i) {
     result_t result;
+#ifdef INSITU_PROFILE_HOOK
+    if (header.state_bytes == sizeof model.state &&
+        transfer(SYS_READ, in, &model.state, sizeof model.state) != 0U) {
+      return 4;
+    }
+#endif
     if (transfer(SYS_READ, in, &record, sizeof record) != 0U) {
       return 4;
     }
