@@ -44,16 +44,7 @@ typedef struct {{
 {_fields(model)}
 }} {prefix}_state_t;
 
-typedef struct {{
-  {prefix}_state_t state;
-  uint8_t *arena; /* set by init; 0: there is no model yet */
-}} {prefix}_t;
-
-/* An arena, aligned to 8 as init asks for. */
-typedef union {{
-  uint64_t aligned;
-  uint8_t bytes[{prefix}_arena_bytes];
-}} {prefix}_arena_t;
+{_memory(prefix)}
 
 {_prototypes(model)}
 
@@ -78,6 +69,20 @@ enum {{
   {prefix}_fixed_range_weights = {sum(t.size for t in model.state.fixed_range_weights)},
   {prefix}_nodes = {len(model.graph.nodes)}
 }};"""
+
+
+def _memory(prefix: str) -> str:
+    return f"""\
+typedef struct {{
+  {prefix}_state_t state;
+  uint8_t *arena; /* set by init; 0: there is no model yet */
+}} {prefix}_t;
+
+/* An arena, aligned to 8 as init asks for. */
+typedef union {{
+  uint64_t aligned;
+  uint8_t bytes[{prefix}_arena_bytes];
+}} {prefix}_arena_t;"""
 
 
 def _introduction(model: ModelText) -> str:

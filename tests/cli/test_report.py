@@ -114,6 +114,7 @@ def ran(network: Network, *, twin_equal: bool = True) -> BoardRun:
         seconds=1.0,
         network=network,
         measurement=network.measurement,
+        stack_bytes=1000,
     )
 
 

@@ -21,7 +21,7 @@ from insitu.tools.compilers import CORTEX_M_INCLUDE, Toolchain
 pytestmark = pytest.mark.toolchain
 
 HERE = ROOT / "tests/c"
-SANITIZED = (
+SANITIZED: tuple[str, ...] = (
     *("-std=c99", "-O1", "-g", "-ffp-contract=off", "-fno-sanitize-recover=all"),
     "-fsanitize=address,undefined,float-cast-overflow",
 )
@@ -45,7 +45,8 @@ def build(compiled: Compiled, folder: Path, *sources: Path) -> Path:
         *(*SANITIZED, f"-I{folder}", f"-I{folder / 'runtime'}", f"-I{PORTS}"),
         *('-DINSITU_HEADER="insitu_model.h"', "-DINSITU_PREFIX=insitu_model"),
         *(*folder.glob("*.c"), *(folder / "runtime").glob("*.c")),
-        *(*sources, "-o", folder / "program"),
+        *sources,
+        *("-o", str(folder / "program")),
     )
     return folder / "program"
 
@@ -98,9 +99,7 @@ def test_kernels_have_a_result_for_every_state(tmp_path: Path) -> None:
     source = HERE / "corrupted_state.c"
     kernels = [FILES[name] for name in files_for(source.read_text()) if name.endswith(".c")]
     program = tmp_path / "corrupted_state"
-    gcc().run(
-        *(*SANITIZED, *INCLUDE_FLAGS, *kernels, source, "-o", program),
-    )
+    gcc().run(*SANITIZED, *INCLUDE_FLAGS, *kernels, source, "-o", program)
     assert said(program) == ""
 
 

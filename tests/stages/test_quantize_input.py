@@ -95,7 +95,7 @@ def test_every_class_of_floats_is_taken_and_counted_alike(
 
 def counted(values: Array, float32: bool) -> list[int]:
     """By sample, of Python; that C agrees is asked above."""
-    return count_beyond(values, model(float32).step.sample.qparams).tolist()
+    return list(count_beyond(values, model(float32).step.sample.qparams))
 
 
 def test_what_is_counted() -> None:
