@@ -114,7 +114,6 @@ def ran(network: Network, *, twin_equal: bool = True) -> BoardRun:
         seconds=1.0,
         network=network,
         measurement=network.measurement,
-        stack_bytes=1000,
     )
 
 
