@@ -9,6 +9,7 @@ long runs. C side: runtime/ports/emulator/alignment.c.
 from __future__ import annotations
 
 import ctypes
+import functools
 from pathlib import Path
 
 from unicorn import UC_HOOK_CODE, Uc, arm_const
@@ -33,6 +34,18 @@ class _Alignment(ctypes.Structure):
     ]
 
 
+@functools.lru_cache(maxsize=2)
+def _bases_of(image: Image) -> tuple[int, bytes]:
+    """Where the code starts, and of each halfword from there the base register, if one counts."""
+    start = min(address for address, _ in image.code)
+    bases = bytearray((image.load_end - start) // 2)
+    for address, encoding in instructions(image):
+        base = word_aligned_base(encoding)
+        if base is not None:
+            bases[(address - start) // 2] = _number(base)
+    return start, bytes(bases)
+
+
 class AlignmentGuard:
     """Looks at the addresses of LDRD, LDM and their kind while a Unicorn engine runs."""
 
@@ -43,17 +56,11 @@ class AlignmentGuard:
             ToolError: the library cannot be loaded.
         """
         self._hook = load_hook(library, "insitu_alignment_hook")
-        start = min(address for address, _ in image.code)
-        bases = bytearray((image.load_end - start) // 2)
-        for address, encoding in instructions(image):
-            base = word_aligned_base(encoding)
-            if base is not None:
-                bases[(address - start) // 2] = _number(base)
-        self._bases = bytes(bases)
+        start, self._bases = _bases_of(image)
         self._alignment = _Alignment(
             bases=self._bases,
             code_start=start,
-            code_halfwords=len(bases),
+            code_halfwords=len(self._bases),
             read_register=c_function("uc_reg_read"),
             stop=c_function("uc_emu_stop"),
         )

@@ -7,10 +7,11 @@ calls themselves count for nobody. C side: runtime/ports/emulator/.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+import numpy as np
 from unicorn import UC_HOOK_BLOCK, Uc, arm_const
 
 from insitu.artifacts import RunResult
@@ -48,6 +49,9 @@ class BlockCount:
 BlocksByNode = Mapping[int, Mapping[int, BlockCount]]
 """blocks[node][address]"""
 
+Flood = Mapping[int, Sequence[tuple[int, bytes]]]
+"""flood[node] = what is written into the arena when the node begins: (offset, bytes)"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProfiledResult(RunResult):
@@ -65,12 +69,22 @@ class ProfiledResult(RunResult):
     @staticmethod
     def of(result: RunResult, blocks: BlocksByNode, counted: int = 1) -> ProfiledResult:
         """The result with its instructions by node."""
-        values = {f.name: getattr(result, f.name) for f in fields(result)}
+        values = {f.name: getattr(result, f.name) for f in fields(RunResult)}
         values["instructions"] = {
             node: round(sum(block.executed for block in found.values()) / counted)
             for node, found in blocks.items()
         }
         return ProfiledResult(**values, blocks=blocks, counted=counted)
+
+
+def dearest_of(results: Sequence[ProfiledResult]) -> ProfiledResult:
+    """Of each node the blocks of the result in which it executed the most instructions."""
+    nodes = sorted({node for result in results for node in result.blocks})
+    blocks = {}
+    for node in nodes:
+        dearest = max(results, key=lambda result: result.instructions.get(node, 0))
+        blocks[node] = dearest.blocks[node]
+    return ProfiledResult.of(results[0], blocks, results[0].counted)
 
 
 class _Block(ctypes.Structure):
@@ -168,8 +182,11 @@ class QemuProfile:
 class BlockProfile:
     """Counts blocks while a Unicorn engine runs, between `start` and `stop`."""
 
-    def __init__(self, library: Path, image: Image) -> None:
+    def __init__(self, library: Path, image: Image, flood: Flood | None = None) -> None:
         """Takes the library of `firmware.build.build_hook` and the image that will run.
+
+        Args:
+            flood: see `emulator.run`.
 
         Raises:
             ToolError: the library cannot be loaded, or the image has no marks.
@@ -193,6 +210,11 @@ class BlockProfile:
             blocks=self._blocks,
         )
         self._count_hook = self._mark_hook = 0
+        arena = image.sections.get(".insitu_arena", (0, 0))[0]
+        self._flood = {
+            node: [(arena + offset, data) for offset, data in pieces]
+            for node, pieces in (flood or {}).items()
+        }
 
     def start(self, engine: Uc) -> None:
         """Hooks the engine; code that was translated before is translated again."""
@@ -210,8 +232,12 @@ class BlockProfile:
 
     def by_node(self) -> BlocksByNode:
         """What was counted."""
-        return _by_node(block for block in self._blocks if block.bytes > 0)
+        words = np.frombuffer(bytes(self._blocks), np.uint32).reshape(BLOCKS, -1)
+        used = np.flatnonzero(words[:, 1])  # those that have bytes
+        return _by_node(self._blocks[int(slot)] for slot in used)
 
     def _enter_node(self, engine: Uc, _address: int, _bytes: int, _: object) -> None:
         node = engine.reg_read(arm_const.UC_ARM_REG_R0)
         self._profile.current = node - (1 << 32) if node >= 1 << 31 else node
+        for address, data in self._flood.get(node, ()):
+            engine.mem_write(address, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Segment:
     data: bytes
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Image:
     """A linked firmware.
 
@@ -59,28 +60,35 @@ def read_elf(path: Path) -> Image:
         ToolError: the file cannot be read or is no ELF file.
     """
     try:
-        with path.open("rb") as stream:
-            elf = ELFFile(stream)
-            table = elf.get_section_by_name(".symtab")
-            if not isinstance(table, SymbolTableSection):
-                raise ELFError("no symbols")
-            entries = list(table.iter_symbols())
-            return Image(
-                segments=tuple(
-                    Segment(address=s["p_paddr"], data=s.data())
-                    for s in elf.iter_segments("PT_LOAD")
-                    if s["p_filesz"] > 0
-                ),
-                symbols={s.name: s["st_value"] for s in entries if s.name},
-                sections={
-                    s.name: (s["sh_addr"], s["sh_size"])
-                    for s in elf.iter_sections()
-                    if s["sh_flags"] & SHF_ALLOC
-                },
-                code=_code(elf, entries),
-            )
+        status = path.stat()
+        return _read(path, (status.st_mtime_ns, status.st_size, status.st_ino))
     except (OSError, ELFError) as error:
         raise ToolError(f"{path}: {error}; build the firmware again") from None
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path, _: tuple[int, int, int]) -> Image:
+    """What is in the file as it is now; steps are counted in many runs of one image."""
+    with path.open("rb") as stream:
+        elf = ELFFile(stream)
+        table = elf.get_section_by_name(".symtab")
+        if not isinstance(table, SymbolTableSection):
+            raise ELFError("no symbols")
+        entries = list(table.iter_symbols())
+        return Image(
+            segments=tuple(
+                Segment(address=s["p_paddr"], data=s.data())
+                for s in elf.iter_segments("PT_LOAD")
+                if s["p_filesz"] > 0
+            ),
+            symbols={s.name: s["st_value"] for s in entries if s.name},
+            sections={
+                s.name: (s["sh_addr"], s["sh_size"])
+                for s in elf.iter_sections()
+                if s["sh_flags"] & SHF_ALLOC
+            },
+            code=_code(elf, entries),
+        )
 
 
 def _code(elf: ELFFile, entries: list[Symbol]) -> tuple[tuple[int, bytes], ...]:

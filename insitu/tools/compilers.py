@@ -97,14 +97,16 @@ class Toolchain:
         if self.target != "host":
             return (*flags, *SECTION_FLAGS, "-fomit-frame-pointer")
         if sanitize:
-            return (*flags, "-fPIC", "-g", *SANITIZE_FLAGS)
+            return (*flags, "-fPIC", "-g1", *SANITIZE_FLAGS)
         return (*flags, "-fPIC", "-fvisibility=hidden", *self._unsanitized())
 
     def link_flags(self, *, fpu: bool = False, sanitize: bool = False) -> tuple[str, ...]:
         """All flags of a link but the script, the inputs and the output."""
         if self.target == "host":
             checks = SANITIZE_FLAGS if sanitize else self._unsanitized()
-            return (*self.machine_flags(), "-shared", *checks)
+            # zig would compile its run-time library, which nothing here calls, for this processor
+            library = ("-rtlib=none",) if self.name == "zig" else ()
+            return (*self.machine_flags(), "-shared", *library, *checks)
         libraries = ("-nostartfiles",) if self.name == "zig" else ("-nostdlib", "-lgcc")
         return (*self.machine_flags(fpu=fpu), "-static", "-Wl,--gc-sections", *libraries)
 
@@ -240,8 +242,12 @@ def look_for(name: str, target: str) -> Toolchain | None:
 
 
 def _find_zig(target: str) -> Toolchain | None:
-    if importlib.util.find_spec("ziglang") is not None:
-        command: tuple[str, ...] = (sys.executable, "-m", "ziglang")
+    package = importlib.util.find_spec("ziglang")
+    if package is not None:
+        # the program itself: a Python around every call takes as long as the call
+        program = Path(next(iter(package.submodule_search_locations or ()), "")) / "zig"
+        starts = os.access(program, os.X_OK)
+        command = (str(program),) if starts else (sys.executable, "-m", "ziglang")
     else:
         path = shutil.which("zig")
         if path is None:
