@@ -160,7 +160,7 @@ def print_run(console: Console, figures: Mapping[str, Any], *, board: Board | No
     limits = memory_limits(board) if board else {}
     for memory, key in (("RAM", "ram_bytes"), ("flash", "flash_bytes")):
         _fact(facts, memory, used(console, figures[key], limits.get(memory)))
-    _fact(facts, "stack", f"{figures['stack_bytes']:,} B of the RAM, painted and measured")
+    _fact(facts, "stack", f"{figures['stack_bytes']:,} B in this run, painted")
     _step_facts(facts, figures, board)
     console.print(facts)
 
