@@ -123,8 +123,9 @@ class Measurement:
     """What a model costs on a board.
 
     Attributes:
-        instructions, cycles: of one training step, by node index, the mean of
+        instructions, cycles: of one training step while it learns, by node index, the mean of
             `details["counted_steps"]` steps.
+        worst_instructions, worst_cycles: of a step whose errors are such that each node costs most.
         cycle_error_percent: expected error of the cycle model on silicon.
         stack_bytes, interrupt_frame_bytes: as of `Firmware`.
 
@@ -140,5 +141,7 @@ class Measurement:
     interrupt_frame_bytes: int = 0
     instructions: Mapping[int, int] = field(default_factory=dict)
     cycles: Mapping[int, int] = field(default_factory=dict)
+    worst_instructions: Mapping[int, int] = field(default_factory=dict)
+    worst_cycles: Mapping[int, int] = field(default_factory=dict)
     cycle_error_percent: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)

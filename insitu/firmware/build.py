@@ -28,6 +28,7 @@ from insitu.firmware.stack import stack_bound
 from insitu.runtime import FILES, PORTS
 from insitu.target.board import Board
 from insitu.target.elf import Image, read_elf
+from insitu.target.instructions import check_instructions
 from insitu.target.machines import LARGEST_BYTES, MACHINES, MIB
 from insitu.tools.compilers import GCC_MACHINE_FLAGS, Toolchain, find_toolchain
 
@@ -86,7 +87,8 @@ def build_host(
     fast = {} if portable else _host_kernels(source_dir)
     # a fast source may include what it replaces
     included = (*fast, *(PORTS / "host/x86").glob("*.h")) if fast else ()
-    jobs = [Job(fast.get(path, path), (*flags, "-O3"), _of_runtime(path)) for path in sources]
+    level = "-O1" if sanitize else "-O3"
+    jobs = [Job(fast.get(path, path), (*flags, level), _of_runtime(path)) for path in sources]
     objects = compile_objects(chosen, jobs, _headers(source_dir), out_dir, included=included)
     digest = digest_of(*(path.name for path in objects))
     library = out_dir / f"lib{name}-{digest}.so"
@@ -114,7 +116,8 @@ def build_hook(out_dir: Path, *, toolchain: Toolchain | None = None) -> Path:
     out_dir = out_dir.resolve()
     chosen = toolchain or find_toolchain("host")
     folder = PORTS / "emulator"
-    jobs = [Job(path, (*chosen.compile_flags(), "-O2")) for path in sorted(folder.glob("*.c"))]
+    flags = (*chosen.compile_flags(), "-O2")
+    jobs = [Job(path, flags, of_runtime=True) for path in sorted(folder.glob("*.c"))]
     objects = compile_objects(chosen, jobs, tuple(folder.glob("*.h")), out_dir)
     library = out_dir / f"block_profile-{digest_of(*(path.name for path in objects))}.so"
     if not library.exists():
@@ -144,7 +147,8 @@ def build_firmware(
     Raises:
         FitError: the network needs more memory than the board has.
         BoardError: the board's description is wrong.
-        ToolError: there is no compiler, it failed, or its code has no bound of the stack.
+        ToolError: there is no compiler, it failed, or its code is not for the core or has no bound
+            of the stack.
         OutputError: `out_dir` cannot be written.
     """
     if (board.core, board.fpu) not in GCC_MACHINE_FLAGS:
@@ -165,6 +169,7 @@ def build_firmware(
         return elf, read_elf(elf)
 
     elf, image = link(_unconstrained(board, LARGEST_BYTES, ROOMY_STACK_BYTES), "-unlimited")
+    check_instructions(image, board.core, fpu=board.fpu, name=elf.name)
     bound, needed = None, ROOMY_STACK_BYTES if stack_bytes is None else stack_bytes
     if stack_bytes is None and not profile:
         bound = stack_bound(elf, objects, fpu=board.fpu)
@@ -203,10 +208,12 @@ def _firmware_objects(
         Job(path, (*flags, *optimization(path.name, board.core)), _of_runtime(path))
         for path in _sources(source_dir)
     ]
-    jobs += [Job(port / file, (*flags, "-O2")) for file in ("startup.c", "firmware.c")]
-    jobs += [Job(port / "memory.c", (*flags, "-O2", "-fno-builtin"))]
+    jobs += [Job(port / "firmware.c", (*flags, "-O2"))]
+    jobs += [Job(port / "startup.c", (*flags, "-O2"), of_runtime=True)]
+    jobs += [Job(port / "memory.c", (*flags, "-O2", "-fno-builtin"), of_runtime=True)]
     jobs += [Job(port / "profile.c", (*flags, "-O2"))] if profile else []
-    return compile_objects(toolchain, jobs, (*_headers(source_dir), *port.rglob("*.h")), out_dir)
+    own = tuple(port.rglob("*.h"))
+    return compile_objects(toolchain, jobs, _headers(source_dir), out_dir, included=own)
 
 
 def _unconstrained(board: Board, length_bytes: int, stack_bytes: int) -> _Layout:
