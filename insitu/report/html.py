@@ -34,7 +34,7 @@ ARITHMETIC = (
     "they agree bit for bit."
 )
 MEASURING = (
-    "Bytes are what the linker placed, and the deepest stack, found by painting it; both exact. "
+    "Bytes are what the linker placed, and a stack that no run can go beyond. "
     "Instructions were counted one by one in the emulator, in a training step on a calibration "
     "sample with the least likely label, so that the error is large and little of the work is "
     "skipped: later steps, whose errors are smaller, cost less."
