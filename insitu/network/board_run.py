@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +25,8 @@ from insitu.run.profile import Flood, ProfiledResult, dearest_of
 from insitu.run.schedule import with_predictions
 from insitu.run.stream import Progress, Stream
 from insitu.target.board import Board
-from insitu.tools.compilers import Toolchain
+from insitu.tools.compilers import Toolchain, find_toolchain
+from insitu.tools.emulators import find_emulator
 
 MOST_PREDICTIONS, LEAST_PREDICTIONS, PREDICTED_MACS = 500, 8, 200_000_000
 """A board predicts samples before and after training while they cost no more than so many
@@ -46,6 +48,19 @@ class Tools:
 
     toolchain: Toolchain | None = None
     emulator: str | None = None
+
+
+def check_tools(core: str, tools: Tools) -> None:
+    """Refuse what would fail for want of a tool after everything was calibrated and built.
+
+    Raises:
+        ToolError: a compiler or an emulator is missing.
+    """
+    if tools.toolchain is None:
+        find_toolchain(core)
+    find_toolchain("host")
+    find_emulator(core, prefer=tools.emulator)
+    find_emulator(core, prefer=emulator.counting(core))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,7 +152,7 @@ def measure_network(
     except FitError as error:
         sizes = _sizes(_build(network, board, tools, limits=False), board)
         refused = replace(network, measurement=sizes)
-        says = f"{error}; {_largest(refused)}"
+        says = f"{error}; {largest_of(refused.graph, refused.plan, short_of(refused.figures))}"
         raise FitError(says, refused.figures, error.arena_bytes) from None
     counter = StepCounter(network, board, tools)
     learning = mean_of(
@@ -166,13 +181,17 @@ def _sizes(firmware: Firmware, board: Board) -> Measurement:
     )
 
 
-def _largest(network: Network) -> str:
-    """What to blame: the largest piece of each memory that is too small, else of the RAM."""
-    figures = network.figures
-    parts = _largest_parts(network.graph, network.plan)
-    short = [
-        m for m in parts if figures[f"{m.lower()}_bytes"] > figures[f"board_{m.lower()}_bytes"]
+def short_of(figures: Mapping[str, Any]) -> list[str]:
+    """The memories that are too small."""
+    memories = ("RAM", "flash")
+    return [
+        m for m in memories if figures[f"{m.lower()}_bytes"] > figures[f"board_{m.lower()}_bytes"]
     ]
+
+
+def largest_of(graph: Graph, plan: MemoryPlan, short: Sequence[str]) -> str:
+    """What to blame: the largest piece of each memory that is too small, else of the RAM."""
+    parts = _largest_parts(graph, plan)
     return "largest: " + ", ".join(
         f"{parts[memory][0]} with {parts[memory][1]} bytes of {memory}"
         for memory in short or ["RAM"]
@@ -249,6 +268,7 @@ def run_on_board(
         FitError: the network does not fit the board.
         ToolError: a compiler or an emulator is missing or failed.
     """
+    check_tools(board.core, tools)
     twin = Twin(network, network.build_folder)
     x, y = twin.quantize(samples.x), network.labels.in_own_order(samples.labels)
     training = twin.stream(x, y, steps=steps)
