@@ -19,8 +19,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-HERE = Path(__file__).parents[1]
-sys.path[:0] = [str(HERE / "tests" / folder) for folder in ("cases", "harness")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/cases"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/harness"))
 import numpy as np
 import pytest
 from case_layers import Case
@@ -29,7 +29,7 @@ from networks import example
 from painted import ANY_BUILD, ANY_NETWORK, paint
 
 import insitu
-from insitu.errors import FitError
+from insitu.errors import FitError, ToolError
 from insitu.graph.scheme import Scheme
 
 CLOSE_BYTES = 64
@@ -63,6 +63,10 @@ def random_cases(firmwares: int, data: int, steps: int, first: int) -> tuple[int
             found = paint(case, scheme, machine, toolchain, seeds=seeds, steps=steps)
         except pytest.skip.Exception as missing:
             print(f"left out: {missing}", flush=True)
+            return
+        except ToolError as error:
+            print(f"NO BOUND {case} {build}: {error}", flush=True)
+            counts["below"] += 1
             return
         if found is None:
             return

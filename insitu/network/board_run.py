@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from insitu.artifacts import Firmware, Measurement, MemoryPlan, RunResult
-from insitu.data.samples import Samples
+from insitu.data.samples import NOTHING, Beyond, Samples
 from insitu.errors import FitError
 from insitu.firmware.build import build_firmware, build_hook
 from insitu.graph.model import Array, Graph, Kind
@@ -75,6 +75,7 @@ class BoardRun:
             the evaluation set, by the twin.
         checked_predictions: so many of these, evenly spaced, the board predicted as well, before
             and after; predictions that are compared hold the digest of their scores.
+        beyond: what of the samples is clamped.
         broken: steps that changed nothing, since their scores were no finite numbers.
         warnings: sentences about a training that has diverged, see `network.divergence`.
         losses: float32[steps]. predicted: int32[steps], before each step's update.
@@ -100,6 +101,7 @@ class BoardRun:
     seconds: float
     network: Network
     measurement: Measurement
+    beyond: Beyond = NOTHING
     broken: int = 0
     warnings: list[str] = field(default_factory=list)
 
@@ -125,6 +127,7 @@ class BoardRun:
             "broken_steps": self.broken,
             "warnings": self.warnings,
             "weights_at_bound": weights_at_bound(self.network, self.state),
+            "beyond_range": asdict(self.beyond),
             **step_figures(self.network.graph, m, self.board),
             "ram_bytes": m.ram_bytes + m.stack_bytes,
             "flash_bytes": m.flash_bytes,
@@ -302,6 +305,7 @@ def run_on_board(
         seconds=result.seconds,
         network=network,
         measurement=measurement,
+        beyond=twin.beyond(samples.x),
     )
 
 

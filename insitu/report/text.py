@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from insitu.data.samples import NOTHING, Beyond
 from insitu.frontends.model import Model
 from insitu.measure.cost import DIRECTIONS, accuracy
 from insitu.measure.fidelity import Fidelity
@@ -27,7 +28,7 @@ from insitu.network.figures import (
     tensor_rows,
     trained_names,
 )
-from insitu.network.saturation import notable
+from insitu.network.saturation import CURE, notable
 from insitu.network.twin import History
 from insitu.prepare.layers import Layer
 from insitu.report.characters import bar, memory_map, percent, sparkline
@@ -91,8 +92,12 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def print_compile(console: Console, network: Network) -> None:
-    """What the network needs, and what a training step costs, against the board's limits."""
+def print_compile(console: Console, network: Network, beyond: Beyond = NOTHING) -> None:
+    """What the network needs, and what a training step costs, against the board's limits.
+
+    Args:
+        beyond: what of the samples for the calibration is clamped.
+    """
     _title(console, f"insitu_{network.name}", _board_line(network.board))
     facts = _facts()
     parameters = network.figures["trainable_parameters"]
@@ -101,6 +106,7 @@ def print_compile(console: Console, network: Network) -> None:
     _fact(facts, "trains", f"{trained_names(network)}: {sizes}")
     _memory_facts(console, facts, network)
     _step_facts(facts, network.figures, network.board)
+    _beyond_fact(facts, beyond)
     _fact(facts, "compiler", network.measurement.toolchain)
     if network.temporary is None:
         _fact(facts, "written to", str(network.folder))
@@ -124,6 +130,7 @@ def print_twin(console: Console, figures: Mapping[str, Any], history: History) -
     if history.saturated:
         _fact(facts, "held", f"{history.saturated:,} rows whose step was too large; lower the rate")
     _bound_facts(facts, history.at_bound)
+    _beyond_fact(facts, history.beyond)
     _warning_facts(facts, history.warnings)
     _fact(facts, "state sha256", figures["weights_sha256"])
     console.print(facts)
@@ -155,6 +162,7 @@ def print_run(console: Console, figures: Mapping[str, Any], *, board: Board | No
     if "checked_predictions" in figures:
         _fact(facts, "scores", f"the twin's; {figures['checked_predictions']:,} by the board too")
     _bound_facts(facts, figures["weights_at_bound"])
+    _beyond_fact(facts, Beyond(**figures.get("beyond_range", {})))
     _warning_facts(facts, figures["warnings"])
     _fact(facts, "state sha256", figures["weights_sha256"])
     limits = memory_limits(board) if board else {}
@@ -236,11 +244,16 @@ def _memory_facts(console: Console, facts: Table, network: Network) -> None:
 
 def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
     """Layers of which many weights have come to the end of their range."""
-    label, advice = "stopped", "lower the rate, or compile with --weight-decay"
+    label = "stopped"
     for layer, share in notable(shares).items():
         met = f"{percent(share)} of {layer}'s weights came to the end of their range"
-        _fact(facts, label, f"{met}; {advice}")
+        _fact(facts, label, f"{met}; {CURE}")
         label = ""
+
+
+def _beyond_fact(facts: Table, beyond: Beyond) -> None:
+    if beyond.sentence:
+        _fact(facts, "clamped", beyond.sentence)
 
 
 def _warning_facts(facts: Table, warnings: Iterable[str]) -> None:

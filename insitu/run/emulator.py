@@ -66,7 +66,7 @@ def run(
     """
     image = read_elf(firmware.elf)
     tool = _choose(firmware, image, prefer if profile is None else counting(firmware.core))
-    records, tell = _records(stream, states), _within(progress, len(stream))
+    records, tell = records_of(stream, states), _within(progress, len(stream))
     start = time.perf_counter()
     code: int | None
     blocks = None
@@ -86,7 +86,7 @@ def run(
         code, console = machine.exit_code, machine.console
         blocks = count.by_node() if count is not None else None
     seconds = time.perf_counter() - start
-    state, stack_bytes, results = _parse(firmware, stream, code, console, raw)
+    state, stack_bytes, results = read_results(firmware, stream, code, console, raw)
     _check_stack(firmware, image, stack_bytes)
     losses = results["loss"].copy()
     losses[~stream.trains] = np.nan
@@ -131,7 +131,7 @@ def _choose(firmware: Firmware, image: Image, prefer: str | None) -> EmulatorToo
     return find_emulator(firmware.core, prefer="unicorn" if too_large else prefer)
 
 
-def _records(stream: Stream, states: Array | None = None) -> bytes:
+def records_of(stream: Stream, states: Array | None = None) -> bytes:
     """records.bin, as firmware.c reads it."""
     size, element = stream.x.shape[1], stream.x.dtype.newbyteorder("<")
     labels = stream.labels.reshape(len(stream.labels), -1)
@@ -243,7 +243,7 @@ def _wait(
                 ) from None
 
 
-def _parse(
+def read_results(
     firmware: Firmware, stream: Stream, code: int | None, console: str, raw: bytes
 ) -> tuple[bytes, int, Array]:
     """(state, stack bytes, results) of results.bin.

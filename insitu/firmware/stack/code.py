@@ -1,4 +1,4 @@
-"""An ELF file -> LinkedCode: instructions by address, functions, the functions whose address is taken.
+"""An ELF file -> LinkedCode: instructions by address, functions, those that pointers may call.
 
 Invariant: what mapping symbols call data is never read as an instruction.
 """
@@ -93,7 +93,7 @@ class LinkedCode:
     # ---- places -----------------------------------------------------------------------------
 
     def function_at(self, address: int) -> tuple[int, int]:
-        """[start, end) of the function that holds an address; (address, address) where none does."""
+        """[start, end) of the function that holds an address, empty where none does."""
         place = bisect.bisect_right(self._starts, address) - 1
         if place < 0:
             return address, address
@@ -174,9 +174,9 @@ class LinkedCode:
         if self.data_end(address) is not None:
             return
         place = bisect.bisect_right(self._mark_addresses, address)
-        ends = self._mark_addresses[place : place + 1] + [self.base + len(self._data)]
         after = bisect.bisect_right(self._starts, address)
-        end = min(ends + self._starts[after : after + 1])
+        ends = (*self._mark_addresses[place : place + 1], *self._starts[after : after + 1])
+        end = min(ends, default=self.base + len(self._data))
         while address < end and address not in self._lines:
             code = self.bytes_at(address, end - address)
             for at, size, mnemonic, operands in self._disassembler.disasm_lite(code, address):

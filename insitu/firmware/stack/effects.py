@@ -34,9 +34,10 @@ class Effect:
 
     Attributes:
         pushed: bytes by which the stack grows.
-        sets_sp: it is set to this register's value, plus `adds`.
+        sets_sp: it is set to this register's value.
         moves_sp: it grows by this register's value, times `sign`.
-        conditional: it may also do nothing but go on.
+        conditional: it may also do nothing but go on; so may all in a block of IT, which the walk
+            follows both ways.
         target: of a branch or call. register: that holds the target.
         value: (register, text of what it gets), for constants and copies.
         forgets: registers that hold something else afterwards.
@@ -45,7 +46,6 @@ class Effect:
     goes: Goes = Goes.ON
     pushed: int = 0
     sets_sp: str = ""
-    adds: int = 0
     moves_sp: str = ""
     sign: int = 1
     conditional: bool = False
@@ -60,7 +60,7 @@ READ_SP = ("cmp", "cmn", "tst", "teq", "str", "stm", "ldm", "vstm", "vldm")
 """With it as first operand: compared, stored, or an address that stays as it is."""
 
 
-class UnknownEffect(Exception):
+class UnknownEffectError(Exception):
     """An instruction changes the stack pointer and nobody knows by how much."""
 
 
@@ -81,7 +81,7 @@ def effect_of(mnemonic: str, operands: str, bits: int = 0) -> Effect:
     """What a line does.
 
     Raises:
-        UnknownEffect: it changes the stack pointer in another way than compilers do.
+        UnknownEffectError: it changes the stack pointer in another way than compilers do.
     """
     if mnemonic == UNKNOWN:
         return _unknown(bits)
@@ -94,16 +94,15 @@ def effect_of(mnemonic: str, operands: str, bits: int = 0) -> Effect:
     if moved is not None:
         return moved
     if operands.startswith("sp") and not name.startswith(READ_SP):
-        raise UnknownEffect
+        raise UnknownEffectError
     if operands.startswith("pc") or "sp!" in operands or name == "svc":
-        raise UnknownEffect
-    if name.startswith("ldm") and "pc" in operands:
-        raise UnknownEffect
+        raise UnknownEffectError
+    if (name.startswith("ldm") and "pc" in operands) or operands.startswith(("msp,", "psp,")):
+        raise UnknownEffectError
     if "[sp" in operands and ("]!" in operands or "]," in operands):
-        raise UnknownEffect
+        raise UnknownEffectError
     named = frozenset(REGISTER.findall(operands))
-    gets = None if condition else _value(name, operands)
-    return Effect(forgets=named, gets=gets)
+    return Effect(forgets=named, gets=_value(name, operands))
 
 
 def _flow(name: str, operands: str, conditional: bool) -> Effect | None:
@@ -116,7 +115,7 @@ def _flow(name: str, operands: str, conditional: bool) -> Effect | None:
         return Effect(Goes.BRANCH, target=target, conditional=True)
     if name in ("bx", "blx"):
         if operands.startswith("#"):
-            raise UnknownEffect
+            raise UnknownEffectError
         goes = Goes.CALL_REGISTER if name == "blx" else Goes.REGISTER
         return _to_register(operands, goes, conditional)
     if name in ("tbb", "tbh"):
@@ -141,7 +140,7 @@ def _to_pc(name: str, operands: str, conditional: bool) -> Effect:
         return Effect(Goes.REGISTER, register=source, conditional=conditional)
     if name in ("ldr", "add") and not back:
         return Effect(Goes.INSIDE, conditional=conditional)
-    raise UnknownEffect
+    raise UnknownEffectError
 
 
 def _to_register(register: str, goes: Goes, conditional: bool) -> Effect:
@@ -156,18 +155,14 @@ def _stack(name: str, operands: str, conditional: bool) -> Effect | None:
     if many is not None:
         pushed, names = many
         goes = Goes.RETURN if "pc" in names and pushed < 0 else Goes.ON
-        if conditional and goes is Goes.ON:
-            raise UnknownEffect
         loaded = names if pushed < 0 else frozenset[str]()
         return Effect(goes, pushed, conditional=conditional, forgets=loaded, pops=loaded)
     back = WRITES_BACK.search(operands)
-    if back is not None and not conditional:
+    if back is not None:
         forgets = frozenset(REGISTER.findall(operands))
         return Effect(pushed=-int(back[1] or back[2], 0), forgets=forgets)
     if not operands.startswith("sp, ") or name not in ("add", "addw", "sub", "subw", "mov"):
         return None
-    if conditional:
-        raise UnknownEffect
     sign = 1 if name.startswith("sub") else -1
     parts = operands.removeprefix("sp, ").split(", ")
     if name == "mov":
@@ -177,9 +172,7 @@ def _stack(name: str, operands: str, conditional: bool) -> Effect | None:
         return Effect(pushed=sign * int(parts[0][1:], 0))
     if len(parts) == 1:
         return Effect(moves_sp=parts[0], sign=sign)
-    if len(parts) == 2 and parts[1].startswith("#"):
-        return Effect(sets_sp=parts[0], adds=-sign * int(parts[1][1:], 0))
-    raise UnknownEffect
+    raise UnknownEffectError
 
 
 def _several(name: str, operands: str) -> tuple[int, frozenset[str]] | None:
@@ -215,6 +208,6 @@ def _unknown(bits: int) -> Effect:
     """
     memory = bits >> 25 in (0b1110110, 0b1111110)
     if memory and bits >> 16 & 0xF == 13 and bits >> 21 & 1:
-        raise UnknownEffect
+        raise UnknownEffectError
     everything = frozenset(("r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"))
     return Effect(forgets=everything | {"r8", "sb", "sl", "fp", "ip", "lr"})

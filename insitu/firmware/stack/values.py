@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from insitu.firmware.stack.code import LinkedCode, Line
+from insitu.firmware.stack.code import Line, LinkedCode
 from insitu.firmware.stack.effects import CALLER_SAVED, Effect, Goes
 
 Value = int | str | tuple[str, int]
@@ -49,9 +49,7 @@ def _without(values: Values, names: frozenset[str]) -> Values:
     return {name: value for name, value in values.items() if name not in names}
 
 
-def _made(
-    values: Values, line: Line, effect: Effect, depth: int, code: LinkedCode
-) -> Value | None:
+def _made(values: Values, line: Line, effect: Effect, depth: int, code: LinkedCode) -> Value | None:
     """The value that an instruction gives its first register, where it can be told."""
     assert effect.gets is not None
     register, what, sources = effect.gets

@@ -13,17 +13,21 @@ jump, it is checked that all ways agree.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 from insitu.errors import ToolError
-from insitu.firmware.stack.code import LinkedCode, Line
-from insitu.firmware.stack.effects import Effect, Goes, UnknownEffect, effect_of
+from insitu.firmware.stack.code import Line, LinkedCode
+from insitu.firmware.stack.effects import Effect, Goes, UnknownEffectError, effect_of
 from insitu.firmware.stack.values import RETURN, Values, after, both
 
 MOST_VISITS = 64
 """An instruction that the stack reaches ever deeper is in a loop that pushes."""
 
 NOPS = ("nop", "nop.w")
+
+IT = frozenset(f"it{''.join(more)}" for n in range(4) for more in product("te", repeat=n))
+"""The next one to four instructions depend on a condition, or on its contrary."""
 
 SWITCHES = "__gnu_thumb1_case_"
 """Functions of libgcc that jump by the table behind their call."""
@@ -51,6 +55,7 @@ class Walker:
         self.code = code
         self._known: dict[int, Depth] = {}
         self._open: list[int] = []
+        self._far: dict[int, bool] = {}
         self.addresses: dict[int, frozenset[int]] = {}
 
     def depth(self, entry: int) -> Depth:
@@ -76,16 +81,44 @@ class Walker:
         """What a line does."""
         try:
             return effect_of(line.mnemonic, line.operands, line.bits)
-        except UnknownEffect:
+        except UnknownEffectError:
             raise self.unknown(line, "nobody knows what it does to the stack") from None
+
+    def is_far_branch(self, line: Line, target: int) -> bool:
+        """Whether BL is a jump within a function, since its target frees what the caller pushed.
+
+        On Armv6-M, where B reaches 2 KiB, LLVM jumps by BL in functions that have saved lr.
+        """
+        function = self.code.function_at(line.address)
+        if target in self.code.functions or not function[0] <= target < function[1]:
+            return False
+        if target not in self._far:
+            self._far[target] = self._frees(target, function)
+        return self._far[target]
+
+    def _frees(self, entry: int, function: tuple[int, int]) -> bool:
+        """Whether the stack can be higher behind a place of a function than before it."""
+        depths, work = {entry: 0}, [entry]
+        while work:
+            line = self.code.line(work.pop())
+            if line is None:
+                continue
+            effect = self.effect(line)
+            depth = depths[line.address] + effect.pushed
+            if depth < 0 or effect.sets_sp or effect.moves_sp:
+                return True
+            falls = effect.conditional or effect.goes in (Goes.ON, Goes.CALL, Goes.CALL_REGISTER)
+            for target in (effect.target, *((line.next,) if falls else ())):
+                if function[0] <= target < function[1] and target not in depths:
+                    depths[target] = depth
+                    work.append(target)
+        return False
 
     def unknown(self, line: Line, why: str) -> ToolError:
         """An error that names an instruction."""
         says = f"{line.mnemonic} {line.operands}".strip()
-        return ToolError(
-            f"the stack has no bound: {says} at {line.address:#x} ({self.code.name_of(line.address)}): "
-            f"{why}; please report this"
-        )
+        place = f"{line.address:#x} ({self.code.name_of(line.address)})"
+        return ToolError(f"the stack has no bound: {says} at {place}: {why}; please report this")
 
 
 class _Function:
@@ -159,27 +192,51 @@ class _Function:
     def _run(self) -> None:
         while self.work:
             address = self.work.pop()
-            line = self.code.line(address)
-            if line is None:
-                raise ToolError(
-                    f"the stack has no bound: {self.name} goes on at {address:#x}, where no code "
-                    f"is; please report this"
-                )
-            self._step(line, *self.states[address])
+            self._step(self._line(address), *self.states[address])
 
-    def _step(self, line: Line, before: int, values: Values) -> None:
-        effect = self.walker.effect(line)
+    def _line(self, address: int) -> Line:
+        line = self.code.line(address)
+        if line is None:
+            raise ToolError(
+                f"the stack has no bound: {self.name} goes on at {address:#x}, where no code "
+                f"is; please report this"
+            )
+        return line
+
+    def _step(self, line: Line, depth: int, values: Values) -> None:
+        if line.mnemonic in IT:
+            self._conditional(line, depth, values)
+            return
+        state = self._execute(line, self.walker.effect(line), depth, values)
+        if state is not None:
+            self._fall(line, *state)
+
+    def _conditional(self, it: Line, depth: int, values: Values) -> None:
+        """A block of IT, once with its condition true and once false."""
+        for sense in "te":
+            line, state = it, (depth, values)  # type: Line, tuple[int, Values] | None
+            for letter in f"t{it.mnemonic[2:]}":
+                line = self._line(line.next)
+                self.apart.add(line.address)
+                if letter == sense and state is not None:
+                    effect = replace(self.walker.effect(line), conditional=False)
+                    state = self._execute(line, effect, *state)
+            if state is not None:
+                self._fall(line, *state)
+
+    def _execute(
+        self, line: Line, effect: Effect, before: int, values: Values
+    ) -> tuple[int, Values] | None:
+        """Depth and values where control goes on behind the instruction; None where it does not."""
         depth = before
         if effect.pushed or effect.sets_sp or effect.moves_sp:
             depth = self._moved(line, effect, before, values)
             self._deepest(depth)
+        known = after(values, line, effect, before, self.code)
         if effect.goes is Goes.ON:
-            values = after(values, line, effect, before, self.code)
-            self._fall(line, depth, values)
-            return
+            return depth, known
         going_on = GOING[effect.goes](self, line, effect, depth, values)
-        if going_on or effect.conditional:
-            self._fall(line, before, after(values, line, effect, before, self.code))
+        return (before, known) if going_on or effect.conditional else None
 
     def _moved(self, line: Line, effect: Effect, depth: int, values: Values) -> int:
         """The depth behind an instruction that changes the stack pointer."""
@@ -187,7 +244,7 @@ class _Function:
             place = values.get(effect.sets_sp)
             if not isinstance(place, tuple):
                 raise self.walker.unknown(line, f"what {effect.sets_sp} holds is not known")
-            depth = place[1] - effect.adds
+            depth = place[1]
         elif effect.moves_sp:
             size = values.get(effect.moves_sp)
             if not isinstance(size, int):
@@ -225,6 +282,9 @@ class _Function:
     def call(self, line: Line, effect: Effect, depth: int, values: Values) -> bool:
         """Of a function, or of a part of this one."""
         target = effect.target
+        if self.walker.is_far_branch(line, target):
+            self._reach(target, depth, after(values, line, effect, depth, self.code))
+            return False
         below = self.walker.depth(target)
         self._deepest(depth, below)
         if self.code.name_of(target).startswith(SWITCHES):

@@ -33,7 +33,7 @@ typedef struct {
 enum { WRONG_INPUT = -1, WRONG_LABEL = -2 };
 
 static MODEL(t) model __attribute__((section(".bss.insitu_state")));
-static uint8_t arena[MODEL(arena_bytes)] __attribute__((section(".bss.insitu_arena"), aligned(8)));
+static MODEL(arena_t) arena __attribute__((section(".bss.insitu_arena")));
 static record_t record;
 static float scores[MODEL(outputs)];
 
@@ -85,10 +85,14 @@ int main(void) {
     transfer(SYS_WRITE, out, &refusal, sizeof refusal);
     return 3;
   }
-  for (uint32_t i = 0; i < sizeof arena; ++i) {
-    arena[i] = ARENA_POISON;
+  for (uint32_t i = 0; i < sizeof arena.bytes; ++i) {
+    arena.bytes[i] = ARENA_POISON;
   }
-  MODEL(init)(&model, arena);
+  refusal.status = (int32_t)MODEL(init)(&model, &arena);
+  if (refusal.status != (int32_t)INSITU_OK) {
+    transfer(SYS_WRITE, out, &refusal, sizeof refusal);
+    return 7;
+  }
   MODEL(set_seed)(&model, header.seed);
   for (int32_t i = 0; i < header.records; ++i) {
     result_t result;
