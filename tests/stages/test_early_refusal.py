@@ -14,7 +14,7 @@ from insitu.config import TrainingConfig
 from insitu.errors import FitError, ToolError
 from insitu.network import board_run, fit
 from insitu.target.board import Board, find_board
-from insitu.tools import compilers, emulators
+from insitu.tools import compilers
 
 X = np.random.default_rng(0).normal(size=(8, 1, 8, 8)).astype(np.float32)
 TRAINING = TrainingConfig(layers="all")
@@ -82,8 +82,8 @@ def test_a_missing_tool_is_told_before_calibration(
     if missing == "compiler":
         monkeypatch.setattr(compilers, "look_for", lambda *_: None)
     else:
-        monkeypatch.setattr(emulators.shutil, "which", lambda _: None)
-        monkeypatch.setattr(emulators.importlib.util, "find_spec", lambda _: None)
+        monkeypatch.setattr("shutil.which", lambda *_: None)
+        monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
         monkeypatch.setattr(board_run, "find_toolchain", lambda _: None)
     with pytest.raises(ToolError, match=r"is not installed|is installed; run: pip"):
         pipeline.compile(DEMO_ONNX, calibration=X, training=TRAINING)
