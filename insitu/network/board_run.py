@@ -13,7 +13,7 @@ from insitu.artifacts import Firmware, Measurement, MemoryPlan, RunResult
 from insitu.data.samples import NOTHING, Beyond, Samples
 from insitu.errors import FitError
 from insitu.firmware.build import build_firmware, build_hook
-from insitu.graph.model import Array, Graph, Kind
+from insitu.graph.model import Array, Ends, Graph, Kind, Phase
 from insitu.measure.cost import code_of, mean_of, measure, step_figures, with_worst
 from insitu.network.compiled import Network
 from insitu.network.divergence import Epoch, Watch
@@ -164,12 +164,33 @@ def measure_network(
     if not emulator.can_flood(board.core):
         return learning
     floods = [flood_of(network.graph, network.plan, present) for present in PRESENT]
-    dearest = [
-        (kind.share, dearest_of([counter.count(kind, flood) for flood in floods]))
+    first, *last = (
+        counter.measured(dearest_of([counter.count(kind, flood) for flood in floods]), firmware)
         for kind in probe.dearest
-    ]
-    worst = mean_of([(share, counter.measured(profile, firmware)) for share, profile in dearest])
+    )
+    worst = _share_of_a_sample(network, first, last[0]) if last else first
     return with_worst(learning, worst)
+
+
+def _share_of_a_sample(network: Network, first: Measurement, last: Measurement) -> Measurement:
+    """What a sample costs at most in the mean of a batch.
+
+    Args:
+        first: the first sample, which no update leaves out; last: the one that ends the batch.
+    """
+    nodes = network.graph.nodes
+    applied = [i for i, node in enumerate(nodes) if node.phase is Phase.APPLY]
+    shared = [i for i in applied if nodes[i].op.ends is not Ends.BATCH_OPEN]
+
+    def share(counts: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
+        parts = {i: round(ends[i] / network.training.batch) for i in shared if i in ends}
+        return {**counts, **parts}
+
+    return replace(
+        first,
+        instructions=share(first.instructions, last.instructions),
+        cycles=share(first.cycles, last.cycles),
+    )
 
 
 def _sizes(firmware: Firmware, board: Board) -> Measurement:
@@ -289,7 +310,7 @@ def run_on_board(
     batch = network.training.batch
     counted = training.part(slice(batch * max(COUNTED_STEPS // batch, 1)))
     counter = StepCounter(network, board, tools)
-    profile = counter.count(Steps(share=1.0, stream=counted))
+    profile = counter.count(Steps(stream=counted))
     measurement = counter.measured(profile, firmware)
     return BoardRun(
         board=board,
