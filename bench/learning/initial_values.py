@@ -323,9 +323,7 @@ def main() -> None:
         known[name] = {}
         for kind in KINDS:
             by = {scheme: cell(TASKS[name], kind, scheme) for scheme in SCHEMES[:2]}
-            by["own range"] = (
-                by["uint8"] if kind == "Kaiming" else cell(TASKS[name], kind, "own range")
-            )
+            by["own range"] = by["uint8"] if kind == "Kaiming" else cell(TASKS[name], kind, "own range")
             known[name][kind] = by
             print(name, kind, json.dumps(known[name][kind]), flush=True)
         if options.write:
