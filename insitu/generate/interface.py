@@ -118,7 +118,9 @@ def _prototypes(model: ModelText) -> str:
         way_in, counted = "float input: reordered", "are not finite. */"
     return f"""\
 /* Puts the initial weights in place. arena: {prefix}_arena_bytes, aligned to 8; else, or
- * where it is 0, INSITU_ERROR_ARENA, and none of the calls below predicts or trains. */
+ * where it is 0, INSITU_ERROR_ARENA. Where the FPU flushes subnormal numbers or rounds another way
+ * than to nearest, INSITU_ERROR_FLOATS: clear FZ and RMode of FPSCR (of FPDSCR too, for interrupts
+ * and tasks). After either none of the calls below predicts or trains. */
 insitu_status_t {prefix}_init({prefix}_t *model, void *arena);
 
 {(_with_targets if model.takes_targets else _with_classes)(model)}
