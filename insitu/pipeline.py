@@ -5,6 +5,7 @@ Only this module knows the order of the stages.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from insitu.frontends import torch
 from insitu.frontends.model import Model
 from insitu.frontends.onnx import reader as onnx
 from insitu.generate import check_name
-from insitu.graph.model import Array
+from insitu.graph.model import Array, Graph, Units
+from insitu.graph.scheme import Scheme
 from insitu.graph.verify import verify
 from insitu.measure.fidelity import Fidelity, measure_fidelity
 from insitu.network.board_run import Tools
@@ -35,7 +37,7 @@ from insitu.plan import limit_scratch, plan_memory
 from insitu.prepare.end import layers_that_learn, with_end
 from insitu.prepare.layers import select_kept
 from insitu.prepare.simplify import simplify
-from insitu.quantize import calibrate, quantize_graph
+from insitu.quantize import calibrate, first_float, input_units, quantize_graph
 from insitu.quantize.error_unit import with_error_unit
 from insitu.target.board import Board, find_board
 
@@ -112,9 +114,9 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     graph = with_end(simplify(model.graph, training.loss, keep=kept), training)
     trained = layers_that_learn(graph, training)
     shape = graph.sample.shape
-    ranges = calibrate(graph, channels_last(x, shape), quantization.calibration)
+    units, ranges = _ranges(graph, channels_last(x, shape), trained, training.scheme, quantization)
     scheme = with_error_unit(training, given, graph, ranges)
-    integers = quantize_graph(graph, ranges, trained, scheme)
+    integers = quantize_graph(graph, ranges, trained, scheme, units)
     step = differentiate(integers, scheme, rate=training.lr, seed=training.seed)
     verify(step)
     step = step if scratch is None else limit_scratch(step, scratch)
@@ -169,8 +171,19 @@ def compare(
     classifies = labelled and max(labels_of.shape) == labels_of.outputs > 1
     chosen = checked(given, model.input_shape, labels_of if classifies else None)
     chosen = evenly_spaced(chosen, samples)
-    ranges = calibrate(graph, channels_last(x, shape), quantization.calibration)
-    return measure_fidelity(graph, ranges, chosen)
+    nothing: frozenset[str] = frozenset()
+    units, ranges = _ranges(graph, channels_last(x, shape), nothing, Scheme(), quantization)
+    return measure_fidelity(graph, ranges, chosen, units)
+
+
+def _ranges(
+    graph: Graph, x: Array, trained: Set[str], scheme: Scheme, quantization: QuantizationConfig
+) -> tuple[Units | None, Mapping[str, tuple[float, float]]]:
+    """The range of every activation, and the units of the input, where it is quantized in some."""
+    ranges = calibrate(graph, x, quantization.calibration)
+    if first_float(graph, trained, scheme.precision) == 0:
+        return None, ranges
+    return input_units(graph, x, ranges, trained, quantization.calibration)
 
 
 def _check_scratch(scratch: int | None) -> None:

@@ -147,11 +147,13 @@ def channels_last(x: Array, shape: tuple[int, ...]) -> Array:
 def quantize_samples(x: Array, shape: tuple[int, ...], q: QParams | None) -> Array:
     """Float samples, channels first -> int8[n, elements], channels last; float32 without `q`.
 
-    Twin: insitu_quantize_input_f32 in layout.c.
+    Twin: insitu_quantize_input_f32 in layout.c; where channels have units
+    insitu_quantize_input_units_f32.
     """
     if q is None:
         return np.ascontiguousarray(channels_last(x.astype(F32), shape).reshape(len(x), -1))
-    zero = q.zero_point
-    scaled = channels_last(x.astype(F32), shape) / F32(q.scale)
+    zero, real = q.zero_point, channels_last(x.astype(F32), shape)
+    with np.errstate(over="ignore"):
+        scaled = (real if q.units is None else real - q.units.offset) / q.channel_scale
     grid = zero + round_clamp(scaled, -128 - zero, 127 - zero)
     return grid.astype(np.int8).reshape(len(x), -1)

@@ -97,7 +97,6 @@ def members(model: ModelText, tensors: Iterable[Tensor]) -> str:
 
 def _prototypes(model: ModelText) -> str:
     prefix, element = model.prefix, model.input_type
-    way_in = "float input: reordered" if element == "float" else "int8 input"
     return f"""\
 /* Puts the initial weights in place. arena: {prefix}_arena_bytes, aligned to 8. */
 void {prefix}_init({prefix}_t *model, void *arena);
@@ -116,8 +115,21 @@ uint32_t {prefix}_get_seed(const {prefix}_t *model);
  * {prefix}_fixed_range_weights. */
 int32_t {prefix}_saturated_weights(const {prefix}_t *model);
 
-/* A sample as sensors give it, channels first, to the model's {way_in}. */
+{_way_in(model)}
 void {prefix}_quantize_input(const float *x, {element} *q);"""
+
+
+def _way_in(model: ModelText) -> str:
+    """What the conversion of a sample does."""
+    q = model.input.qparams
+    kind = "int8 input" if q is not None else "float input: reordered"
+    text = f"/* A sample as sensors give it, channels first, to the model's {kind}."
+    if q is None or q.units is None:
+        return f"{text} */"
+    what = "channels" if len(model.input.shape) == 3 else "features"
+    return f"""\
+{text} Its
+ * {len(q.units.scale)} {what} have a scale and an offset each, as they differ much in size. */"""
 
 
 def _with_classes(model: ModelText) -> str:

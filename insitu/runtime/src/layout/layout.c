@@ -34,3 +34,13 @@ void insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qpa
                                const float *x, int8_t *q) {
   INSITU_TRANSPOSE(places, p->channels, *q++ = (int8_t)insitu_quantize_bound(x[at], q_q))
 }
+
+void insitu_quantize_input_units_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
+                                     const float *scale, const float *offset, const float *x,
+                                     int8_t *q) {
+  insitu_qparams_t own = *q_q;
+  INSITU_TRANSPOSE(places, p->channels, {
+    own.scale = scale[column];
+    *q++ = (int8_t)insitu_quantize_bound(insitu_subtract(x[at], offset[column]), &own);
+  })
+}
