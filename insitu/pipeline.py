@@ -37,7 +37,13 @@ from insitu.plan import limit_scratch, plan_memory
 from insitu.prepare.end import layers_that_learn, with_end
 from insitu.prepare.layers import select_kept
 from insitu.prepare.simplify import simplify
-from insitu.quantize import calibrate, first_float, input_units, quantize_graph
+from insitu.quantize import (
+    calibrate,
+    first_float,
+    input_units,
+    quantize_graph,
+    with_alike_branches,
+)
 from insitu.quantize.error_unit import with_error_unit
 from insitu.target.board import Board, find_board
 
@@ -114,7 +120,8 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     graph = with_end(simplify(model.graph, training.loss, keep=kept), training)
     trained = layers_that_learn(graph, training)
     shape = graph.sample.shape
-    units, ranges = _ranges(graph, channels_last(x, shape), trained, training.scheme, quantization)
+    x_last = channels_last(x, shape)
+    graph, units, ranges = _sized(graph, x_last, trained, training.scheme, quantization)
     scheme = with_error_unit(training, given, graph, ranges)
     integers = quantize_graph(graph, ranges, trained, scheme, units)
     step = differentiate(integers, scheme, rate=training.lr, seed=training.seed)
@@ -172,18 +179,23 @@ def compare(
     chosen = checked(given, model.input_shape, labels_of if classifies else None)
     chosen = evenly_spaced(chosen, samples)
     nothing: frozenset[str] = frozenset()
-    units, ranges = _ranges(graph, channels_last(x, shape), nothing, Scheme(), quantization)
+    x = channels_last(x, shape)
+    graph, units, ranges = _sized(graph, x, nothing, Scheme(), quantization)
     return measure_fidelity(graph, ranges, chosen, units)
 
 
-def _ranges(
+def _sized(
     graph: Graph, x: Array, trained: Set[str], scheme: Scheme, quantization: QuantizationConfig
-) -> tuple[Units | None, Mapping[str, tuple[float, float]]]:
-    """The range of every activation, and the units of the input, where it is quantized in some."""
-    ranges = calibrate(graph, x, quantization.calibration)
+) -> tuple[Graph, Units | None, Mapping[str, tuple[float, float]]]:
+    """The same network with branches of one size, the input's units, and every range."""
+    method = quantization.calibration
+    ranges = calibrate(graph, x, method)
     if first_float(graph, trained, scheme.precision) == 0:
-        return None, ranges
-    return input_units(graph, x, ranges, trained, quantization.calibration)
+        return graph, None, ranges
+    alike = with_alike_branches(graph, ranges)
+    if alike is not graph:
+        graph, ranges = alike, calibrate(alike, x, method)
+    return graph, *input_units(graph, x, ranges, trained, method)
 
 
 def _check_scratch(scratch: int | None) -> None:

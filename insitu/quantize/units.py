@@ -43,10 +43,10 @@ USUAL = 2.0**20
 
 @dataclass(frozen=True)
 class Readers:
-    """Who reads the input.
+    """Who reads the input, or another tensor.
 
     Attributes:
-        path: the nodes from the input to the first layers, these included.
+        path: the nodes from there to the first layers, these included.
         layers: the first layers, behind ops that keep channels apart.
         other: a node that is none of these, so that no units are possible; or None.
     """
@@ -61,9 +61,9 @@ class Readers:
         return next((n for n in self.layers if any(n.attributes.get("padding", ()))), None)
 
 
-def readers_of(graph: Graph) -> Readers:
-    """The nodes that read the input."""
-    found = {graph.inputs[0]}
+def readers_of(graph: Graph, tensor: str | None = None) -> Readers:
+    """The nodes that read a tensor, by default the input."""
+    found = {tensor or graph.inputs[0]}
     path: list[Node] = []
     layers: list[Node] = []
     for node in graph.nodes:
@@ -230,10 +230,13 @@ def _warn(graph: Graph, channels: _Channels, readers: Readers, state: _Channels)
     )
 
 
-def in_units(graph: Graph, units: Units) -> Graph:
-    """The graph for samples in these units: its first layers have taken up scale and offset."""
+def in_units(graph: Graph, units: Units, tensor: str | None = None) -> Graph:
+    """The graph for samples, or a tensor, in these units.
+
+    The first layers behind it have taken up scale and offset.
+    """
     tensors, nodes = dict(graph.tensors), {node.name: node for node in graph.nodes}
-    for node in readers_of(graph).layers:
+    for node in readers_of(graph, tensor).layers:
         w, b = (np.asarray(graph.operand(node, k).data, np.float64) for k in ("w", "bias"))
         w, b = node.op.absorb["units"](node.attributes, w, b, units)
         names = dict(node.operands)
