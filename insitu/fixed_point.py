@@ -31,6 +31,12 @@ ERFC = (
 )
 """Of `erfc_positive`, the highest power first."""
 
+NO_BOUND = F32(3.402823466e38)
+"""Stands for infinity: INSITU_NO_BOUND in insitu.h."""
+
+DIVERGED = F32(2.0**126)
+"""Floats that are as large or larger have diverged: INSITU_DIVERGED in insitu.h."""
+
 MULTIPLIER_SHIFT_LIMIT = 13
 """A ratio of scales is at most 2^12, where an accumulator of 1 saturates 8 bits already."""
 
@@ -152,6 +158,9 @@ def follow_range(
         observed: int32[2], smallest and largest requantized value before the clamp, relative to
             the zero point, in units of `q.scale`.
         smallest: the range never becomes narrower, so that a dead layer can wake up.
+
+    Returns:
+        (low, high); as it was where it would diverge.
     """
     low, high = F32(low_high[0]), F32(low_high[1])
     seen_high = F32(max(int(observed[1]), 0)) * F32(q.scale)
@@ -161,7 +170,14 @@ def follow_range(
     low, high = max(low, F32(q.clip_min)), min(high, F32(q.clip_max))
     if high - low < smallest:
         high = low + smallest
+    if not are_finite(np.asarray([low, high], F32)):
+        return F32(low_high[0]), F32(low_high[1])
     return F32(low), F32(high)
+
+
+def are_finite(x: Array) -> bool:
+    """Whether all of x float32 are numbers, and smaller than `DIVERGED`."""
+    return bool(np.all(np.abs(x) < DIVERGED))
 
 
 def seed_generator(seed: int) -> int:

@@ -6,6 +6,7 @@ Only this module knows the order of the stages.
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         model: from `load` or `from_torch`, or the path that `load` takes.
         calibration: x[n, ...], channels first, as the network will see it; or
             `Samples`.
-        targets: of the calibration samples, for the loss mse, so that their range is known.
+        targets: of the calibration samples, for the loss mse, so that their range is known; or
+            their classes, so that the steps that are measured are like yours.
         board: name, or path of a board's TOML file.
         name: of the C symbols, "insitu_NAME".
         scratch: bytes that a kernel keeps to where it has a choice, by default 12 KB. Where the
@@ -113,15 +115,15 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     model.check_supported()
     quantization = quantization or QuantizationConfig()
     given = _as_samples(calibration, targets)
-    x = _calibration_samples(model, given, quantization)
+    samples = _calibration_samples(model, given, quantization)
 
     _check_scratch(scratch)
     kept = select_kept(model.graph, training.layers)
     graph = with_end(simplify(model.graph, training.loss, keep=kept), training)
     trained = layers_that_learn(graph, training)
     shape = graph.sample.shape
-    x_last = channels_last(x, shape)
-    graph, units, ranges = _sized(graph, x_last, trained, training.scheme, quantization)
+    last = channels_last(samples.x, shape)
+    graph, units, ranges = _sized(graph, last, trained, training.scheme, quantization)
     scheme = with_error_unit(training, given, graph, ranges)
     integers = quantize_graph(graph, ranges, trained, scheme, units)
     step = differentiate(integers, scheme, rate=training.lr, seed=training.seed)
@@ -139,8 +141,8 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         measurement=Measurement(),
         folder=Path(),
     )
-    sample = quantize_samples(x[:1], shape, network.input_qparams)[0]
-    return measured(network, sample, tools or Tools())
+    q = quantize_samples(samples.x, shape, network.input_qparams)
+    return measured(network, q, samples, tools or Tools())
 
 
 def compare(
@@ -170,7 +172,7 @@ def compare(
     model.check_supported()
     quantization = quantization or QuantizationConfig()
     given = data if isinstance(data, Samples) else Samples(data, labels, "data")
-    x = _calibration_samples(model, given, quantization)
+    x = _calibration_samples(model, given, quantization).x
     graph = simplify(model.graph)
     shape = graph.sample.shape
     labels_of = label_type(graph, TrainingConfig().loss)
@@ -203,11 +205,13 @@ def _check_scratch(scratch: int | None) -> None:
         raise ConfigError(f"scratch {scratch} is below 0 bytes; 4096 makes most kernels fast")
 
 
-def _calibration_samples(model: Model, given: Samples, config: QuantizationConfig) -> Array:
-    """float32[n, ...], checked, at most as many as the config asks for."""
+def _calibration_samples(model: Model, given: Samples, config: QuantizationConfig) -> Samples:
+    """float32[n, ...], checked, at most as many as the config asks for; y as it was given."""
     samples = checked(given, model.input_shape)
     check_calibration(samples)
-    return evenly_spaced(samples, config.calibration_samples).x
+    labelled = given.y is not None and given.y.ndim > 0 and len(given.y) == len(samples)
+    samples = replace(samples, y=given.y if labelled else None)
+    return evenly_spaced(samples, config.calibration_samples)
 
 
 def _as_samples(calibration: Array | Samples, targets: Array | None) -> Samples:

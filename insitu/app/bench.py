@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +18,7 @@ from insitu.config import PRECISIONS
 from insitu.errors import ConfigError, ToolError
 from insitu.firmware.objects import write_text
 from insitu.measure.cost import DIRECTIONS
+from insitu.network.json_text import json_text
 from insitu.target.board import CORES
 from insitu.tools.compilers import Toolchain, find_toolchain
 
@@ -74,7 +74,7 @@ def bench(
         raise ConfigError(f'no row is called "{kernel}" on {", ".join(cores)}; see insitu bench')
     if as_json:
         value = {"compiler": compiler, "figures": [_value(f, targets) for f in figures]}
-        Console(soft_wrap=True, highlight=False, markup=False).print(json.dumps(value, indent=1))
+        Console(soft_wrap=True, highlight=False, markup=False).print(json_text(value))
     if markdown is not None:
         write_text(markdown, table.markdown(figures, targets, compiler))
     if update_baseline:

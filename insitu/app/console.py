@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from insitu.network.json_text import json_text
 from insitu.run.stream import Progress as Tell
 
 
@@ -21,18 +20,14 @@ def stop(message: str, status: int = 1) -> NoReturn:
     sys.exit(status)
 
 
-def say_warning(message: Warning | str, *_: Any) -> None:
+def say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """One line on stderr, as `warnings.showwarning` is called."""
     print(f"insitu: warning: {message}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
     """One JSON value on stdout."""
-    print(json.dumps(value, indent=1, default=_plain))
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else str(value)
+    print(json_text(value))
 
 
 @contextmanager

@@ -10,6 +10,11 @@ from insitu.generate.model_text import ModelText
 from insitu.graph.model import Tensor
 from insitu.graph.names import SEED
 
+INT8_COUNTED = """\
+are not finite, or more than a step beyond the range of the calibration: these are clamped,
+ * NaN to the lowest. */"""
+"""What `insitu_NAME_quantize_input` counts."""
+
 
 def header(model: ModelText) -> str:
     """The interface."""
@@ -41,8 +46,14 @@ typedef struct {{
 
 typedef struct {{
   {prefix}_state_t state;
-  uint8_t *arena;
+  uint8_t *arena; /* set by init; 0: there is no model yet */
 }} {prefix}_t;
+
+/* An arena, aligned to 8 as init asks for. */
+typedef union {{
+  uint64_t aligned;
+  uint8_t bytes[{prefix}_arena_bytes];
+}} {prefix}_arena_t;
 
 {_prototypes(model)}
 
@@ -78,8 +89,8 @@ def _introduction(model: ModelText) -> str:
  *
  * Input: {x.dtype} x{comment_shape(x.shape)} (height, width, channels), made from floats by
  * {model.prefix}_quantize_input. {outputs}. The model's memory is the struct and
- * an arena of {model.plan.arena_bytes} bytes, aligned to 8, that models may share if no call to
- * one interrupts a call to another. */"""
+ * an arena of {model.plan.arena_bytes} bytes, aligned to 8 ({model.prefix}_arena_t), that models
+ * may share if no call to one interrupts a call to another. */"""
 
 
 def _fields(model: ModelText) -> str:
@@ -98,8 +109,9 @@ def members(model: ModelText, tensors: Iterable[Tensor]) -> str:
 def _prototypes(model: ModelText) -> str:
     prefix, element = model.prefix, model.input_type
     return f"""\
-/* Puts the initial weights in place. arena: {prefix}_arena_bytes, aligned to 8. */
-void {prefix}_init({prefix}_t *model, void *arena);
+/* Puts the initial weights in place. arena: {prefix}_arena_bytes, aligned to 8; else, or
+ * where it is 0, INSITU_ERROR_ARENA, and none of the calls below predicts or trains. */
+insitu_status_t {prefix}_init({prefix}_t *model, void *arena);
 
 {(_with_targets if model.takes_targets else _with_classes)(model)}
 
@@ -116,29 +128,36 @@ uint32_t {prefix}_get_seed(const {prefix}_t *model);
 int32_t {prefix}_saturated_weights(const {prefix}_t *model);
 
 {_way_in(model)}
-void {prefix}_quantize_input(const float *x, {element} *q);"""
+int32_t {prefix}_quantize_input(const float *x, {element} *q);"""
 
 
 def _way_in(model: ModelText) -> str:
     """What the conversion of a sample does."""
     q = model.input.qparams
-    kind = "int8 input" if q is not None else "float input: reordered"
-    text = f"/* A sample as sensors give it, channels first, to the model's {kind}."
+    kind, counted = "int8 input", INT8_COUNTED
+    if q is None:
+        kind, counted = "float input: reordered", "are not finite. */"
+    text = f"""\
+/* A sample as sensors give it, channels first, to the model's {kind}. Returns how many values
+ * {counted}"""
     if q is None or q.units is None:
-        return f"{text} */"
+        return text
     what = "channels" if len(model.input.shape) == 3 else "features"
-    return f"""\
-{text} Its
- * {len(q.units.scale)} {what} have a scale and an offset each, as they differ much in size. */"""
+    return (
+        text.removesuffix(" */")
+        + f"""
+ * Its {len(q.units.scale)} {what} have a scale and an offset each: they differ in size. */"""
+    )
 
 
 def _with_classes(model: ModelText) -> str:
     prefix, element = model.prefix, model.input_type
     return f"""\
-/* Returns the class; scores[{prefix}_classes] may be 0. x must stay until the call returns. */
+/* Returns the class, or -1 before init; scores[{prefix}_classes] may be 0. x must stay
+ * until the call returns. */
 int32_t {prefix}_predict({prefix}_t *model, const {element} *x, float *scores);
 
-/* Predicts, then learns that x is of class `label`. */
+/* Predicts, then learns that x is of class `label`; info may be 0. */
 insitu_status_t {prefix}_train_step({prefix}_t *model, const {element} *x, int32_t label,
                                     insitu_info_t *info);"""
 
@@ -149,10 +168,11 @@ def _with_targets(model: ModelText) -> str:
     finite = "finite" if math.isinf(low) else f"in [{low:g}, {high:g}]"
     meaning = "" if math.isinf(low) else ", logits: above 0 where the output is likely 1"
     return f"""\
-/* scores{comment_shape(model.outputs.shape)}{meaning}. x must stay until the call returns. */
-void {prefix}_predict({prefix}_t *model, const {element} *x, float *scores);
+/* scores{comment_shape(model.outputs.shape)}{meaning}. x must stay until the call returns.
+ * Nothing is written before init: INSITU_ERROR_INIT. */
+insitu_status_t {prefix}_predict({prefix}_t *model, const {element} *x, float *scores);
 
 /* Predicts, then learns that the outputs of x should be target, {finite}, in the order of the
- * scores. */
+ * scores; info may be 0. */
 insitu_status_t {prefix}_train_step({prefix}_t *model, const {element} *x, const float *target,
                                     insitu_info_t *info);"""

@@ -57,7 +57,7 @@ class Role(enum.Enum):
 
 
 class Ends(enum.IntEnum):
-    """Which part of a training step ends behind a node; the first two as insitu_info_t has them.
+    """Which part of a training step ends behind a node; the first three as insitu_info_t has them.
 
     Where all of the node's first result is 0 the backward pass ends. BATCH_OPEN ends the step where
     the batch that the node counts is not complete.
@@ -66,7 +66,8 @@ class Ends(enum.IntEnum):
     NEVER = 0
     SKIPPED = 1  # no weight has changed
     LEFT_OUT = 2  # the last layer alone has
-    BATCH_OPEN = 3
+    DIVERGED = 3  # behind the forward pass, whose scores are no numbers: nothing has changed
+    BATCH_OPEN = 4
 
 
 class Phase(enum.Enum):
@@ -354,6 +355,7 @@ class OpDef:
         fresh: float node as the last layer -> (node, graph, classes) -> {operand: its value}
             for a start without knowledge of so many classes; None: it cannot be replaced.
         ends: what may end behind a node of it.
+        silences: puts errors to 0 however large they are, as those of rows that do not learn.
     """
 
     name: str
@@ -375,6 +377,7 @@ class OpDef:
     weights: tuple[str, ...] = ()
     fresh: Callable[[Node, Graph, int], dict[str, Array]] | None = None
     ends: Ends = Ends.NEVER
+    silences: bool = False
 
     def names_of(self, count: int) -> tuple[str, ...]:
         """The operands that so many inputs are."""

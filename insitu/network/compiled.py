@@ -6,7 +6,6 @@ commands need, and loading them gives the same network.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -24,13 +23,19 @@ from insitu.errors import InsituError, OutputError
 from insitu.generate import StateLayout, state_layout
 from insitu.graph import text
 from insitu.graph.model import SCRATCH_LIMIT, Graph, Kind, Phase, QParams, Role, Tensor
+from insitu.measure.cost import step_figures
 from insitu.network import folder as on_disk
+from insitu.network.json_text import json_text
 from insitu.ops import OPS
 from insitu.plan.text import plan_text
 from insitu.target.board import Board, Memory
 
 PARTS = {Role.WEIGHT: "weights", Role.BIAS: "biases", Role.BUFFER: "gradient_buffers"}
 """Of the state of a trained layer, by role; what has another is "other_state"."""
+
+
+COUNTS = ("instructions", "cycles", "worst_instructions", "worst_cycles")
+"""Of a `Measurement`, by node."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -105,6 +110,7 @@ class Network:
             "ram_bytes": ram,
             "flash_bytes": m.flash_bytes,
             "stack_bytes": m.stack_bytes,
+            "interrupt_frame_bytes": m.interrupt_frame_bytes,
             "state_bytes": self.state.nbytes,
             "arena_bytes": self.plan.arena_bytes,
             "arena_lower_bound_bytes": self.plan.lower_bound_bytes,
@@ -116,6 +122,7 @@ class Network:
             **self.training_state,
             "macs_forward": self.macs(Phase.FORWARD),
             "macs_backward": self.macs(Phase.BACKWARD) + self.macs(Phase.UPDATE),
+            **step_figures(self.graph, m, board),
             "toolchain": m.toolchain,
             "fits": ram <= board.ram_bytes and m.flash_bytes <= board.flash_bytes,
         }
@@ -179,7 +186,7 @@ class Network:
             with tempfile.TemporaryDirectory(dir=place.parent, prefix=".insitu-") as made:
                 fresh = Path(made) / "result"
                 on_disk.copy_sources(self.folder, fresh)
-                manifest = json.dumps(self._manifest(), indent=1) + "\n"
+                manifest = json_text(self._manifest()) + "\n"
                 (fresh / on_disk.MANIFEST).write_text(manifest, encoding="utf-8")
                 _save_arrays(fresh / on_disk.ARRAYS, self)
                 (fresh / on_disk.PLAN).write_text(plan_text(self.plan), encoding="utf-8")
@@ -262,7 +269,8 @@ def _fields(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -
 def _measurement(value: Mapping[str, Any]) -> Measurement:
     counts = {
         key: {int(node): count for node, count in value[key].items()}
-        for key in ("instructions", "cycles")
+        for key in COUNTS
+        if key in value
     }
     return Measurement(**{**value, **counts})
 

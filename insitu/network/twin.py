@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from insitu.data.samples import Samples, checked
+from insitu.data.samples import NOTHING, Beyond, Samples, checked
 from insitu.errors import ConfigError
 from insitu.firmware.build import build_host
 from insitu.graph.model import Array, Ends, Kind
 from insitu.network.compiled import Network
+from insitu.network.divergence import Epoch, Watch
 from insitu.network.saturation import weights_at_bound
 from insitu.run.schedule import training_stream
 from insitu.run.stream import Progress, Stream
@@ -32,25 +33,32 @@ class History:
     """What happened during `fit`.
 
     Attributes:
-        loss: mean loss of each epoch, each sample before its own update.
+        loss: mean loss of each epoch, each sample before its own update; steps that were broken
+            left out, NaN where all were.
         accuracy: share of samples predicted right in each epoch, likewise; of classifiers alone.
         validation: `Twin.score` of the validation samples after each epoch.
         skipped: steps without an error.
+        broken: steps that changed nothing, since their scores were no finite numbers.
         left_out: steps of a sampled update from which the last layer alone learnt.
-        saturated: rows whose step was clamped.
+        saturated: rows whose step was clamped, or left out in float.
         at_bound: by layer, see `saturation.weights_at_bound`.
+        beyond: what of the samples is clamped.
         steps, seconds: of training alone.
+        warnings: sentences about a training that has diverged, see `network.divergence`.
     """
 
     loss: list[float] = field(default_factory=list)
     accuracy: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
     skipped: int = 0
+    broken: int = 0
     left_out: int = 0
     saturated: int = 0
     at_bound: dict[str, float] = field(default_factory=dict)
+    beyond: Beyond = NOTHING
     steps: int = 0
     seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -60,10 +68,13 @@ class History:
             "loss": self.loss[-1],
             "loss_by_epoch": self.loss,
             "skipped_steps": self.skipped,
+            "broken_steps": self.broken,
             "left_out_steps": self.left_out,
             "saturated_rows": self.saturated,
             "weights_at_bound": self.at_bound,
+            "beyond_range": asdict(self.beyond),
             "samples_per_second": self.steps / self.seconds,
+            "warnings": self.warnings,
         }
 
 
@@ -91,6 +102,10 @@ class Twin:
         """
         samples = checked(Samples(np.asarray(x), None, "x"), self.network.input_shape)
         return self.library.quantize_input(samples.x)
+
+    def beyond(self, x: Array) -> Beyond:
+        """How many values of samples x[n, ...] are not finite, or beyond the range."""
+        return Beyond.of_counts(self.library.quantize_counted(x)[1])
 
     def fit(
         self,
@@ -121,14 +136,17 @@ class Twin:
         stream = self.stream(
             *self._as_taken(samples), steps=epochs * len(samples), lr=lr, seed=seed
         )
-        history = History()
+        history = History(beyond=self.beyond(samples.x))
+        watch = Watch(self.network, stream)
         for epoch in range(epochs):
             first = epoch * len(samples)
             part = slice(first, first + len(samples))
-            self._run_epoch(stream, part, history, progress)
+            state = self.state
+            watch.epoch(state, self._run_epoch(stream, part, history, progress))
             if validation is not None:
                 history.validation.append(self.score(*validation))
         history.at_bound = weights_at_bound(self.network, self.state)
+        history.broken, history.warnings = watch.broken, watch.warnings(self.state)
         return history
 
     def stream(
@@ -147,13 +165,13 @@ class Twin:
 
     def _run_epoch(
         self, stream: Stream, part: slice, history: History, progress: Progress | None
-    ) -> None:
-        losses, right = 0.0, 0
+    ) -> Epoch:
+        pieces, right = [], 0
         for start in range(part.start, part.stop, CHUNK):
             rows = slice(start, min(start + CHUNK, part.stop))
             piece = stream.part(rows)
             result = self.library.run(piece, seed=start == 0)
-            losses += float(result.losses.sum(dtype=np.float64))
+            pieces.append(Epoch(result.losses, result.info["skipped"]))
             if not self.network.labels.are_targets:
                 right += int((result.predicted == piece.record_labels).sum())
             history.skipped += int((result.info["skipped"] == Ends.SKIPPED).sum())
@@ -163,9 +181,11 @@ class Twin:
             history.steps += len(piece)
             if progress is not None:
                 progress(rows.stop, len(stream))
-        history.loss.append(losses / (part.stop - part.start))
+        epoch = Epoch(*map(np.concatenate, zip(*pieces, strict=True)))
+        history.loss.append(epoch.loss)
         if not self.network.labels.are_targets:
             history.accuracy.append(right / (part.stop - part.start))
+        return epoch
 
     def predict(self, x: Array) -> Array:
         """What the network says of x[n, ...].

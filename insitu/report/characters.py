@@ -44,12 +44,19 @@ def bar(share: float, width: int, *, plain: bool = False) -> str:
 
 
 def sparkline(values: Sequence[float] | Array, *, width: int = 60, plain: bool = False) -> str:
-    """The values from their lowest to their highest; longer rows are averaged to `width`."""
+    """The values from their lowest to their highest; longer rows are averaged to `width`.
+
+    What is no number is drawn as the highest.
+    """
     if not len(values):
         return ""
     parts = np.array_split(np.asarray(values, float), min(width, len(values)))
     means = np.array([part.mean() for part in parts])
-    low, high = means.min(), means.max()
+    finite = means[np.isfinite(means)]
+    if not len(finite):
+        return ""
+    low, high = finite.min(), finite.max()
+    means = np.where(np.isfinite(means), means, high)
     marks = PLAIN_SPARKS if plain else SPARKS
     scaled = (means - low) / (high - low) * len(marks) if high > low else np.zeros(len(means))
     return "".join(marks[min(int(level), len(marks) - 1)] for level in scaled)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from insitu.fixed_point import F32, range_qparams, seed_generator
+from insitu.fixed_point import F32, NO_BOUND, are_finite, range_qparams, seed_generator
 from insitu.graph.model import Array, Ends, Graph, Kind, Node, Phase, QParams, Value
 from insitu.graph.names import GENERATOR, LABEL, LEARNING_RATE
 
@@ -38,7 +38,7 @@ class Reference:
         return self._execute({self.graph.inputs[0]: x}, lambda node: node.phase is Phase.FORWARD)
 
     def train_step(self, x: Array, label: int | Array, rate: float) -> float:
-        """One training step; returns the loss before it.
+        """One training step; returns the loss before it, `NO_BOUND` where training has diverged.
 
         Args:
             label: the class, or targets[outputs] in the order of the scores.
@@ -46,7 +46,8 @@ class Reference:
         self.state[LEARNING_RATE] = np.asarray([rate], F32)
         inputs = {self.graph.inputs[0]: x, LABEL: self._label(label)}
         values = self._execute(inputs, lambda node: True)
-        return float(values[self.graph.outputs[1]][0])
+        loss = values.get(self.graph.outputs[1])
+        return float(NO_BOUND if loss is None else loss[0])
 
     def _label(self, label: int | Array) -> Array:
         tensor = self.graph.tensors[LABEL]
@@ -55,14 +56,20 @@ class Reference:
     def _execute(
         self, inputs: Mapping[str, Array], runs: Callable[[Node], bool]
     ) -> dict[str, Array]:
-        """Run nodes in order; quantization parameters are those in force at the start."""
+        """Run nodes in order; quantization parameters are those in force at the start.
+
+        Behind scores that are not finite nothing runs.
+        """
         quantization = self._qparams_in_force()
         values = {t.name: t.data for t in self.graph.of_kind(Kind.CONSTANT) if t.data is not None}
         values.update(inputs)
-        skipped = False
+        skipped = forward = False
         for node in self.graph.nodes:
             if not runs(node) or (skipped and node.phase is not Phase.APPLY):
                 continue
+            forward, before = node.phase is Phase.FORWARD, forward
+            if before and not forward and not are_finite(values[self.graph.outputs[0]]):
+                break
             assert node.op.integer_reference is not None, node.op.name
             arguments = [
                 Value(self.state[n] if n in self.state else values[n], quantization[n])

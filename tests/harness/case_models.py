@@ -24,7 +24,6 @@ from insitu.graph.scheme import Scheme
 from insitu.graph.verify import verify
 from insitu.network.folder import write_sources
 from insitu.ops import OPS
-from insitu.ops.losses.cross_entropy import first_largest
 from insitu.plan import plan_memory
 from insitu.prepare.layers import select_layers
 from insitu.prepare.simplify import simplify
@@ -226,6 +225,15 @@ class Outcome:
 
 KNOWN: dict[tuple[Any, ...], Outcome] = {}
 """By training step and stream."""
+
+
+def first_largest(scores: Array) -> int:
+    """insitu_argmax_f32, which looks past what is no number."""
+    best = 0
+    for index in range(1, len(scores)):
+        if scores[index] > scores[best]:
+            best = index
+    return best
 
 
 def run_reference(step: Graph, stream: Stream) -> Outcome:

@@ -106,4 +106,5 @@ def update_call_f32(node: Node, kernel: str, shape: Attributes, *scratch: str) -
         params_type=f"insitu_{kernel}_update_f32_params_t",
         params={"shape": shape, "weight_decay": weight_decay},
         arguments=(f"${dy}", f"${x}", f"${rate}", *scratch, f"${b}", f"${w}"),
+        counts_saturated=True,
     )

@@ -17,7 +17,7 @@ from insitu.ops.numerics.by_type import clamped
 from insitu.ops.numerics.geometry import dilation_of, groups_of, output_size, taps
 from insitu.ops.numerics.grouped import terms
 from insitu.ops.numerics.ranges import UNCLIPPED
-from insitu.ops.numerics.sums import decayed, outer_sum, rows_times, sum_of
+from insitu.ops.numerics.sums import decayed, outer_sum, rows_times, step_is_small, sum_of
 
 BLOCK, SHORT_LINE = 4, 8
 """INSITU_BLOCK and INSITU_SHORT_LINE in the C."""
@@ -51,9 +51,11 @@ def grad_input(node: Node, inputs: Values, outputs: Quantizations) -> list[Array
 
 
 def update(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
-    """w[o] -= rate (0 + sum over positions of dy x) after the decay."""
+    """w[o] -= rate (0 + sum over positions of dy x) after the decay, if it is small."""
     dy, x, w, b, rate = (value.array for value in inputs)
     errors = dy.reshape(-1, len(w))
+    if not step_is_small(F32(rate[0]), errors, x):
+        return [w, b]
     gradient = outer_sum(errors, terms(node.attributes, x, w.shape)).reshape(w.shape)
     w = decayed(w, F32(rate[0]), node.attributes.get("weight_decay", 0.0))
     nonzero = errors.any(axis=0)

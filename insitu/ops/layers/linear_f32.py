@@ -13,7 +13,7 @@ from insitu.graph.rules import Quantizations, Values
 from insitu.ops.layers import calls
 from insitu.ops.numerics.by_type import clamped
 from insitu.ops.numerics.ranges import UNCLIPPED
-from insitu.ops.numerics.sums import decayed, rows_times, sum_of
+from insitu.ops.numerics.sums import decayed, rows_times, step_is_small, sum_of
 
 
 def forward(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
@@ -30,8 +30,10 @@ def grad_input(node: Node, inputs: Values, outputs: Quantizations) -> list[Array
 
 
 def update(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
-    """w[o] -= (rate dy[o]) x after the decay, rows without an error left alone."""
+    """w[o] -= (rate dy[o]) x after the decay, if it is small; rows without an error stay."""
     dy, x, w, b, rate = (value.array for value in inputs)
+    if not step_is_small(F32(rate[0]), dy[None], x):
+        return [w, b]
     step = F32(rate[0]) * dy
     w = decayed(w, F32(rate[0]), node.attributes.get("weight_decay", 0.0))
     nonzero = dy != 0

@@ -14,6 +14,7 @@ from insitu.errors import ModelError
 from insitu.fixed_point import BIAS_SCALE, F32, accumulator_bias, rescale, round_clamp, split_ratios
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, QParams, TensorType
 from insitu.graph.rules import Attributes, Quantizations, Tensors, Values
+from insitu.ops.layers.initial import initial_range
 from insitu.ops.numerics.quantization import scale_of
 from insitu.ops.numerics.ranges import UNCLIPPED, activation_qparams, emit_requantized, reached
 
@@ -36,7 +37,7 @@ whose biases may grow and input scales shrink before they are held to 2^30."""
 
 
 def quantize_weights(
-    w: Array, known: QParams | None = None, least: Array | None = None
+    w: Array, known: QParams | None = None, *, least: Array | None = None
 ) -> tuple[Array, Array]:
     """w[out, ...] float -> (int8 of the same shape, scale[out]): symmetric, max|row| = 127.
 
@@ -95,7 +96,7 @@ def quantize_rows(quantizer: Quantizer, node: Node, x_scale: Array | None = None
     Raises:
         ModelError: a bias is larger than what these units hold.
     """
-    w = node["w"]
+    w, known = quantizer.data(node["w"]), quantizer.known(node["w"])
     real = quantizer.data(node["bias"]).astype(F32)
     largest, limit = float(np.abs(real).max()), 2**30 * float(BIAS_SCALE)
     if largest > limit:
@@ -105,8 +106,11 @@ def quantize_rows(quantizer: Quantizer, node: Node, x_scale: Array | None = None
             "layer's weights up"
         )
     bias = round_clamp(real / BIAS_SCALE, -(2**30), 2**30)
-    least = None if x_scale is None else least_scales(node, real, x_scale, MOVING_BIAS)
-    q, scale = quantize_weights(quantizer.data(w), quantizer.known(w), least)
+    found = known is not None or not quantizer.is_trained(node)
+    least = np.full(len(real), F32(0.0 if found else initial_range(w, real)) / F32(127.0))
+    if x_scale is not None:
+        least = np.maximum(least, least_scales(node, real, x_scale, MOVING_BIAS))
+    q, scale = quantize_weights(w, known, least=least)
     return QuantizedRows(
         w=quantizer.parameter(node, "w", q, QParams(scale=scale)),
         bias=quantizer.parameter(node, "bias", bias.astype(np.int32)),
@@ -162,7 +166,7 @@ def _fixed_inputs(quantizer: Quantizer, node: Node, x: str, y_q: QParams) -> tup
     assert x_q is not None
     w, real = node["w"], quantizer.data(node["bias"])
     least = least_scales(node, real, x_q.scale, FIXED_BIAS)
-    q, scale = quantize_weights(quantizer.data(w), quantizer.known(w), least)
+    q, scale = quantize_weights(quantizer.data(w), quantizer.known(w), least=least)
     multiplier, shift = split_ratios(F32(x_q.scale) / F32(y_q.scale), scale)
     bias = round_clamp(real / (x_q.scale.astype(np.float64) * scale), -(2**30), 2**30)
     return (

@@ -12,7 +12,6 @@ import numpy as np
 from insitu.fixed_point import F32, exp_negative, log_positive, round_clamp
 from insitu.graph.model import Array, CCall, Ends, Graph, Node, OpDef, TensorType
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values, same_type
-from insitu.ops.numerics.by_type import NO_BOUND
 
 if TYPE_CHECKING:
     from insitu.graph.rewriter import Rewriter
@@ -73,13 +72,8 @@ def _on_grid(node: Node, scores: Array, label: int) -> tuple[Array, np.float32]:
 
 
 def _exact_float(node: Node, scores: Array, label: int) -> tuple[Array, np.float32]:
-    """The same without rounding the error; scores that are not finite teach nothing."""
-    largest = scores[first_largest(scores)]
-    with np.errstate(all="ignore"):
-        finite = bool(np.all(largest - scores <= NO_BOUND))
-    if not finite:
-        return np.zeros_like(scores), NO_BOUND
-    dy, loss = _probabilities(scores, largest, label)
+    """The same without rounding the error."""
+    dy, loss = _probabilities(scores, scores.max(), label)
     dy[label] = dy[label] - F32(1.0)
     if np.abs(dy).max() < F32(node.attributes.get("skip", 0.0)):
         dy[:] = 0
@@ -94,15 +88,6 @@ def _probabilities(scores: Array, largest: np.float32, label: int) -> tuple[Arra
         total = F32(total + e)
     loss = F32(log_positive(total) - F32(scores[label] - largest))
     return np.asarray([F32(e / total) for e in exponentials], F32), loss
-
-
-def first_largest(scores: Array) -> int:
-    """insitu_argmax_f32, which looks past what is no number."""
-    best = 0
-    for index in range(1, len(scores)):
-        if scores[index] > scores[best]:
-            best = index
-    return best
 
 
 def least_error(node: Node) -> int:

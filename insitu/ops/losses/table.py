@@ -32,6 +32,7 @@ class Loss:
 
     Attributes:
         op: (scores, label) -> error, value.
+        of_a_constant: labels -> the mean loss of the best answer that is the same for all samples.
         score: (scores[n, outputs], labels) -> how good they are, as users of scikit-learn expect.
         absorbs: the function that it contains: at the end of a network it is left out.
         targets: the bounds of a target; None: labels are classes.
@@ -44,6 +45,7 @@ class Loss:
 
     name: str
     op: OpDef
+    of_a_constant: Callable[[Array], float]
     score: Callable[[Array, Array], float]
     absorbs: str = ""
     targets: tuple[float, float] | None = None
@@ -65,6 +67,26 @@ class Loss:
 def _accuracy(scores: Array, labels: Array) -> float:
     """Share of samples whose class is right."""
     return float((scores.argmax(axis=1) == labels).mean())
+
+
+def _entropy(p: Array) -> float:
+    """-sum of p log p."""
+    seen = p[p > 0]
+    return float(-(seen * np.log(seen)).sum())
+
+
+def _entropy_of_classes(labels: Array) -> float:
+    return _entropy(np.bincount(labels) / len(labels))
+
+
+def _entropy_of_bits(labels: Array) -> float:
+    """In the mean over the outputs."""
+    p = labels.astype(np.float64).mean(axis=0)
+    return _entropy(np.stack([p, 1 - p])) / len(p)
+
+
+def _variance(labels: Array) -> float:
+    return float(labels.astype(np.float64).var(axis=0).mean())
 
 
 def _likelier(scores: Array) -> Array:
@@ -91,10 +113,17 @@ def _r_squared(scores: Array, labels: Array) -> float:
 LOSSES = {
     loss.name: loss
     for loss in (
-        Loss(name="cross_entropy", op=softmax_cross_entropy, score=_accuracy, absorbs="softmax"),
+        Loss(
+            name="cross_entropy",
+            op=softmax_cross_entropy,
+            of_a_constant=_entropy_of_classes,
+            score=_accuracy,
+            absorbs="softmax",
+        ),
         Loss(
             name="mse",
             op=mean_squared_error,
+            of_a_constant=_variance,
             score=_r_squared,
             targets=(-math.inf, math.inf),
             numbers="f",
@@ -104,6 +133,7 @@ LOSSES = {
         Loss(
             name="bce",
             op=binary_cross_entropy,
+            of_a_constant=_entropy_of_bits,
             score=_bit_accuracy,
             absorbs="sigmoid",
             targets=(0.0, 1.0),

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from insitu.errors import ModelError
-from insitu.fixed_point import F32, exp_negative, log_positive, round_clamp
+from insitu.fixed_point import F32, NO_BOUND, exp_negative, log_positive, round_clamp
 from insitu.graph.model import Array, CCall, Ends, Graph, IntegerReference, Node, OpDef, TensorType
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values
 from insitu.ops.losses.cross_entropy import least_error
-from insitu.ops.numerics.by_type import NO_BOUND
 
 OfOne = Callable[[np.float32, np.float32], tuple[np.float32, np.float32]]
 """(score, target) -> (error, loss) of one output"""

@@ -10,14 +10,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from insitu.fixed_point import F32
+from insitu.fixed_point import F32, NO_BOUND
 from insitu.graph.model import Array, Graph, IntegerReference, Node
 from insitu.graph.rules import Quantizations, Values
 
 T = TypeVar("T")
-
-NO_BOUND = F32(3.402823466e38)
-"""Stands for infinity: INSITU_NO_BOUND in insitu.h."""
 
 
 def bit_exact(integer: IntegerReference, floating: IntegerReference) -> IntegerReference:

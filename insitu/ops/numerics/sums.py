@@ -12,6 +12,9 @@ import numpy as np
 from insitu.fixed_point import F32
 from insitu.graph.model import Array
 
+STEP_LIMIT = F32(2.0**40)
+"""INSITU_STEP_LIMIT in the C."""
+
 
 def rows_times(w: Array, b: Array, x: Array) -> Array:
     """w[o, k], b[o], x[n, k] -> y[n, o] = b[o] + w[o, 0] x[n, 0] + w[o, 1] x[n, 1] + ...
@@ -43,6 +46,19 @@ def outer_sum(errors: Array, x: Array) -> Array:
     for error, row in zip(errors, x, strict=True):
         total = total + error[:, None] * row
     return total
+
+
+def step_is_small(factor: np.float32, dy: Array, x: Array | None = None) -> bool:
+    """Whether no weight can move by `STEP_LIMIT` where it loses factor (sum of dy x).
+
+    So weights stay finite: beside one of 2^65 and more, steps below 2^40 round to nothing.
+
+    Args:
+        dy: [positions, rows]. x: all inputs of the layer; None: those of biases, 1.
+    """
+    seen = F32(1.0) if x is None else np.maximum(np.abs(x).max(), F32(1.0))
+    share = factor * F32(len(dy))
+    return bool(share * np.abs(dy).max() * seen < STEP_LIMIT)
 
 
 def decayed(w: Array, rate: np.float32, weight_decay: float) -> Array:

@@ -15,7 +15,7 @@ from insitu.graph.names import LEARNING_RATE
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Values, no_outputs
 from insitu.ops.numerics.by_type import bit_exact, is_float, suffix
 from insitu.ops.numerics.quantization import scale_of
-from insitu.ops.numerics.sums import sum_of
+from insitu.ops.numerics.sums import step_is_small, sum_of
 
 
 def emit_bias_update(builder: Builder, node: Node, dy: str, bias: str) -> None:
@@ -65,7 +65,10 @@ def _integer(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
 def _exact_float(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     """The errors of a row are summed in memory order, one rounding an operation."""
     dy, bias, rate = (value.array for value in inputs)
-    return [bias - F32(rate[0]) * sum_of(dy.reshape(-1, len(bias)))]
+    errors = dy.reshape(-1, len(bias))
+    if not step_is_small(F32(rate[0]), errors):
+        return [bias]
+    return [bias - F32(rate[0]) * sum_of(errors)]
 
 
 def _c_call(node: Node, graph: Graph) -> CCall:
@@ -80,6 +83,7 @@ def _c_call(node: Node, graph: Graph) -> CCall:
             *(() if is_float(node, graph) else (f"?{dy}",)),
             *(f"${dy}", f"${rate}", f"${bias}"),
         ),
+        counts_saturated=is_float(node, graph),
     )
 
 

@@ -17,7 +17,7 @@ from insitu.graph.builder import Builder
 from insitu.graph.model import Array, CCall, Graph, Node, OpDef, Role
 from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
 from insitu.ops.numerics.grouped import terms
-from insitu.ops.numerics.sums import outer_sum, sum_of
+from insitu.ops.numerics.sums import outer_sum, step_is_small, sum_of
 from insitu.ops.updates.buffer import (
     Names,
     accumulate_macs,
@@ -78,6 +78,8 @@ def _accumulate(
     errors = dy.reshape(-1, len(buffer))
     nonzero = np.asarray(errors.any(axis=0))
     with np.errstate(all="ignore"):
+        if not step_is_small(F32(node.attributes["share"]), errors, x):
+            return [bias_buffer, buffer]
         biases, weights = batch_share(node, errors, x, buffer.shape)
         learns = nonzero.reshape(-1, *[1] * (buffer.ndim - 1))
         return [
@@ -93,6 +95,7 @@ def _call(node: Node, graph: Graph, kernel: str, shape: Attributes, scratch: Nam
         params_type=f"insitu_{kernel}_accumulate_f32_params_t",
         params={"shape": shape, "share": node.attributes["share"]},
         arguments=(f"${dy}", f"${x}", *scratch, f"${bias_buffer}", f"${buffer}"),
+        counts_saturated=True,
     )
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from insitu.fixed_point import F32, draw_bytes
+from insitu.fixed_point import F32, NO_BOUND, draw_bytes
 from insitu.graph import model
 from insitu.graph.builder import Builder
 from insitu.graph.names import GENERATOR, LEARNING_RATE
 from insitu.graph.rules import Quantizations, Values
 from insitu.graph.scheme import fixed_fraction
-from insitu.ops.numerics.by_type import NO_BOUND, suffix
+from insitu.ops.numerics.by_type import suffix
 
 DRAWN_RATE = "drawn_rate"
 """Activation float32[1]: the rate of the layers behind the draw in this step."""

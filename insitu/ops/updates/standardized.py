@@ -12,7 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from insitu.fixed_point import BIAS_STEP_LIMIT, F32, range_qparams, round_clamp, square_root
+from insitu.fixed_point import (
+    BIAS_STEP_LIMIT,
+    F32,
+    are_finite,
+    range_qparams,
+    round_clamp,
+    square_root,
+)
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Phase, Role, Tensor
 from insitu.graph.rules import Attributes, Quantizations, Values, no_outputs
@@ -217,7 +224,9 @@ def _call(node: Node, graph: Graph) -> CCall:
 
 def _average(node: Node, inputs: Values, outputs: Quantizations) -> list[Array]:
     observed, ahead = (value.array for value in inputs)
-    return [ahead + MOVING_AVERAGE * (observed - ahead)]
+    with np.errstate(all="ignore"):
+        moved = ahead + MOVING_AVERAGE * (observed - ahead)
+    return [moved if are_finite(moved) else ahead]
 
 
 average_error = OpDef(

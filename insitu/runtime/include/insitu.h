@@ -15,9 +15,13 @@ extern "C" {
 
 typedef enum {
   INSITU_OK = 0,
-  INSITU_ERROR_LABEL = 1, /* the label is not in [0, classes), or a target is none; nothing
-                             was changed */
-  INSITU_ERROR_RATE = 2   /* the learning rate is not in (0, 1]; nothing was changed */
+  INSITU_ERROR_LABEL = 1,    /* the label is not in [0, classes), or a target is none; nothing
+                                was changed */
+  INSITU_ERROR_RATE = 2,     /* the learning rate is not in (0, 1]; nothing was changed */
+  INSITU_ERROR_ARENA = 3,    /* the arena is 0 or not aligned to 8: there is no model yet */
+  INSITU_ERROR_INIT = 4,     /* init was not called or failed; nothing was changed */
+  INSITU_ERROR_DIVERGED = 10 /* the scores are no numbers, or of 2^126 and more: training has
+                                diverged; nothing was changed */
 } insitu_status_t;
 
 /* What a training step did. */
@@ -25,8 +29,10 @@ typedef struct {
   float loss; /* before the update, natural logarithm; the mean over the outputs of targets */
   int32_t predicted; /* class before the update, -1 where labels are targets */
   int32_t skipped;   /* 1: the error was zero everywhere, or skipped: no weight changed;
-                        2: left out by a sampled update: the last layer alone learnt */
-  int32_t saturated; /* rows whose step was too large for its multiplier and was clamped */
+                        2: left out by a sampled update: the last layer alone learnt;
+                        3: diverged, see INSITU_ERROR_DIVERGED */
+  int32_t saturated; /* rows whose step was too large: in integers it was clamped, in floats
+                        (INSITU_STEP_LIMIT) left out */
 } insitu_info_t;
 
 /* Quantization of a tensor, fixed or in force during one step. */
@@ -36,6 +42,9 @@ typedef struct {
   int32_t clamp_min, clamp_max; /* every stored q lies within */
   int32_t pass_min, pass_max;   /* the error passes where pass_min <= q <= pass_max */
 } insitu_qparams_t;
+
+/* Floats that are as large or larger have diverged: their differences might not be finite. */
+#define INSITU_DIVERGED 8.507059173023462e+37f /* 2^126 */
 
 /* Stands for infinity: the bound of an activation function that has none. */
 #define INSITU_NO_BOUND 3.402823466e+38f

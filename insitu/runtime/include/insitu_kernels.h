@@ -334,9 +334,10 @@ typedef struct {
 void insitu_bias_update_s8(const insitu_bias_update_params_t *p, const insitu_qparams_t *dy_q,
                            const int8_t *dy, const float *rate, int32_t *bias);
 
-/* bias[row] -= rate (sum over positions of dy), in order. */
-void insitu_bias_update_f32(const insitu_bias_update_params_t *p, const float *dy,
-                            const float *rate, float *bias);
+/* bias[row] -= rate (sum over positions of dy), in order. Returns 0; or p->rows, left as they were,
+ * where insitu_step_is_small_f32 is not. */
+int32_t insitu_bias_update_f32(const insitu_bias_update_params_t *p, const float *dy,
+                               const float *rate, float *bias);
 
 /* ---- saturation.c ---------------------------------------------------------------------------- */
 
@@ -355,15 +356,16 @@ void insitu_flatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_t 
 /* y[h, w, c] = x[c, h, w] */
 void insitu_unflatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_t *y);
 
-/* q[h, w, c] = clamp(zero + round(x[c, h, w] / scale)): a sample as sensors give it. */
-void insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
-                               const float *x, int8_t *q);
+/* q[h, w, c] = clamp(zero + round(x[c, h, w] / scale)): a sample as sensors give it; NaN gives
+ * -128. Returns how many were no numbers, or moved by the clamp by more than one step. */
+int32_t insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
+                                  const float *x, int8_t *q);
 
 /* Where channels have units of their own:
  * q[h, w, c] = clamp(zero + round((x[c, h, w] - offset[c]) / scale[c])). */
-void insitu_quantize_input_units_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
-                                     const float *scale, const float *offset, const float *x,
-                                     int8_t *q);
+int32_t insitu_quantize_input_units_f32(const insitu_layout_params_t *p,
+                                        const insitu_qparams_t *q_q, const float *scale,
+                                        const float *offset, const float *x, int8_t *q);
 
 /* ---- loss.c; the losses themselves are in insitu_losses.h ----------------------------------- */
 

@@ -30,6 +30,15 @@ void insitu_rows_times_two_f32(int32_t rows, int32_t size, const float *w, const
 void insitu_add_products_f32(int32_t size, int32_t count, const float *e, const float *const *x,
                              float *sum);
 
+/* Updates leave a layer as it is where one of its weights might move by so much. Beside a weight of
+ * 2^65 and more, smaller steps round to nothing, so that weights stay finite. */
+#define INSITU_STEP_LIMIT 1099511627776.0f /* 2^40 */
+
+/* Whether factor positions max|dy| max(max|x|, 1) < INSITU_STEP_LIMIT, which no sum of a row's
+ * products can exceed; not where an operand is no number. */
+int32_t insitu_step_is_small_f32(float factor, int32_t positions, int32_t rows, const float *dy,
+                                 int32_t size, const float *x);
+
 /* x[i] *= factor */
 void insitu_scale_f32(int32_t size, float factor, float *x);
 
@@ -55,13 +64,15 @@ typedef struct {
 } insitu_conv_update_f32_params_t;
 
 /* w[o] = w[o] (1 - rate weight_decay) - rate (0 + sum over oy, ox of dy[oy, ox, o] x);
- * b[o] -= rate (0 + sum of dy[oy, ox, o]). scratch: float[weights in a row]; where
+ * b[o] -= rate (0 + sum of dy[oy, ox, o]). Returns 0; or all rows, left as they were, where
+ * insitu_step_is_small_f32 is not. scratch: float[weights in a row]; where
  * kernel_width in_channels < INSITU_SHORT_LINE, whose lines would be too short to be worked on one
  * by one, float[out_channels + INSITU_BLOCK][weights in a row]. */
 #define INSITU_SHORT_LINE 8
 
-void insitu_conv_update_f32(const insitu_conv_update_f32_params_t *p, const float *dy,
-                            const float *x, const float *rate, void *scratch, float *b, float *w);
+int32_t insitu_conv_update_f32(const insitu_conv_update_f32_params_t *p, const float *dy,
+                               const float *x, const float *rate, void *scratch, float *b,
+                               float *w);
 
 /* gradient[ky, kx, i] = sum over positions of dy[.., 0] x, *errors = the sum of dy[.., 0]; dy
  * points to the row's channel. Returns whether any error is not zero; where none is, gradient is
@@ -89,9 +100,10 @@ typedef struct {
   float weight_decay;
 } insitu_linear_update_f32_params_t;
 
-/* w[o, i] = w[o, i] (1 - rate weight_decay) - (rate dy[o]) x[i]; b[o] -= rate dy[o]. */
-void insitu_linear_update_f32(const insitu_linear_update_f32_params_t *p, const float *dy,
-                              const float *x, const float *rate, float *b, float *w);
+/* w[o, i] = w[o, i] (1 - rate weight_decay) - (rate dy[o]) x[i]; b[o] -= rate dy[o]. Returns as
+ * insitu_conv_update_f32 does. */
+int32_t insitu_linear_update_f32(const insitu_linear_update_f32_params_t *p, const float *dy,
+                                 const float *x, const float *rate, float *b, float *w);
 
 /* ---- buffer_f32.c: mini-batches and momentum ------------------------------------------------- */
 
@@ -101,18 +113,21 @@ typedef struct {
 } insitu_conv_accumulate_f32_params_t;
 
 /* buffer[o] += share (0 + sum over oy, ox of dy[oy, ox, o] x); bias_buffer likewise. Rows without
- * an error stay. scratch: float[weights in a row]. */
-void insitu_conv_accumulate_f32(const insitu_conv_accumulate_f32_params_t *p, const float *dy,
-                                const float *x, void *scratch, float *bias_buffer, float *buffer);
+ * an error stay. Returns as insitu_conv_update_f32 does, share in place of the rate.
+ * scratch: float[weights in a row]. */
+int32_t insitu_conv_accumulate_f32(const insitu_conv_accumulate_f32_params_t *p, const float *dy,
+                                   const float *x, void *scratch, float *bias_buffer,
+                                   float *buffer);
 
 typedef struct {
   insitu_linear_params_t shape;
   float share;
 } insitu_linear_accumulate_f32_params_t;
 
-/* buffer[o, i] += (share dy[o]) x[i]; bias_buffer[o] += share dy[o]. */
-void insitu_linear_accumulate_f32(const insitu_linear_accumulate_f32_params_t *p, const float *dy,
-                                  const float *x, float *bias_buffer, float *buffer);
+/* buffer[o, i] += (share dy[o]) x[i]; bias_buffer[o] += share dy[o]. Returns likewise. */
+int32_t insitu_linear_accumulate_f32(const insitu_linear_accumulate_f32_params_t *p,
+                                     const float *dy, const float *x, float *bias_buffer,
+                                     float *buffer);
 
 typedef struct {
   int32_t rows, weights; /* weights of all rows together */
@@ -158,6 +173,9 @@ void insitu_flatten_f32(const insitu_layout_params_t *p, const float *x, float *
 
 /* y[h, w, c] = x[c, h, w] */
 void insitu_unflatten_f32(const insitu_layout_params_t *p, const float *x, float *y);
+
+/* The same for a sample as sensors give it. Returns how many are NaN or infinite. */
+int32_t insitu_take_input_f32(const insitu_layout_params_t *p, const float *x, float *y);
 
 typedef struct {
   int32_t size;

@@ -103,9 +103,9 @@ typedef struct {
 } insitu_conv_groups_update_f32_params_t;
 
 /* As insitu_conv_update_f32. scratch: float[weights in a row]. */
-void insitu_conv_groups_update_f32(const insitu_conv_groups_update_f32_params_t *p, const float *dy,
-                                   const float *x, const float *rate, void *scratch, float *b,
-                                   float *w);
+int32_t insitu_conv_groups_update_f32(const insitu_conv_groups_update_f32_params_t *p,
+                                      const float *dy, const float *x, const float *rate,
+                                      void *scratch, float *b, float *w);
 
 typedef struct {
   insitu_conv_groups_params_t shape;
@@ -113,9 +113,9 @@ typedef struct {
 } insitu_conv_groups_accumulate_f32_params_t;
 
 /* As insitu_conv_accumulate_f32. */
-void insitu_conv_groups_accumulate_f32(const insitu_conv_groups_accumulate_f32_params_t *p,
-                                       const float *dy, const float *x, void *scratch,
-                                       float *bias_buffer, float *buffer);
+int32_t insitu_conv_groups_accumulate_f32(const insitu_conv_groups_accumulate_f32_params_t *p,
+                                          const float *dy, const float *x, void *scratch,
+                                          float *bias_buffer, float *buffer);
 
 /* ---- affine.c: the preset paper, affine weights in [-128, 127] ------------------------------ */
 

@@ -28,8 +28,7 @@ typedef struct {
   float least; /* an error that nowhere reaches this becomes 0 everywhere */
 } insitu_loss_f32_params_t;
 
-/* The same with dy = softmax(scores) - onehot(label). Scores that are no longer finite teach
- * nothing: errors 0, loss INSITU_NO_BOUND. */
+/* The same with dy = softmax(scores) - onehot(label), of scores below INSITU_DIVERGED. */
 int32_t insitu_softmax_cross_entropy_f32(const insitu_loss_f32_params_t *p, const float *scores,
                                          const int32_t *label, float *dy, float *loss);
 
@@ -67,6 +66,9 @@ int32_t insitu_binary_cross_entropy_f32(const insitu_mean_loss_f32_params_t *p, 
 
 /* Whether every x is a number in [min, max]. */
 int32_t insitu_within_f32(int32_t size, const float *x, float min, float max);
+
+/* Whether every x is a number, and smaller than INSITU_DIVERGED. */
+int32_t insitu_are_finite_f32(int32_t size, const float *x);
 
 /* The first of the largest scores. */
 int32_t insitu_argmax_f32(int32_t size, const float *scores);

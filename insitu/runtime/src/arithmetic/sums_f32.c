@@ -1,4 +1,6 @@
 /* Sums of products in float, several side by side. Twin: insitu/ops/numerics/sums.py. */
+#include <string.h>
+
 #include "insitu_fixed_point.h"
 #include "insitu_kernels_f32.h"
 
@@ -141,4 +143,26 @@ void insitu_add_products_f32(int32_t size, int32_t count, const float *e, const 
 void insitu_scale_f32(int32_t size, float factor, float *x) {
   for (int32_t i = 0; i < size; i++)
     x[i] = x[i] * factor;
+}
+
+/* The largest |x|; NaN is larger than all. */
+static float largest_f32(int32_t size, const float *x) {
+  uint32_t largest = 0;
+  for (int32_t i = 0; i < size; i++) {
+    uint32_t bits;
+    memcpy(&bits, x + i, sizeof bits);
+    bits <<= 1;
+    largest = bits > largest ? bits : largest;
+  }
+  float result;
+  largest >>= 1;
+  memcpy(&result, &largest, sizeof result);
+  return result;
+}
+
+int32_t insitu_step_is_small_f32(float factor, int32_t positions, int32_t rows, const float *dy,
+                                 int32_t size, const float *x) {
+  const float seen = largest_f32(size, x), share = factor * (float)positions;
+  const float most = insitu_is_below(seen, 1.0f) ? 1.0f : seen;
+  return insitu_is_below(share * largest_f32(positions * rows, dy) * most, INSITU_STEP_LIMIT);
 }

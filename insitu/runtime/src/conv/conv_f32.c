@@ -214,9 +214,13 @@ static void update_at_once(const insitu_conv_params_t *p, const float *dy, const
   }
 }
 
-void insitu_conv_update_f32(const insitu_conv_update_f32_params_t *g, const float *dy,
-                            const float *x, const float *rate, void *scratch, float *b, float *w) {
+int32_t insitu_conv_update_f32(const insitu_conv_update_f32_params_t *g, const float *dy,
+                               const float *x, const float *rate, void *scratch, float *b,
+                               float *w) {
   const insitu_conv_params_t *p = &g->shape;
+  if (!insitu_step_is_small_f32(rate[0], p->out_height * p->out_width, p->out_channels, dy,
+                                p->in_height * p->in_width * p->in_channels, x))
+    return p->out_channels;
   if (g->weight_decay > 0.0f) {
     const int32_t weights = p->out_channels * row_size(p);
     insitu_scale_f32(weights, 1.0f - rate[0] * g->weight_decay, w);
@@ -225,4 +229,5 @@ void insitu_conv_update_f32(const insitu_conv_update_f32_params_t *g, const floa
     update_at_once(p, dy, x, rate[0], scratch, b, w);
   else
     update_by_row(p, dy, x, rate[0], scratch, b, w);
+  return 0;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "insitu_fixed_point.h"
+#include "insitu_kernels_f32.h"
 #include "insitu_kernels_groups.h"
 #include "insitu_depthwise_lanes_f32.h"
 #include "insitu_conv_taps.h"
@@ -271,13 +272,21 @@ static void update_depthwise(const insitu_conv_groups_params_t *p, float rate, c
   step_biases(&p->conv, rate, dy, b);
 }
 
-void insitu_conv_groups_update_f32(const insitu_conv_groups_update_f32_params_t *g, const float *dy,
-                                   const float *x, const float *rate, void *scratch, float *b,
-                                   float *w) {
+static int32_t is_small(const insitu_conv_params_t *c, float factor, const float *dy,
+                        const float *x) {
+  return insitu_step_is_small_f32(factor, c->out_height * c->out_width, c->out_channels, dy,
+                                  c->in_height * c->in_width * c->in_channels, x);
+}
+
+int32_t insitu_conv_groups_update_f32(const insitu_conv_groups_update_f32_params_t *g,
+                                      const float *dy, const float *x, const float *rate,
+                                      void *scratch, float *b, float *w) {
   const insitu_conv_groups_params_t *p = &g->shape;
   const int32_t size = p->conv.in_channels / p->groups, row = group_row(p);
   const int32_t rows = p->conv.out_channels / p->groups;
   float *gradient = scratch, errors;
+  if (!is_small(&p->conv, rate[0], dy, x))
+    return p->conv.out_channels;
   if (g->weight_decay > 0.0f) {
     const float keep = 1.0f - rate[0] * g->weight_decay;
     for (int32_t k = 0; k < p->conv.out_channels * row; k++)
@@ -285,7 +294,7 @@ void insitu_conv_groups_update_f32(const insitu_conv_groups_update_f32_params_t 
   }
   if (is_depthwise(p)) {
     update_depthwise(p, rate[0], dy, x, b, w);
-    return;
+    return 0;
   }
   for (int32_t o = 0; o < p->conv.out_channels; o++, w += row) {
     if (!group_gradient(p, dy + o, x + o / rows * size, gradient, &errors))
@@ -294,15 +303,18 @@ void insitu_conv_groups_update_f32(const insitu_conv_groups_update_f32_params_t 
       w[k] = w[k] - rate[0] * gradient[k];
     b[o] = b[o] - rate[0] * errors;
   }
+  return 0;
 }
 
-void insitu_conv_groups_accumulate_f32(const insitu_conv_groups_accumulate_f32_params_t *g,
-                                       const float *dy, const float *x, void *scratch,
-                                       float *bias_buffer, float *buffer) {
+int32_t insitu_conv_groups_accumulate_f32(const insitu_conv_groups_accumulate_f32_params_t *g,
+                                          const float *dy, const float *x, void *scratch,
+                                          float *bias_buffer, float *buffer) {
   const insitu_conv_groups_params_t *p = &g->shape;
   const int32_t size = p->conv.in_channels / p->groups, row = group_row(p);
   const int32_t rows = p->conv.out_channels / p->groups;
   float *gradient = scratch, errors;
+  if (!is_small(&p->conv, g->share, dy, x))
+    return p->conv.out_channels;
   for (int32_t o = 0; o < p->conv.out_channels; o++, buffer += row) {
     if (!group_gradient(p, dy + o, x + o / rows * size, gradient, &errors))
       continue;
@@ -310,4 +322,5 @@ void insitu_conv_groups_accumulate_f32(const insitu_conv_groups_accumulate_f32_p
       buffer[k] = buffer[k] + g->share * gradient[k];
     bias_buffer[o] = bias_buffer[o] + g->share * errors;
   }
+  return 0;
 }

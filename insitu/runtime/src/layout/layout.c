@@ -26,21 +26,40 @@ void insitu_unflatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_
   INSITU_TRANSPOSE(places, p->channels, *y++ = x[at])
 }
 
-void insitu_unflatten_f32(const insitu_layout_params_t *p, const float *x, float *y) {
-  INSITU_TRANSPOSE(places, p->channels, *y++ = x[at])
-}
+void insitu_unflatten_f32(const insitu_layout_params_t *p, const float *x,
+                          float *y){INSITU_TRANSPOSE(places, p->channels, *y++ = x[at])}
 
-void insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
-                               const float *x, int8_t *q) {
-  INSITU_TRANSPOSE(places, p->channels, *q++ = (int8_t)insitu_quantize_bound(x[at], q_q))
-}
-
-void insitu_quantize_input_units_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
-                                     const float *scale, const float *offset, const float *x,
-                                     int8_t *q) {
-  insitu_qparams_t own = *q_q;
+int32_t insitu_take_input_f32(const insitu_layout_params_t *p, const float *x, float *y) {
+  int32_t wrong = 0;
   INSITU_TRANSPOSE(places, p->channels, {
-    own.scale = scale[column];
-    *q++ = (int8_t)insitu_quantize_bound(insitu_subtract(x[at], offset[column]), &own);
+    wrong += (insitu_float_bits(x[at]) >> 23 & 0xFFu) == 0xFFu;
+    *y++ = x[at];
   })
+  return wrong;
+}
+
+/* Stores a value; whether it is no number, or lies more than a step beyond the range. */
+static int32_t store(float value, float scale, int32_t zero, int8_t *q) {
+  const int32_t low = -128 - zero, high = 127 - zero;
+  const int32_t v = insitu_round_clamp(insitu_divide(value, scale), low - 2, high + 2);
+  *q = (int8_t)(zero + insitu_clamp(v, low, high));
+  return v < low - 1 || v > high + 1;
+}
+
+int32_t insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
+                                  const float *x, int8_t *q) {
+  int32_t beyond = 0;
+  INSITU_TRANSPOSE(places, p->channels, beyond += store(x[at], q_q->scale, q_q->zero_point, q++))
+  return beyond;
+}
+
+int32_t insitu_quantize_input_units_f32(const insitu_layout_params_t *p,
+                                        const insitu_qparams_t *q_q, const float *scale,
+                                        const float *offset, const float *x, int8_t *q) {
+  int32_t beyond = 0;
+  INSITU_TRANSPOSE(places, p->channels, {
+    const float value = insitu_subtract(x[at], offset[column]);
+    beyond += store(value, scale[column], q_q->zero_point, q++);
+  })
+  return beyond;
 }

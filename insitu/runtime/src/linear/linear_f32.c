@@ -63,12 +63,14 @@ static void step_one(int32_t size, float step, float *restrict w, const float *r
     w[i] = w[i] - step * x[i];
 }
 
-void insitu_linear_update_f32(const insitu_linear_update_f32_params_t *p, const float *dy,
-                              const float *x, const float *rate, float *b, float *w) {
+int32_t insitu_linear_update_f32(const insitu_linear_update_f32_params_t *p, const float *dy,
+                                 const float *x, const float *rate, float *b, float *w) {
   const int32_t rows = p->shape.out_features, columns = p->shape.in_features;
   float step[INSITU_BLOCK];
   float *row[INSITU_BLOCK];
   int32_t count = 0;
+  if (!insitu_step_is_small_f32(rate[0], 1, rows, dy, columns, x))
+    return rows;
   if (p->weight_decay > 0.0f)
     insitu_scale_f32(rows * columns, 1.0f - rate[0] * p->weight_decay, w);
   for (int32_t o = 0; o < rows; o++) {
@@ -84,4 +86,5 @@ void insitu_linear_update_f32(const insitu_linear_update_f32_params_t *p, const 
   }
   for (int32_t k = 0; k < count; k++)
     step_one(columns, step[k], row[k], x);
+  return 0;
 }

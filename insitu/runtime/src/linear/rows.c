@@ -40,6 +40,8 @@ void insitu_follow_range(const insitu_follow_range_params_t *p, const insitu_qpa
     high = p->clip_max;
   if (insitu_less(insitu_subtract(high, low), p->smallest))
     high = low + p->smallest;
+  if (!insitu_is_below(low, INSITU_DIVERGED) || !insitu_is_below(high, INSITU_DIVERGED))
+    return;
   range[0] = low;
   range[1] = high;
 }

@@ -43,24 +43,11 @@ int32_t insitu_softmax_cross_entropy_s8(const insitu_loss_params_t *p, const flo
   return nonzero;
 }
 
-/* Whether all scores are numbers, and their differences finite. */
-static int32_t are_finite(int32_t size, const float *scores, float largest) {
-  for (int32_t i = 0; i < size; i++) {
-    if (!(largest - scores[i] <= INSITU_NO_BOUND))
-      return 0;
-  }
-  return 1;
-}
-
 int32_t insitu_softmax_cross_entropy_f32(const insitu_loss_f32_params_t *p, const float *scores,
                                          const int32_t *label, float *dy, float *loss) {
   const float largest = scores[insitu_argmax_f32(p->size, scores)];
   float total = 0.0f, highest = 0.0f;
   int32_t nonzero = 0;
-  memset(dy, 0, (size_t)p->size * sizeof *dy);
-  *loss = INSITU_NO_BOUND;
-  if (!are_finite(p->size, scores, largest))
-    return 0;
   for (int32_t i = 0; i < p->size; i++) {
     dy[i] = exp_negative(scores[i] - largest);
     total = total + dy[i];
@@ -184,6 +171,14 @@ int32_t insitu_binary_cross_entropy_f32(const insitu_mean_loss_f32_params_t *p, 
 int32_t insitu_within_f32(int32_t size, const float *x, float min, float max) {
   for (int32_t i = 0; i < size; i++) {
     if (!(x[i] >= min && x[i] <= max))
+      return 0;
+  }
+  return 1;
+}
+
+int32_t insitu_are_finite_f32(int32_t size, const float *x) {
+  for (int32_t i = 0; i < size; i++) {
+    if (!insitu_is_below(x[i], INSITU_DIVERGED))
       return 0;
   }
   return 1;

@@ -1,6 +1,7 @@
 /* Update of biases alone. Twin: insitu/ops/updates/bias.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"
+#include "insitu_kernels_f32.h"
 
 void insitu_bias_update_s8(const insitu_bias_update_params_t *p, const insitu_qparams_t *dy_q,
                            const int8_t *dy, const float *rate, int32_t *bias) {
@@ -13,8 +14,10 @@ void insitu_bias_update_s8(const insitu_bias_update_params_t *p, const insitu_qp
   }
 }
 
-void insitu_bias_update_f32(const insitu_bias_update_params_t *p, const float *dy,
-                            const float *rate, float *bias) {
+int32_t insitu_bias_update_f32(const insitu_bias_update_params_t *p, const float *dy,
+                               const float *rate, float *bias) {
+  if (!insitu_step_is_small_f32(rate[0], p->positions, p->rows, dy, 0, 0))
+    return p->rows;
   for (int32_t row = 0; row < p->rows; row++) {
     float sum = 0.0f;
     for (int32_t position = 0; position < p->positions; position++) {
@@ -22,4 +25,5 @@ void insitu_bias_update_f32(const insitu_bias_update_params_t *p, const float *d
     }
     bias[row] = bias[row] - rate[0] * sum;
   }
+  return 0;
 }
