@@ -5,6 +5,7 @@ Only this module knows the order of the stages.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from insitu.data.samples import (
     quantize_samples,
 )
 from insitu.differentiate import differentiate
-from insitu.errors import ConfigError
+from insitu.errors import ConfigError, ModelError, PrecisionWarning
 from insitu.frontends import torch
 from insitu.frontends.model import Model
 from insitu.frontends.onnx import reader as onnx
@@ -183,7 +184,20 @@ def compare(
     nothing: frozenset[str] = frozenset()
     x = channels_last(x, shape)
     graph, units, ranges = _sized(graph, x, nothing, Scheme(), quantization)
+    _warn_untrainable(graph, ranges, units)
     return measure_fidelity(graph, ranges, chosen, units)
+
+
+def _warn_untrainable(
+    graph: Graph, ranges: Mapping[str, tuple[float, float]], units: Units | None
+) -> None:
+    """Say what `compile` would refuse where every layer is trained."""
+    layers = frozenset(node.name for node in graph.nodes if node.op.weights)
+    try:
+        quantize_graph(graph, ranges, layers, units=units)
+    except ModelError as error:
+        message = f"{error}; it is compared as it is where this layer, and those before it, stay"
+        warnings.warn(message, PrecisionWarning, stacklevel=3)
 
 
 def _sized(

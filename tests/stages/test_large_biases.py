@@ -7,12 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from insitu.errors import ModelError
+from insitu.errors import ModelError, PrecisionWarning
+from insitu.frontends.model import Model
 from insitu.graph.builder import Builder
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph
 from insitu.graph.scheme import Scheme
 from insitu.ops import OPS
+from insitu.pipeline import compare
 from insitu.quantize import calibrate, input_units, quantize_graph
 from insitu.run.reference import Reference
 
@@ -113,6 +115,13 @@ def test_a_trained_bias_beyond_its_unit_is_refused() -> None:
         scores(graph, X, TRAINED["all"])
     want, got = scores(graph, X, TRAINED["last"])
     assert np.abs(got - want).max() < 0.02 * np.abs(want).max()
+
+
+def test_compare_says_what_compile_would_refuse() -> None:
+    graph = network({"hidden": (W, BIAS * 2000), "scores": (TOP, np.zeros(3))})
+    with pytest.warns(PrecisionWarning, match=r'"hidden": a bias of 2000 is beyond the 1024'):
+        found = compare(Model("biases", graph, (4,)), data=X.astype(np.float32))
+    assert found.score_cosine > 0.999
 
 
 def test_the_preset_paper_refuses_what_its_accumulators_do_not_hold() -> None:
