@@ -21,16 +21,16 @@ from insitu.data.samples import (
     quantize_samples,
 )
 from insitu.differentiate import differentiate
-from insitu.errors import ConfigError
+from insitu.errors import ConfigError, InsituError
 from insitu.frontends import torch
 from insitu.frontends.model import Model
 from insitu.frontends.onnx import reader as onnx
 from insitu.generate import check_name
-from insitu.graph.model import Array
+from insitu.graph.model import Array, Graph
 from insitu.graph.verify import verify
 from insitu.measure.fidelity import Fidelity, measure_fidelity
-from insitu.network.board_run import Tools
-from insitu.network.fit import measured
+from insitu.network.board_run import Tools, check_tools
+from insitu.network.fit import check_least, measured
 from insitu.network.trainable import TrainableNetwork
 from insitu.plan import limit_scratch, plan_memory
 from insitu.prepare.end import layers_that_learn, with_end
@@ -113,6 +113,9 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     kept = select_kept(model.graph, training.layers)
     graph = with_end(simplify(model.graph, training.loss, keep=kept), training)
     trained = layers_that_learn(graph, training)
+    tools = tools or Tools()
+    _refuse_early(graph, trained, training, target)
+    check_tools(target.core, tools)
     shape = graph.sample.shape
     ranges = calibrate(graph, channels_last(samples.x, shape), quantization.calibration)
     scheme = with_error_unit(training, given, graph, ranges)
@@ -133,7 +136,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         folder=Path(),
     )
     q = quantize_samples(samples.x, shape, network.input_qparams)
-    return measured(network, q, samples, tools or Tools())
+    return measured(network, q, samples, tools)
 
 
 def compare(
@@ -173,6 +176,30 @@ def compare(
     chosen = evenly_spaced(chosen, samples)
     ranges = calibrate(graph, channels_last(x, shape), quantization.calibration)
     return measure_fidelity(graph, ranges, chosen)
+
+
+class _AnyRanges(dict[str, tuple[float, float]]):
+    """Of activations before calibration: no size depends on them."""
+
+    def __missing__(self, _: str) -> tuple[float, float]:
+        return -1.0, 1.0
+
+
+def _refuse_early(
+    graph: Graph, trained: frozenset[str], training: TrainingConfig, board: Board
+) -> None:
+    """Refuse what cannot fit, whatever the ranges and however little scratch its kernels have.
+
+    Raises:
+        FitError: as `measured`, but with what is needed at least.
+    """
+    try:
+        scheme = training.scheme
+        integers = quantize_graph(graph, _AnyRanges(), trained, scheme)
+        step = limit_scratch(differentiate(integers, scheme), 0)
+    except InsituError:
+        return  # said where it arises, with the ranges that are right
+    check_least(step, board)
 
 
 def _check_scratch(scratch: int | None) -> None:

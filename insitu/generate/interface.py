@@ -44,16 +44,7 @@ typedef struct {{
 {_fields(model)}
 }} {prefix}_state_t;
 
-typedef struct {{
-  {prefix}_state_t state;
-  uint8_t *arena; /* set by init; 0: there is no model yet */
-}} {prefix}_t;
-
-/* An arena, aligned to 8 as init asks for. */
-typedef union {{
-  uint64_t aligned;
-  uint8_t bytes[{prefix}_arena_bytes];
-}} {prefix}_arena_t;
+{_memory(prefix)}
 
 {_prototypes(model)}
 
@@ -78,6 +69,20 @@ enum {{
   {prefix}_fixed_range_weights = {sum(t.size for t in model.state.fixed_range_weights)},
   {prefix}_nodes = {len(model.graph.nodes)}
 }};"""
+
+
+def _memory(prefix: str) -> str:
+    return f"""\
+typedef struct {{
+  {prefix}_state_t state;
+  uint8_t *arena; /* set by init; 0: there is no model yet */
+}} {prefix}_t;
+
+/* An arena, aligned to 8 as init asks for. */
+typedef union {{
+  uint64_t aligned;
+  uint8_t bytes[{prefix}_arena_bytes];
+}} {prefix}_arena_t;"""
 
 
 def _introduction(model: ModelText) -> str:
@@ -113,7 +118,9 @@ def _prototypes(model: ModelText) -> str:
         way_in, counted = "float input: reordered", "are not finite. */"
     return f"""\
 /* Puts the initial weights in place. arena: {prefix}_arena_bytes, aligned to 8; else, or
- * where it is 0, INSITU_ERROR_ARENA, and none of the calls below predicts or trains. */
+ * where it is 0, INSITU_ERROR_ARENA. Where the FPU flushes subnormal numbers or rounds another way
+ * than to nearest, INSITU_ERROR_FLOATS: clear FZ and RMode of FPSCR (of FPDSCR too, for interrupts
+ * and tasks). After either none of the calls below predicts or trains. */
 insitu_status_t {prefix}_init({prefix}_t *model, void *arena);
 
 {(_with_targets if model.takes_targets else _with_classes)(model)}

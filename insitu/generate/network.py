@@ -336,6 +336,7 @@ def _settings_text(prefix: str) -> str:
 insitu_status_t {prefix}_init({prefix}_t *model, void *arena) {{
   model->arena = 0;
   if (!arena || (uintptr_t)arena % 8 != 0) return INSITU_ERROR_ARENA;
+  if (!insitu_floats_are_ieee()) return INSITU_ERROR_FLOATS;
   memset(&model->state, 0, sizeof model->state);
   memcpy(&model->state, &{prefix}_initial_state, sizeof {prefix}_initial_state);
   model->arena = arena;

@@ -88,15 +88,14 @@ def test_every_class_of_floats_is_taken_and_counted_alike(
         quantized, counts = library.quantize_counted(x)
         expected = quantize_samples(x, image.shape, image.qparams)
         assert quantized.tobytes() == expected.tobytes()
-        np.testing.assert_array_equal(counts, count_beyond(x, image.shape, image.qparams))
+        np.testing.assert_array_equal(counts, count_beyond(x, image.qparams))
 
     alike()
 
 
 def counted(values: Array, float32: bool) -> list[int]:
     """By sample, of Python; that C agrees is asked above."""
-    sample = model(float32).step.sample
-    return count_beyond(values.reshape(-1, 3, 2, 2), sample.shape, sample.qparams).tolist()
+    return list(count_beyond(values, model(float32).step.sample.qparams))
 
 
 def test_what_is_counted() -> None:
@@ -127,7 +126,7 @@ def test_commands_say_it() -> None:
     network = compiled()
     x = np.full((4, *network.input_shape), 1e9, np.float32)
     x[0] = 0
-    beyond = Beyond.of_counts(count_beyond(x, network.graph.sample.shape, network.input_qparams))
+    beyond = Beyond.of_counts(count_beyond(x, network.input_qparams))
     values = int(np.prod(network.input_shape)) * 3
     assert beyond == Beyond(values=values, samples=3, of=4, first=1)
     sentence = f"{values} values in 3 of 4 samples, first in sample 1, lie beyond"
