@@ -35,7 +35,7 @@ ARITHMETIC = (
     "they agree bit for bit."
 )
 MEASURING = (
-    "Bytes are what the linker placed, and the deepest stack, found by painting it; both exact. "
+    "Bytes are what the linker placed, and a stack that no run can go beyond. "
     "Instructions were counted one by one in the emulator, in steps spread over a training on the "
     "calibration samples, of which they are the mean; steps whose errors are smaller cost less. "
     "The worst case takes each node with the errors that make it cost most."

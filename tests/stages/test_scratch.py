@@ -23,8 +23,8 @@ from insitu.firmware.build import build_host
 from insitu.generate import generate
 from insitu.graph.builder import Builder
 from insitu.graph.model import SCRATCH_LIMIT, Graph, Node, OpDef, TensorType
-from insitu.network.folder import write_sources
 from insitu.network.fit import least_bytes
+from insitu.network.folder import write_sources
 from insitu.network.trainable import TrainableNetwork
 from insitu.ops.kernels.tiles import MOST_BYTES
 from insitu.plan import fit_arena, limit_scratch, plan_memory
