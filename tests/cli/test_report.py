@@ -111,7 +111,6 @@ def ran(network: Network, *, twin_equal: bool = True) -> BoardRun:
         loss=0.5,
         losses=random.random(500).astype(np.float32),
         predicted=random.integers(0, 10, 500).astype(np.int32),
-        stack_bytes=420,
         seconds=1.0,
         network=network,
         measurement=network.measurement,
