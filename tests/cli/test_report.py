@@ -108,7 +108,6 @@ def ran(network: Network, *, twin_equal: bool = True) -> BoardRun:
         loss_before=2.3,
         loss_after=0.4,
         checked_predictions=500,
-        stack_bytes=480,
         loss=0.5,
         losses=random.random(500).astype(np.float32),
         predicted=random.integers(0, 10, 500).astype(np.int32),
