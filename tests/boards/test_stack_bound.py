@@ -22,7 +22,7 @@ from insitu.errors import FitError, ToolError
 from insitu.firmware.build import build_firmware
 from insitu.firmware.stack import stack_bound
 from insitu.graph.scheme import Scheme
-from insitu.target.board import Board, Memory, find_board
+from insitu.target.board import Board, Memory
 
 pytestmark = pytest.mark.toolchain
 
