@@ -13,7 +13,7 @@ import numpy as np
 
 from insitu.data.samples import Samples, channels_last, quantize_samples
 from insitu.graph.evaluate import evaluate_float
-from insitu.graph.model import Array, Graph, Node, QParams, Tensor
+from insitu.graph.model import Array, Graph, Node, QParams, Tensor, Units
 from insitu.quantize import quantize_with_names
 from insitu.run.reference import Reference
 
@@ -100,18 +100,22 @@ class Fidelity:
 
 
 def measure_fidelity(
-    graph: Graph, ranges: Mapping[str, tuple[float, float]], samples: Samples
+    graph: Graph,
+    ranges: Mapping[str, tuple[float, float]],
+    samples: Samples,
+    units: Units | None = None,
 ) -> Fidelity:
     """Run the samples through the simplified float network and through its quantized form.
 
     Args:
         ranges: of every activation, see `quantize.calibrate`.
         samples: checked, channels first; labels lie in the classes if there are any.
+        units: of the input, see `quantize.input_units`.
 
     Raises:
         ModelError: an op has no integer form.
     """
-    integers, names = quantize_with_names(graph, ranges, frozenset())
+    integers, names = quantize_with_names(graph, ranges, frozenset(), units=units)
     name, output = graph.inputs[0], graph.outputs[0]
     image = integers.tensors[integers.inputs[0]]
     grid = quantize_samples(samples.x, image.shape, image.qparams)
@@ -168,7 +172,9 @@ class _Sums:
         constants = {k: t.data for k, t in self.graph.tensors.items() if t.data is not None}
         known = {**floats, **constants, **real}
         name = self.graph.inputs[0]
-        self.input.add(floats[name], floats[name], real[name], self.tensors[name].qparams)
+        q = self.tensors[name].qparams
+        exact, got = (_as_read(value, q) for value in (floats[name], real[name]))
+        self.input.add(exact, exact, got, q)
         for node in self.graph.nodes:
             y = node.outputs[0]
             if y in real:
@@ -186,7 +192,17 @@ def _alone(node: Node, values: Mapping[str, Array]) -> Array:
 def dequantize(value: Array, q: QParams | None) -> Array:
     """What an integer tensor means, float64."""
     wide = value.astype(np.float64)
-    return wide if q is None else (wide - q.zero_point) * q.scale.astype(np.float64)
+    if q is None:
+        return wide
+    real = (wide - q.zero_point) * q.scale.astype(np.float64)
+    return real if q.units is None else real * q.units.scale + q.units.offset
+
+
+def _as_read(value: Array, q: QParams | None) -> Array:
+    """A sample's values in the units that the network reads."""
+    if q is None or q.units is None:
+        return value
+    return (value - q.units.offset) / q.units.scale
 
 
 @dataclass

@@ -70,8 +70,9 @@ add_library({prefix} STATIC
   {sources})
 target_include_directories({prefix} PUBLIC include)
 set_target_properties({prefix} PROPERTIES C_STANDARD 99 C_EXTENSIONS OFF)
-# bit-exactness with the twin: one rounding an operation
-target_compile_options({prefix} PRIVATE -ffp-contract=off -ffunction-sections -fdata-sections)
+# bit-exactness with the twin: one rounding an operation; without an FPU, insitu's own floats
+target_compile_options({prefix} PRIVATE -ffp-contract=off -fno-lto)
+target_compile_options({prefix} PRIVATE -ffunction-sections -fdata-sections)
 # loops for speed, the rest for size
 {levels}
 string(TOLOWER "${{CMAKE_SYSTEM_PROCESSOR}} ${{CMAKE_C_FLAGS}}" insitu_processor)
