@@ -5,6 +5,8 @@ Only this module knows the order of the stages.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +22,26 @@ from insitu.data.samples import (
     quantize_samples,
 )
 from insitu.differentiate import differentiate
-from insitu.errors import ConfigError
+from insitu.errors import ConfigError, DataError
 from insitu.frontends import torch
 from insitu.frontends.model import Model
 from insitu.frontends.onnx import reader as onnx
 from insitu.generate import check_name
 from insitu.graph.model import Array
 from insitu.graph.verify import verify
+from insitu.measure.blame import Cause, find_cause
 from insitu.measure.fidelity import Fidelity, measure_fidelity
+from insitu.measure.quality import EXPLAINED, Kept, Quality, judge
 from insitu.network.board_run import Tools
+from insitu.network.compiled import Network
 from insitu.network.fit import measured
 from insitu.network.trainable import TrainableNetwork
+from insitu.network.twin import Twin
 from insitu.plan import limit_scratch, plan_memory
 from insitu.prepare.end import layers_that_learn, with_end
 from insitu.prepare.layers import select_kept
 from insitu.prepare.simplify import simplify
-from insitu.quantize import calibrate, quantize_graph
+from insitu.quantize import calibrate, quantize_with_names
 from insitu.quantize.error_unit import with_error_unit
 from insitu.target.board import Board, find_board
 
@@ -112,9 +118,10 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     graph = with_end(simplify(model.graph, training.loss, keep=kept), training)
     trained = layers_that_learn(graph, training)
     shape = graph.sample.shape
-    ranges = calibrate(graph, channels_last(x, shape), quantization.calibration)
+    image, seen = channels_last(x, shape), Kept(graph.outputs[0], len(x))
+    ranges = calibrate(graph, image, quantization.calibration, also=seen)
     scheme = with_error_unit(training, given, graph, ranges)
-    integers = quantize_graph(graph, ranges, trained, scheme)
+    integers, names = quantize_with_names(graph, ranges, trained, scheme)
     step = differentiate(integers, scheme, rate=training.lr, seed=training.seed)
     verify(step)
     step = step if scratch is None else limit_scratch(step, scratch)
@@ -130,8 +137,10 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         measurement=Measurement(),
         folder=Path(),
     )
-    sample = quantize_samples(x[:1], shape, network.input_qparams)[0]
-    return measured(network, sample, tools or Tools())
+    q = quantize_samples(x[seen.rows], shape, network.input_qparams)
+    network = measured(network, q[0], tools or Tools())
+    labels = _labels(given, network, quantization)
+    return replace(network, quality=_quality(network, names, seen, image, q, labels))
 
 
 def compare(
@@ -183,6 +192,38 @@ def _calibration_samples(model: Model, given: Samples, config: QuantizationConfi
     samples = checked(given, model.input_shape)
     check_calibration(samples)
     return evenly_spaced(samples, config.calibration_samples).x
+
+
+def _quality(
+    network: Network, names: Mapping[str, str], seen: Kept, x: Array, q: Array, labels: Array | None
+) -> Quality:
+    """How far a network that is not trained yet agrees with its float form.
+
+    Args:
+        names: of the integer tensors that stand for float ones. seen: the float scores.
+        x: calibration samples, channels last. q: those of `seen`, as the network takes them.
+        labels: of the calibration samples.
+    """
+
+    def explain() -> Cause:
+        some = slice(None, None, -(-len(q) // EXPLAINED))
+        chosen = x[seen.rows][some], q[some]
+        return find_cause(network.float_graph, network.graph, names, *chosen)
+
+    scores, _ = Twin(network, network.build_folder).library.predict(q)
+    known = None if labels is None else labels[seen.rows]
+    return judge(network.training.loss, seen.scores, scores, known, explain)
+
+
+def _labels(given: Samples, network: Network, config: QuantizationConfig) -> Array | None:
+    """Of the calibration samples, where they suit the network and its last layer knows them."""
+    if given.y is None or network.training.classes or network.labels.record.ranged:
+        return None
+    try:
+        labelled = checked(given, network.input_shape, network.labels)
+    except DataError:  # nothing but a score asks for them
+        return None
+    return evenly_spaced(labelled, config.calibration_samples).y
 
 
 def _as_samples(calibration: Array | Samples, targets: Array | None) -> Samples:

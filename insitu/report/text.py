@@ -17,6 +17,7 @@ from rich.text import Text
 from insitu.frontends.model import Model
 from insitu.measure.cost import DIRECTIONS, accuracy
 from insitu.measure.fidelity import Fidelity
+from insitu.measure.quality import Quality
 from insitu.network.board_run import step_figures
 from insitu.network.compiled import Network
 from insitu.network.figures import (
@@ -77,7 +78,7 @@ def print_fidelity(console: Console, fidelity: Fidelity) -> None:
         _add(table, name, *cells, error, f"{row.clipped:.3%}", cosine, mark)
     console.print(table)
     if fidelity.worst is not None:
-        _say(console, f"{fidelity.worst}: {fidelity.advice}")
+        _say(console, fidelity.advice)
     facts = _facts()
     _fact(facts, "scores", f"cosine similarity {fidelity.score_cosine:.5f}")
     if fidelity.same_class is not None:
@@ -104,6 +105,7 @@ def print_compile(console: Console, network: Network) -> None:
     figures = step_figures(network, network.measurement, network.board)
     _step_facts(facts, figures, network.board)
     _fact(facts, "compiler", network.measurement.toolchain)
+    _quality_facts(facts, network.quality)
     if network.temporary is None:
         _fact(facts, "written to", str(network.folder))
     console.print(facts)
@@ -243,6 +245,19 @@ def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
         met = f"{percent(share)} of {layer}'s weights came to the end of their range"
         _fact(facts, label, f"{met}; {advice}")
         label = ""
+
+
+def _quality_facts(facts: Table, quality: Quality) -> None:
+    """How far 8 bits agree with float."""
+    said = []
+    if quality.agreement is not None:
+        said.append(f"as float in {percent(quality.agreement)} of the calibration samples")
+    if quality.accuracy_float is not None and quality.accuracy_quantized is not None:
+        both = (percent(quality.accuracy_quantized), percent(quality.accuracy_float))
+        said.append(f"{both[0]} of them right, in float {both[1]}")
+    if said:
+        _fact(facts, "8 bits", "; ".join(said))
+    _warning_facts(facts, quality.warnings)
 
 
 def _warning_facts(facts: Table, warnings: Iterable[str]) -> None:
