@@ -15,22 +15,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/harness"))
+from rp2040js import install
+
 from insitu.measure.cycles import Code, count_cycles
 from insitu.run.profile import BlockCount
 
 HERE = Path(__file__).parent / "cycles"
-RP2040JS = "rp2040js@1.4.1"
 FLASH_ORIGIN = 0x1000_0000
 LEVELS = ("-Os", "-O2", "-O3")
-
-
-def install(folder: Path) -> Path:
-    """The module of rp2040js in a folder, fetched where it is missing."""
-    module = folder / "node_modules/rp2040js/dist/esm/index.js"
-    if not module.exists():
-        command = ["npm", "install", "--silent", "--prefix", str(folder), RP2040JS]
-        subprocess.run(command, check=True)
-    return module
 
 
 def build(level: str, folder: Path) -> Path:

@@ -77,6 +77,10 @@ class Firmware:
         toolchain: e.g. "arm-none-eabi-gcc 12.2.1" or "zig 0.15.1".
         flash_bytes: code, constants and initial values.
         ram_bytes: data and bss, without the stack.
+        stack_bytes: what the linker keeps for the stack: no run can need more where it is the bound
+            of the linked code (`firmware.stack`), the frame of an interrupt included.
+        interrupt_frame_bytes: of these, what the core pushes when an interrupt comes; 0 where the
+            caller chose the stack.
         core: as in `target.board.CORES`.
     """
 
@@ -85,6 +89,8 @@ class Firmware:
     toolchain: str
     flash_bytes: int
     ram_bytes: int
+    stack_bytes: int = 0
+    interrupt_frame_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +123,11 @@ class Measurement:
     """What a model costs on a board.
 
     Attributes:
-        instructions, cycles: of one training step, by node index, the mean of
+        instructions, cycles: of one training step while it learns, by node index, the mean of
             `details["counted_steps"]` steps.
+        worst_instructions, worst_cycles: of a step whose errors are such that each node costs most.
         cycle_error_percent: expected error of the cycle model on silicon.
+        stack_bytes, interrupt_frame_bytes: as of `Firmware`.
 
     What was not measured is empty or 0.
     """
@@ -130,7 +138,10 @@ class Measurement:
     flash_bytes: int = 0
     ram_bytes: int = 0
     stack_bytes: int = 0
+    interrupt_frame_bytes: int = 0
     instructions: Mapping[int, int] = field(default_factory=dict)
     cycles: Mapping[int, int] = field(default_factory=dict)
+    worst_instructions: Mapping[int, int] = field(default_factory=dict)
+    worst_cycles: Mapping[int, int] = field(default_factory=dict)
     cycle_error_percent: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)

@@ -92,7 +92,8 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         model: from `load` or `from_torch`, or the path that `load` takes.
         calibration: x[n, ...], channels first, as the network will see it; or
             `Samples`.
-        targets: of the calibration samples, for the loss mse, so that their range is known.
+        targets: of the calibration samples, for the loss mse, so that their range is known; or
+            their classes, so that the steps that are measured are like yours.
         board: name, or path of a board's TOML file.
         name: of the C symbols, "insitu_NAME".
         scratch: bytes that a kernel keeps to where it has a choice, by default 12 KB. Where the
@@ -111,14 +112,14 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     model.check_supported()
     quantization = quantization or QuantizationConfig()
     given = _as_samples(calibration, targets)
-    x = _calibration_samples(model, given, quantization)
+    samples = _calibration_samples(model, given, quantization)
 
     _check_scratch(scratch)
     kept = select_kept(model.graph, training.layers)
     graph = with_end(simplify(model.graph, training.loss, keep=kept), training)
     trained = layers_that_learn(graph, training)
     shape = graph.sample.shape
-    image, seen = channels_last(x, shape), Kept(graph.outputs[0], len(x))
+    image, seen = channels_last(samples.x, shape), Kept(graph.outputs[0], len(samples))
     ranges = calibrate(graph, image, quantization.calibration, also=seen)
     scheme = with_error_unit(training, given, graph, ranges)
     integers, names = quantize_with_names(graph, ranges, trained, scheme)
@@ -137,10 +138,10 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         measurement=Measurement(),
         folder=Path(),
     )
-    q = quantize_samples(x[seen.rows], shape, network.input_qparams)
-    network = measured(network, q[0], tools or Tools())
-    labels = _labels(given, network, quantization)
-    return replace(network, quality=_quality(network, names, seen, image, q, labels))
+    q = quantize_samples(samples.x, shape, network.input_qparams)
+    network = measured(network, q, samples, tools or Tools())
+    quality = _quality(network, names, seen, (image, q), _labels(samples, network))
+    return replace(network, quality=quality)
 
 
 def compare(
@@ -170,7 +171,7 @@ def compare(
     model.check_supported()
     quantization = quantization or QuantizationConfig()
     given = data if isinstance(data, Samples) else Samples(data, labels, "data")
-    x = _calibration_samples(model, given, quantization)
+    x = _calibration_samples(model, given, quantization).x
     graph = simplify(model.graph)
     shape = graph.sample.shape
     labels_of = label_type(graph, TrainingConfig().loss)
@@ -187,43 +188,48 @@ def _check_scratch(scratch: int | None) -> None:
         raise ConfigError(f"scratch {scratch} is below 0 bytes; 4096 makes most kernels fast")
 
 
-def _calibration_samples(model: Model, given: Samples, config: QuantizationConfig) -> Array:
-    """float32[n, ...], checked, at most as many as the config asks for."""
+def _calibration_samples(model: Model, given: Samples, config: QuantizationConfig) -> Samples:
+    """float32[n, ...], checked, at most as many as the config asks for; y as it was given."""
     samples = checked(given, model.input_shape)
     check_calibration(samples)
-    return evenly_spaced(samples, config.calibration_samples).x
+    labelled = given.y is not None and given.y.ndim > 0 and len(given.y) == len(samples)
+    samples = replace(samples, y=given.y if labelled else None)
+    return evenly_spaced(samples, config.calibration_samples)
 
 
 def _quality(
-    network: Network, names: Mapping[str, str], seen: Kept, x: Array, q: Array, labels: Array | None
+    network: Network,
+    names: Mapping[str, str],
+    seen: Kept,
+    samples: tuple[Array, Array],
+    labels: Array | None,
 ) -> Quality:
     """How far a network that is not trained yet agrees with its float form.
 
     Args:
         names: of the integer tensors that stand for float ones. seen: the float scores.
-        x: calibration samples, channels last. q: those of `seen`, as the network takes them.
-        labels: of the calibration samples.
+        samples: those of the calibration, in float, channels last, and as the network takes them.
+        labels: theirs.
     """
+    x, q = (side[seen.rows] for side in samples)
 
     def explain() -> Cause:
         some = slice(None, None, -(-len(q) // EXPLAINED))
-        chosen = x[seen.rows][some], q[some]
-        return find_cause(network.float_graph, network.graph, names, *chosen)
+        return find_cause(network.float_graph, network.graph, names, x[some], q[some])
 
     scores, _ = Twin(network, network.build_folder).library.predict(q)
     known = None if labels is None else labels[seen.rows]
     return judge(network.training.loss, seen.scores, scores, known, explain)
 
 
-def _labels(given: Samples, network: Network, config: QuantizationConfig) -> Array | None:
-    """Of the calibration samples, where they suit the network and its last layer knows them."""
-    if given.y is None or network.training.classes or network.labels.record.ranged:
+def _labels(samples: Samples, network: Network) -> Array | None:
+    """Where there are some that suit the network, and its last layer knows them."""
+    if samples.y is None or network.training.classes or network.labels.record.ranged:
         return None
     try:
-        labelled = checked(given, network.input_shape, network.labels)
+        return checked(samples, network.input_shape, network.labels).y
     except DataError:  # nothing but a score asks for them
         return None
-    return evenly_spaced(labelled, config.calibration_samples).y
 
 
 def _as_samples(calibration: Array | Samples, targets: Array | None) -> Samples:

@@ -166,10 +166,11 @@ def compile_(
     training, quantization = _configs(config_file, given)
     plain: dict[str, Any] = {"board": board, "name": name, "scratch": scratch}
     check_replaceable(out)
+    samples = read_samples(data, labels=False)
     try:
         network = pipeline.compile(
             pipeline.load(model, output=output),
-            calibration=read_samples(data, labels=False),
+            calibration=samples,
             training=training,
             quantization=quantization,
             **plain,
@@ -178,10 +179,11 @@ def compile_(
         if as_json and error.figures:
             print_json({**error.figures, "fits": False})
         raise
+    beyond = network.beyond(samples.x)
     if as_json:
-        print_json(network.figures)
+        print_json({**network.figures, "beyond_range": asdict(beyond)})
     else:
-        text.print_compile(Console(), network)
+        text.print_compile(Console(), network, beyond)
 
 
 def _configs(

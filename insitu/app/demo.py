@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,8 @@ from insitu.data.samples import channels_last
 from insitu.differentiate import differentiate
 from insitu.firmware.build import build_firmware
 from insitu.graph.model import Array
-from insitu.measure.cost import accuracy
-from insitu.network.board_run import BoardRun, Tools, equal, step_figures, training_of
+from insitu.measure.cost import accuracy, step_figures
+from insitu.network.board_run import BoardRun, Tools, equal, training_of
 from insitu.network.figures import trained_names
 from insitu.network.folder import check_replaceable
 from insitu.network.trainable import TrainableNetwork
@@ -144,9 +143,10 @@ def _train_on_board(
         loss_after=twin.loss(test.x, test.y),
         checked_predictions=2 * n,
         **training_of(network, training, initial, result, during),
+        stack_bytes=result.stack_bytes,
         seconds=result.seconds,
         network=network,
-        measurement=replace(network.measurement, stack_bytes=result.stack_bytes),
+        measurement=network.measurement,
     )
     return run, _share(result.predicted[:n], world.test_before)
 
@@ -159,7 +159,6 @@ def _emulate(network: TrainableNetwork, stream: Stream, tools: Tools, stages: _S
         network.board,
         network.build_folder,
         toolchain=tools.toolchain,
-        stack_bytes=network.measurement.stack_bytes,
     )
     return emulator.run(
         firmware,
@@ -246,17 +245,17 @@ class _Story:
         self.say("trains", f"{trained_names(network)}: {count:,} parameters, one byte a weight")
         self.say("RAM", used(self.console, figures["ram_bytes"], board.ram_bytes))
         self.say("flash", used(self.console, figures["flash_bytes"], board.flash_bytes))
-        self.say("a step", step_line(step_figures(network, network.measurement, board)))
+        self.say("a step", step_line(network.figures))
         self.say("", accuracy(board), "dim")
 
     def ran(self, run: BoardRun, old_world: float, new_world: float) -> None:
         """What the board did, and that the twin did the same."""
         self.say("before", f"{percent(old_world)} upright -> {percent(new_world)} turned")
-        step = step_figures(run.network, run.measurement, run.board)
+        step = step_figures(run.network.graph, run.measurement, run.board)
         seconds, joules = (run.steps * step[key] / 1e3 for key in ("ms_per_step", "mj_per_step"))
         self.say(
             "training",
-            f"{run.steps:,} steps on the board: up to about {seconds:.0f} s and {joules:.2f} J "
+            f"{run.steps:,} steps on the board: about {seconds:.0f} s and {joules:.2f} J "
             f"there, {run.seconds:.0f} s in {run.emulator}",
         )
         self.say("loss", sparkline(run.losses, plain=self.plain))

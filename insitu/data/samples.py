@@ -147,11 +147,68 @@ def channels_last(x: Array, shape: tuple[int, ...]) -> Array:
 def quantize_samples(x: Array, shape: tuple[int, ...], q: QParams | None) -> Array:
     """Float samples, channels first -> int8[n, elements], channels last; float32 without `q`.
 
-    Twin: insitu_quantize_input_f32 in layout.c.
+    What lies beyond the range comes to its end, NaN to -128. Twin: insitu_quantize_input_f32 and
+    insitu_take_input_f32 in layout.c.
     """
     if q is None:
         return np.ascontiguousarray(channels_last(x.astype(F32), shape).reshape(len(x), -1))
+    return np.clip(_grid(x, shape, q), -128, 127).astype(np.int8)
+
+
+def _grid(x: Array, shape: tuple[int, ...], q: QParams) -> Array:
+    """int64[n, elements] of float samples, clamped two steps beyond int8, where NaN is -130."""
     zero = q.zero_point
-    scaled = channels_last(x.astype(F32), shape) / F32(q.scale)
-    grid = zero + round_clamp(scaled, -128 - zero, 127 - zero)
-    return grid.astype(np.int8).reshape(len(x), -1)
+    with np.errstate(over="ignore"):
+        scaled = channels_last(x.astype(F32), shape) / F32(q.scale)
+    return (zero + round_clamp(scaled, -130 - zero, 129 - zero)).reshape(len(x), -1)
+
+
+def count_beyond(x: Array, shape: tuple[int, ...], q: QParams | None) -> Array:
+    """int32[n]: what `insitu_NAME_quantize_input` returns of samples, channels first.
+
+    That is how many values are no numbers, or more than one step beyond the range; without `q`,
+    how many are not finite. Twin: layout.c, as of `quantize_samples`.
+    """
+    flat = x.astype(F32).reshape(len(x), -1)
+    wrong = ~np.isfinite(flat) if q is None else np.abs(_grid(x, shape, q) + 0.5) > 129
+    return np.asarray(wrong.sum(axis=1), np.int32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beyond:
+    """How much of some samples the device clamps.
+
+    Attributes:
+        values: that are clamped. samples: that hold one, of `of`.
+        first: index of the first of these samples; None where there is none.
+    """
+
+    values: int = 0
+    samples: int = 0
+    of: int = 0
+    first: int | None = None
+
+    @staticmethod
+    def of_counts(counts: Array) -> Beyond:
+        """From the values of each sample, as `count_beyond` has them."""
+        found = np.flatnonzero(counts)
+        return Beyond(
+            values=int(counts.sum(dtype=np.int64)),
+            samples=len(found),
+            of=len(counts),
+            first=int(found[0]) if len(found) else None,
+        )
+
+    @property
+    def sentence(self) -> str:
+        """What users are told; "" where there is nothing to tell."""
+        if self.first is None:
+            return ""
+        return (
+            f"{self.values} values in {self.samples} of {self.of} samples, first in sample "
+            f"{self.first}, lie beyond the range of the calibration and are clamped; calibrate "
+            "with samples that cover them"
+        )
+
+
+NOTHING = Beyond()

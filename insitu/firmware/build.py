@@ -1,8 +1,8 @@
 """Generated C + Toolchain -> shared library for the desk, or firmware for a board.
 
 Invariant: a firmware exists only if it fits: the linker script gives it exactly the board's flash
-and RAM, with room for the stack, at the emulated machine's addresses. The C that goes around the
-model is in runtime/ports/.
+and RAM, with room for the deepest stack that its instructions can need, at the emulated machine's
+addresses. The C that goes around the model is in runtime/ports/.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from insitu.firmware.objects import (
     read_source,
     write_text,
 )
+from insitu.firmware.stack import stack_bound
 from insitu.runtime import FILES, PORTS
 from insitu.target.board import Board
 from insitu.target.elf import Image, read_elf
+from insitu.target.instructions import check_instructions
 from insitu.target.machines import LARGEST_BYTES, MACHINES, MIB
 from insitu.tools.compilers import GCC_MACHINE_FLAGS, Toolchain, find_toolchain
 
-STACK_BYTES = 2048
-"""Room that the linker keeps for the stack where the caller has not measured it."""
+ROOMY_STACK_BYTES = 4096
+"""Room that the linker keeps for the stack in a first link, and where nobody asks for a bound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,8 @@ def build_host(
     fast = {} if portable else _host_kernels(source_dir)
     # a fast source may include what it replaces
     included = (*fast, *(PORTS / "host/x86").glob("*.h")) if fast else ()
-    jobs = [Job(fast.get(path, path), (*flags, "-O3"), _of_runtime(path)) for path in sources]
+    level = "-O1" if sanitize else "-O3"
+    jobs = [Job(fast.get(path, path), (*flags, level), _of_runtime(path)) for path in sources]
     objects = compile_objects(chosen, jobs, _headers(source_dir), out_dir, included=included)
     digest = digest_of(*(path.name for path in objects))
     library = out_dir / f"lib{name}-{digest}.so"
@@ -113,7 +116,8 @@ def build_hook(out_dir: Path, *, toolchain: Toolchain | None = None) -> Path:
     out_dir = out_dir.resolve()
     chosen = toolchain or find_toolchain("host")
     folder = PORTS / "emulator"
-    jobs = [Job(path, (*chosen.compile_flags(), "-O2")) for path in sorted(folder.glob("*.c"))]
+    flags = (*chosen.compile_flags(), "-O2")
+    jobs = [Job(path, flags, of_runtime=True) for path in sorted(folder.glob("*.c"))]
     objects = compile_objects(chosen, jobs, tuple(folder.glob("*.h")), out_dir)
     library = out_dir / f"block_profile-{digest_of(*(path.name for path in objects))}.so"
     if not library.exists():
@@ -130,19 +134,21 @@ def build_firmware(
     toolchain: Toolchain | None = None,
     profile: bool = False,
     limits: bool = True,
-    stack_bytes: int = STACK_BYTES,
+    stack_bytes: int | None = None,
 ) -> Firmware:
     """The firmware of model `name` with the streaming harness, and its linker map beside it.
 
     Args:
         profile: with the marks that `emulator.run(..., profile=True)` counts by.
         limits: with exactly the board's memories; False: with as much as it takes, to measure.
-        stack_bytes: the stack that must fit, measured by a run before.
+        stack_bytes: the stack that must fit; None: the bound of what was linked (`stack_bound`),
+            which a profiled firmware has no use for.
 
     Raises:
         FitError: the network needs more memory than the board has.
         BoardError: the board's description is wrong.
-        ToolError: there is no compiler, or it failed.
+        ToolError: there is no compiler, it failed, or its code is not for the core or has no bound
+            of the stack.
         OutputError: `out_dir` cannot be written.
     """
     if (board.core, board.fpu) not in GCC_MACHINE_FLAGS:
@@ -162,17 +168,26 @@ def build_firmware(
         write_text(elf.with_suffix(".map"), produce(chosen, elf, *objects, *flags))
         return elf, read_elf(elf)
 
-    elf, image = link(_unconstrained(board, LARGEST_BYTES, stack_bytes), "-unlimited")
+    elf, image = link(_unconstrained(board, LARGEST_BYTES, ROOMY_STACK_BYTES), "-unlimited")
+    check_instructions(image, board.core, fpu=board.fpu, name=elf.name)
+    bound, needed = None, ROOMY_STACK_BYTES if stack_bytes is None else stack_bytes
+    if stack_bytes is None and not profile:
+        bound = stack_bound(elf, objects, fpu=board.fpu)
+        needed = bound.nbytes
+    code = _code(image, board.core)
     if limits:
-        elf, image = link(_fit(board, image, stack_bytes), "")
-    elif max(_flash_bytes(image, board.core), _ram_bytes(image)) + stack_bytes < 4 * MIB:
-        elf, image = link(_unconstrained(board, 4 * MIB, stack_bytes), "-unlimited")
+        elf, image = link(_fit(board, image, needed), "")
+    elif max(_flash_bytes(image, board.core), _ram_bytes(image)) + needed < 4 * MIB:
+        elf, image = link(_unconstrained(board, 4 * MIB, needed), "-unlimited")
+    assert _code(image, board.core) == code, "the linker makes other code for other memories"
     return Firmware(
         elf=elf,
         core=board.core,
         toolchain=chosen.title,
         flash_bytes=_flash_bytes(image, board.core),
         ram_bytes=_ram_bytes(image),
+        stack_bytes=needed,
+        interrupt_frame_bytes=0 if bound is None else bound.frame_bytes,
     )
 
 
@@ -193,10 +208,12 @@ def _firmware_objects(
         Job(path, (*flags, *optimization(path.name, board.core)), _of_runtime(path))
         for path in _sources(source_dir)
     ]
-    jobs += [Job(port / file, (*flags, "-O2")) for file in ("startup.c", "firmware.c")]
-    jobs += [Job(port / "memory.c", (*flags, "-O2", "-fno-builtin"))]
+    jobs += [Job(port / "firmware.c", (*flags, "-O2"))]
+    jobs += [Job(port / "startup.c", (*flags, "-O2"), of_runtime=True)]
+    jobs += [Job(port / "memory.c", (*flags, "-O2", "-fno-builtin"), of_runtime=True)]
     jobs += [Job(port / "profile.c", (*flags, "-O2"))] if profile else []
-    return compile_objects(toolchain, jobs, (*_headers(source_dir), *port.rglob("*.h")), out_dir)
+    own = tuple(port.rglob("*.h"))
+    return compile_objects(toolchain, jobs, _headers(source_dir), out_dir, included=own)
 
 
 def _unconstrained(board: Board, length_bytes: int, stack_bytes: int) -> _Layout:
@@ -307,6 +324,16 @@ def _script(layout: _Layout) -> str:
 def _flash_bytes(image: Image, core: str) -> int:
     """Code, constants and the initial values of data."""
     return image.load_end - MACHINES[core].flash_origin
+
+
+def _code(image: Image, core: str) -> dict[str, int]:
+    """Where everything lies in flash: the same where the code is, since no section moved."""
+    flash = range(MACHINES[core].flash_origin, image.load_end)
+    return {
+        name: address
+        for name, address in image.symbols.items()
+        if address in flash and not name.startswith("insitu_region_")
+    }
 
 
 def _ram_bytes(image: Image) -> int:

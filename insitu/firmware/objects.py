@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from insitu.errors import OutputError
-from insitu.runtime import FILES
 from insitu.tools.compilers import Toolchain
 
 
@@ -51,7 +51,8 @@ def compile_objects(
 
     Args:
         headers: of the model, the runtime and the harness.
-        included: what the runtime's sources include beside its headers.
+        included: what else the sources include. One of the runtime counts for an object of the
+            runtime only where its source includes it, so that models with other headers share it.
 
     Raises:
         ToolError: the compiler failed.
@@ -65,14 +66,14 @@ def compile_objects(
         except OSError as error:
             advice = "choose a folder you can write"
             raise OutputError(f"{place}: {error.strerror}; {advice}") from None
-    base = (toolchain.title, toolchain.processor(), *map(read_source, sorted(included)))
-    of_runtime = [p for p in headers if p.name in FILES or p.parent.name == "include"]
-    shared = digest_of(*base, *(read_source(path) for path in sorted(of_runtime)))
-    own = digest_of(*base, *(read_source(path) for path in sorted(headers)))
+    texts = {path.name: read_source(path) for path in sorted((*headers, *included))}
+    base = (toolchain.title, toolchain.processor())
+    own = digest_of(*(text for item in texts.items() for text in item))
 
     def build(job: Job) -> Path:
-        common = shared if job.of_runtime else own
-        digest = digest_of(common, job.source.name, read_source(job.source), *job.what_counts)
+        text = read_source(job.source)
+        reads = own if not job.of_runtime else digest_of(*_read_by(text, texts))
+        digest = digest_of(*base, reads, job.source.name, text, *job.what_counts)
         compiled = (shelf if job.of_runtime else folder) / f"{job.source.stem}-{digest}.o"
         if not compiled.exists():
             produce(toolchain, compiled, *job.flags, "-c", job.source)
@@ -80,6 +81,24 @@ def compile_objects(
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         return list(pool.map(build, jobs))
+
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*[<"](?:[^">]*/)?([^">/]+)[">]', re.MULTILINE)
+
+
+def _read_by(text: str, known: Mapping[str, str]) -> list[str]:
+    """Name and text of each file that a source includes, directly or through others.
+
+    Args:
+        known: texts by name; what is not there is the compiler's own.
+    """
+    found: set[str] = set()
+    waiting = [text]
+    while waiting:
+        new = set(INCLUDE.findall(waiting.pop())) & known.keys() - found
+        found |= new
+        waiting += [known[name] for name in new]
+    return [part for name in sorted(found) for part in (name, known[name])]
 
 
 def produce(toolchain: Toolchain, output: Path, *arguments: str | Path) -> str:

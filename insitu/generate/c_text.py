@@ -25,7 +25,7 @@ RESERVED = """
     auto break case char const continue default do double else enum extern float for goto if
     inline int long register restrict return short signed sizeof static struct switch typedef
     union unsigned void volatile while
-    arena state model info scores q p errors in_force result seed label target
+    arena state model info scores q p errors in_force result seed label target unwanted
 """
 """C's keywords, and what the generated functions call their own variables."""
 

@@ -10,6 +10,11 @@ from insitu.generate.model_text import ModelText
 from insitu.graph.model import Tensor
 from insitu.graph.names import SEED
 
+INT8_COUNTED = """\
+are not finite, or more than a step beyond the range of the calibration: these are clamped,
+ * NaN to the lowest. */"""
+"""What `insitu_NAME_quantize_input` counts."""
+
 
 def header(model: ModelText) -> str:
     """The interface."""
@@ -41,8 +46,14 @@ typedef struct {{
 
 typedef struct {{
   {prefix}_state_t state;
-  uint8_t *arena;
+  uint8_t *arena; /* set by init; 0: there is no model yet */
 }} {prefix}_t;
+
+/* An arena, aligned to 8 as init asks for. */
+typedef union {{
+  uint64_t aligned;
+  uint8_t bytes[{prefix}_arena_bytes];
+}} {prefix}_arena_t;
 
 {_prototypes(model)}
 
@@ -78,8 +89,8 @@ def _introduction(model: ModelText) -> str:
  *
  * Input: {x.dtype} x{comment_shape(x.shape)} (height, width, channels), made from floats by
  * {model.prefix}_quantize_input. {outputs}. The model's memory is the struct and
- * an arena of {model.plan.arena_bytes} bytes, aligned to 8, that models may share if no call to
- * one interrupts a call to another. */"""
+ * an arena of {model.plan.arena_bytes} bytes, aligned to 8 ({model.prefix}_arena_t), that models
+ * may share if no call to one interrupts a call to another. */"""
 
 
 def _fields(model: ModelText) -> str:
@@ -97,10 +108,13 @@ def members(model: ModelText, tensors: Iterable[Tensor]) -> str:
 
 def _prototypes(model: ModelText) -> str:
     prefix, element = model.prefix, model.input_type
-    way_in = "float input: reordered" if element == "float" else "int8 input"
+    way_in, counted = "int8 input", INT8_COUNTED
+    if element == "float":
+        way_in, counted = "float input: reordered", "are not finite. */"
     return f"""\
-/* Puts the initial weights in place. arena: {prefix}_arena_bytes, aligned to 8. */
-void {prefix}_init({prefix}_t *model, void *arena);
+/* Puts the initial weights in place. arena: {prefix}_arena_bytes, aligned to 8; else, or
+ * where it is 0, INSITU_ERROR_ARENA, and none of the calls below predicts or trains. */
+insitu_status_t {prefix}_init({prefix}_t *model, void *arena);
 
 {(_with_targets if model.takes_targets else _with_classes)(model)}
 
@@ -116,17 +130,19 @@ uint32_t {prefix}_get_seed(const {prefix}_t *model);
  * {prefix}_fixed_range_weights. */
 int32_t {prefix}_saturated_weights(const {prefix}_t *model);
 
-/* A sample as sensors give it, channels first, to the model's {way_in}. */
-void {prefix}_quantize_input(const float *x, {element} *q);"""
+/* A sample as sensors give it, channels first, to the model's {way_in}. Returns how many values
+ * {counted}
+int32_t {prefix}_quantize_input(const float *x, {element} *q);"""
 
 
 def _with_classes(model: ModelText) -> str:
     prefix, element = model.prefix, model.input_type
     return f"""\
-/* Returns the class; scores[{prefix}_classes] may be 0. x must stay until the call returns. */
+/* Returns the class, or -1 before init; scores[{prefix}_classes] may be 0. x must stay
+ * until the call returns. */
 int32_t {prefix}_predict({prefix}_t *model, const {element} *x, float *scores);
 
-/* Predicts, then learns that x is of class `label`. */
+/* Predicts, then learns that x is of class `label`; info may be 0. */
 insitu_status_t {prefix}_train_step({prefix}_t *model, const {element} *x, int32_t label,
                                     insitu_info_t *info);"""
 
@@ -137,10 +153,11 @@ def _with_targets(model: ModelText) -> str:
     finite = "finite" if math.isinf(low) else f"in [{low:g}, {high:g}]"
     meaning = "" if math.isinf(low) else ", logits: above 0 where the output is likely 1"
     return f"""\
-/* scores{comment_shape(model.outputs.shape)}{meaning}. x must stay until the call returns. */
-void {prefix}_predict({prefix}_t *model, const {element} *x, float *scores);
+/* scores{comment_shape(model.outputs.shape)}{meaning}. x must stay until the call returns.
+ * Nothing is written before init: INSITU_ERROR_INIT. */
+insitu_status_t {prefix}_predict({prefix}_t *model, const {element} *x, float *scores);
 
 /* Predicts, then learns that the outputs of x should be target, {finite}, in the order of the
- * scores. */
+ * scores; info may be 0. */
 insitu_status_t {prefix}_train_step({prefix}_t *model, const {element} *x, const float *target,
                                     insitu_info_t *info);"""

@@ -237,14 +237,15 @@ def _predict(model: ModelText) -> list[str]:
     if not model.takes_targets:
         copy = copy.replace("  memcpy", "  if (scores) memcpy")
         end = [f"  return insitu_argmax_f32({size}, result);"]
-    result = "int32_t" if end else "void"
+    result, refusal = ("int32_t", "-1") if end else ("insitu_status_t", "INSITU_ERROR_INIT")
     return [
         f"{result} {prefix}_predict({prefix}_t *model, {x}, float *scores) {{",
+        f"  if (!model->arena) return {refusal};",
         *_run_forward(model),
         "  INSITU_PROFILE(-1);",
         f"  const float *const result = (const float *)(const void *)(model->arena + {offset});",
         copy,
-        *end,
+        *(end or ["  return INSITU_OK;"]),
         "}",
         "",
     ]
@@ -264,7 +265,10 @@ def _train_step(model: ModelText, nodes: list[Node], apply: list[Node]) -> list[
     )
     return [
         c_text.wrap(head, 0),
+        "  if (!model->arena) return INSITU_ERROR_INIT;",
         f"  if ({wrong}) return INSITU_ERROR_LABEL;",
+        "  insitu_info_t unwanted;",
+        "  if (!info) info = &unwanted;",
         *_run_forward(model),
         *_prologue(model, nodes),
         "  int32_t errors = 0;",
@@ -309,13 +313,13 @@ def _saturated_weights(model: ModelText) -> list[str]:
 def _way_in(model: ModelText, shape: str) -> list[str]:
     """From a sample as sensors give it to the model's input."""
     x = model.input
-    call = f"insitu_quantize_input_f32(&shape, &{model.names[x.name]}_q, x, q);"
+    call = f"insitu_quantize_input_f32(&shape, &{model.names[x.name]}_q, x, q)"
     if x.qparams is None:
-        call = "insitu_unflatten_f32(&shape, x, q);"
+        call = "insitu_take_input_f32(&shape, x, q)"
     return [
-        f"void {model.prefix}_quantize_input(const float *x, {model.input_type} *q) {{",
+        f"int32_t {model.prefix}_quantize_input(const float *x, {model.input_type} *q) {{",
         f"  static const insitu_layout_params_t shape = {shape};",
-        f"  {call}",
+        f"  return {call};",
         "}",
     ]
 
@@ -329,13 +333,17 @@ def _qparams(q: QParams) -> str:
 
 def _settings_text(prefix: str) -> str:
     return f"""\
-void {prefix}_init({prefix}_t *model, void *arena) {{
+insitu_status_t {prefix}_init({prefix}_t *model, void *arena) {{
+  model->arena = 0;
+  if (!arena || (uintptr_t)arena % 8 != 0) return INSITU_ERROR_ARENA;
   memset(&model->state, 0, sizeof model->state);
   memcpy(&model->state, &{prefix}_initial_state, sizeof {prefix}_initial_state);
   model->arena = arena;
+  return INSITU_OK;
 }}
 
 insitu_status_t {prefix}_set_learning_rate({prefix}_t *model, float rate) {{
+  if (!model->arena) return INSITU_ERROR_INIT;
   if (!insitu_is_rate(rate)) return INSITU_ERROR_RATE;
   model->state.learning_rate = rate;
   return INSITU_OK;

@@ -329,6 +329,7 @@ class OpDef:
         fresh: float node as the last layer -> (node, graph, classes) -> {operand: its value}
             for a start without knowledge of so many classes; None: it cannot be replaced.
         ends: what may end behind a node of it.
+        silences: puts errors to 0 however large they are, as those of rows that do not learn.
     """
 
     name: str
@@ -349,6 +350,7 @@ class OpDef:
     weights: tuple[str, ...] = ()
     fresh: Callable[[Node, Graph, int], dict[str, Array]] | None = None
     ends: Ends = Ends.NEVER
+    silences: bool = False
 
     def names_of(self, count: int) -> tuple[str, ...]:
         """The operands that so many inputs are."""

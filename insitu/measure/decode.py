@@ -13,6 +13,7 @@ import capstone
 from capstone import arm
 
 from insitu.errors import ToolError
+from insitu.target.instructions import helium
 
 KINDS = {
     "load": "ldr ldrb ldrh ldrsb ldrsh ldrex ldrexb ldrexh lda ldab ldah",
@@ -43,7 +44,7 @@ KINDS = {
     "float_move": "vmov vmrs vmsr",
 }
 """Kind of instruction -> mnemonics; what is not listed is "float" (with a v) or "alu". Helium's
-are told by their encoding (`_helium`), since the disassembler does not know them."""
+are told by their encoding (`instructions.helium`), since the disassembler does not know them."""
 
 KIND_OF = {mnemonic: kind for kind, names in KINDS.items() for mnemonic in names.split()}
 
@@ -139,10 +140,10 @@ class Code:
         data = self._bytes(address)
         if not data:
             raise ToolError(f"no code at {address:#x}; the profile belongs to another firmware")
-        helium = _helium(data) if self._wide(address) else ""
-        if helium:
-            loops = helium == "loop"
-            return Instruction(address, 4, helium, jumps=loops, conditional=loops)
+        vector = helium(data) if self._wide(address) else ""
+        if vector:
+            loops = vector == "loop"
+            return Instruction(address, 4, vector, jumps=loops, conditional=loops)
         raw = next(self._disassembler.disasm(data, address, count=1), None)
         if raw is None:
             return Instruction(address, 4 if self._wide(address) else 2)
@@ -170,23 +171,6 @@ class Code:
             guards=len(raw.mnemonic) - 1 if name == "it" else 0,
             slow_target=target is not None and target % 4 != 0 and self._wide(target),
         )
-
-
-def _helium(data: bytes) -> str:
-    """The kind of an instruction of Armv8.1-M's vectors and loops; "" of any other.
-
-    Source: Armv8-M Architecture Reference Manual (DDI 0553), C2.2.3: the spaces of coprocessors 14
-    and 15, of data processing on vectors, and of LE, WLS and VCTP, which Armv7-M leaves undefined.
-    """
-    first, second = (int.from_bytes(data[i : i + 2], "little") for i in (0, 2))
-    space, coprocessor = first >> 8, second >> 8 & 0xF
-    if first >> 11 == 0b11110 and second & 0xF001 == 0xC001:
-        return "loop"
-    if space in (0xEC, 0xED, 0xFC, 0xFD) and coprocessor >= 0xE:
-        return "vector_memory"
-    of_vectors = space in (0xEF, 0xFF) or (space in (0xEE, 0xFE) and coprocessor >= 0xE)
-    counts_lanes = space == 0xF0 and second == 0xE801
-    return "vector" if of_vectors or counts_lanes else ""
 
 
 def _registers(raw: capstone.CsInsn, name: str, kind: str) -> tuple[set[str], set[str]]:

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from insitu.artifacts import Firmware, Measurement, MemoryPlan, RunResult
-from insitu.data.samples import Samples
+from insitu.data.samples import NOTHING, Beyond, Samples
 from insitu.errors import FitError
 from insitu.firmware.build import build_firmware, build_hook
-from insitu.graph.model import Array, Ends, Graph, Kind, Phase
-from insitu.measure.cost import DIRECTIONS, measure, millijoules, milliseconds
+from insitu.graph.model import Array, Graph, Kind
+from insitu.measure.cost import code_of, mean_of, measure, step_figures, with_worst
 from insitu.network.compiled import Network
 from insitu.network.divergence import Epoch, Watch
+from insitu.network.probe import PRESENT, Probe, Steps, flood_of
 from insitu.network.saturation import weights_at_bound
 from insitu.network.twin import Twin
-from insitu.ops.losses.table import far_label
 from insitu.run import emulator
-from insitu.run.profile import ProfiledResult
+from insitu.run.profile import Flood, ProfiledResult, dearest_of
 from insitu.run.schedule import with_predictions
-from insitu.run.stream import Progress, Stream, no_labels
+from insitu.run.stream import Progress, Stream
 from insitu.target.board import Board
 from insitu.tools.compilers import Toolchain
-
-PROBE_RATE = 0.01
 
 MOST_PREDICTIONS, LEAST_PREDICTIONS, PREDICTED_MACS = 500, 8, 200_000_000
 """A board predicts samples before and after training while they cost no more than so many
@@ -63,9 +60,12 @@ class BoardRun:
             the evaluation set, by the twin.
         checked_predictions: so many of these, evenly spaced, the board predicted as well, before
             and after; predictions that are compared hold the digest of their scores.
+        beyond: what of the samples is clamped.
         broken: steps that changed nothing, since their scores were no finite numbers.
         warnings: sentences about a training that has diverged, see `network.divergence`.
         losses: float32[steps]. predicted: int32[steps], before each step's update.
+        stack_bytes: the deepest that this run went, painted; `measurement.stack_bytes` is what no
+            run can need more than.
     """
 
     board: Board
@@ -82,9 +82,11 @@ class BoardRun:
     loss: float
     losses: Array
     predicted: Array
+    stack_bytes: int
     seconds: float
     network: Network
     measurement: Measurement
+    beyond: Beyond = NOTHING
     broken: int = 0
     warnings: list[str] = field(default_factory=list)
 
@@ -110,40 +112,22 @@ class BoardRun:
             "broken_steps": self.broken,
             "warnings": self.warnings,
             "weights_at_bound": weights_at_bound(self.network, self.state),
-            **step_figures(self.network, m, self.board),
+            "beyond_range": asdict(self.beyond),
+            **step_figures(self.network.graph, m, self.board),
             "ram_bytes": m.ram_bytes + m.stack_bytes,
             "flash_bytes": m.flash_bytes,
-            "stack_bytes": m.stack_bytes,
+            "stack_bytes": self.stack_bytes,
             "seconds": self.seconds,
         }
 
 
-def step_figures(network: Network, m: Measurement, board: Board) -> dict[str, Any]:
-    """Instructions, cycles, time and energy of one training step."""
-    nodes, cycles = network.graph.nodes, sum(m.cycles.values())
-    by_direction = {
-        f"instructions_{direction}": sum(
-            m.instructions.get(index, 0) for index, n in enumerate(nodes) if n.phase in phases
-        )
-        for direction, phases in DIRECTIONS.items()
-    }
-    return {
-        **by_direction,
-        "instructions_per_step": sum(m.instructions.values()),
-        "cycles_per_step": cycles,
-        "cycle_error_percent": m.cycle_error_percent,
-        "ms_per_step": milliseconds(cycles, board),
-        "mj_per_step": millijoules(cycles, board),
-    }
-
-
 def measure_network(
-    network: Network, x: Array, *, tools: Tools, limits: bool = True
+    network: Network, probe: Probe, *, tools: Tools, limits: bool = True
 ) -> Measurement:
-    """What one training step costs on the network's board; the error of the step is large.
+    """What a training step costs on the network's board while it learns, and at most.
 
     Args:
-        x: one sample, int8[elements].
+        probe: of this network, or of one with the same step and other scratch.
         limits: False: as if the board had room for it.
 
     Raises:
@@ -151,54 +135,37 @@ def measure_network(
         ToolError: a compiler or an emulator is missing or failed.
     """
     board = network.board
-    unconstrained = _build(network, board, tools, limits=False)
-    probe = _probe(network, x)
-    result = emulator.run(unconstrained, probe, prefer=tools.emulator)
     try:
-        stack = {"stack_bytes": result.stack_bytes}
-        firmware = _build(network, board, tools, limits=limits, **stack)
+        firmware = _build(network, board, tools, limits=limits)
     except FitError as error:
-        sizes = _sizes(unconstrained, board, result.stack_bytes)
+        sizes = _sizes(_build(network, board, tools, limits=False), board)
         refused = replace(network, measurement=sizes)
         says = f"{error}; {_largest(refused)}"
         raise FitError(says, refused.figures, error.arena_bytes) from None
-    measured = (board, firmware, result.stack_bytes)
-    last = _measure(network, *measured, probe, tools, records=1)
-    if network.training.batch == 1:
-        return last
-    first = _measure(network, *measured, probe.part(slice(2)), tools, records=1)
-    return _share_of_a_sample(network, first, last)
-
-
-def _share_of_a_sample(network: Network, first: Measurement, last: Measurement) -> Measurement:
-    """What a sample costs in the mean of a batch.
-
-    Args:
-        first: the first sample, which no update leaves out; last: the one that ends the batch.
-    """
-    batch = network.training.batch
-
-    def share(counts: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
-        nodes = network.graph.nodes
-        shared = {i for i in ends if i >= 0 and nodes[i].phase is Phase.APPLY}
-        shared -= {i for i in shared if nodes[i].op.ends is Ends.BATCH_OPEN}
-        return {**counts, **{i: round(ends[i] / batch) for i in shared}}
-
-    return replace(
-        first,
-        instructions=share(first.instructions, last.instructions),
-        cycles=share(first.cycles, last.cycles),
+    counter = StepCounter(network, board, tools)
+    learning = mean_of(
+        [(kind.share, counter.measured(counter.count(kind), firmware)) for kind in probe.learning]
     )
+    if not emulator.can_flood(board.core):
+        return learning
+    floods = [flood_of(network.graph, network.plan, present) for present in PRESENT]
+    dearest = [
+        (kind.share, dearest_of([counter.count(kind, flood) for flood in floods]))
+        for kind in probe.dearest
+    ]
+    worst = mean_of([(share, counter.measured(profile, firmware)) for share, profile in dearest])
+    return with_worst(learning, worst)
 
 
-def _sizes(firmware: Firmware, board: Board, stack_bytes: int) -> Measurement:
+def _sizes(firmware: Firmware, board: Board) -> Measurement:
     return Measurement(
         board=board.name,
         core=board.core,
         toolchain=firmware.toolchain,
         flash_bytes=firmware.flash_bytes,
         ram_bytes=firmware.ram_bytes,
-        stack_bytes=stack_bytes,
+        stack_bytes=firmware.stack_bytes,
+        interrupt_frame_bytes=firmware.interrupt_frame_bytes,
     )
 
 
@@ -227,42 +194,42 @@ def _largest_parts(graph: Graph, plan: MemoryPlan) -> dict[str, tuple[str, int]]
     }
 
 
-def _probe(network: Network, x: Array) -> Stream:
-    """A prediction, then a batch of steps towards the label that is least likely."""
-    twin = Twin(network, network.build_folder)
-    scores, _ = twin.library.predict(x[None])
-    label = far_label(network.graph, scores[0])[None]
-    batch = network.training.batch
-    return Stream(
-        x=np.stack([x, x]),
-        labels=np.concatenate([no_labels(1, label), label]),
-        rates=np.full(1 + batch, PROBE_RATE, np.float32),
-        order=np.minimum(np.arange(1 + batch), 1),
-    )
-
-
 def _build(network: Network, board: Board, tools: Tools, **options: Any) -> Firmware:
     places = (network.folder, network.name, board, network.build_folder)
     return build_firmware(*places, toolchain=tools.toolchain, **options)
 
 
-def _measure(
-    network: Network,
-    board: Board,
-    firmware: Firmware,
-    stack_bytes: int,
-    stream: Stream,
-    tools: Tools,
-    *,
-    records: int,
-) -> Measurement:
-    """Count the last records of a stream; they are training steps."""
-    profiled = _build(network, board, tools, profile=True, limits=False)
-    hook = build_hook(network.build_folder)
-    profile = emulator.run(profiled, stream, profile=hook, profiled_records=records)
-    assert isinstance(profile, ProfiledResult)
-    result = replace(profile, stack_bytes=stack_bytes)
-    return measure(firmware, result, board=board, profiled=profiled, profile=profile)
+class StepCounter:
+    """Counts training steps of a network, with one build for all."""
+
+    def __init__(self, network: Network, board: Board, tools: Tools) -> None:
+        self._board = board
+        self._profiled = _build(network, board, tools, profile=True, limits=False)
+        self._hook = build_hook(network.build_folder)
+        self._code = code_of(self._profiled)
+
+    def count(self, steps: Steps, flood: Flood | None = None) -> ProfiledResult:
+        """All records of some steps, each a training step; `flood`: see `emulator.run`."""
+        profile = emulator.run(
+            self._profiled,
+            steps.stream,
+            profile=self._hook,
+            profiled_records=len(steps.stream),
+            states=steps.states,
+            flood=flood,
+        )
+        assert isinstance(profile, ProfiledResult)
+        return profile
+
+    def measured(self, profile: ProfiledResult, firmware: Firmware) -> Measurement:
+        """In the mean of the records, beside the sizes of the firmware."""
+        return measure(
+            firmware,
+            board=self._board,
+            profiled=self._profiled,
+            profile=profile,
+            code=self._code,
+        )
 
 
 def run_on_board(
@@ -291,8 +258,7 @@ def run_on_board(
     evaluated, wanted = twin.quantize(evaluation.x), network.labels.in_own_order(evaluation.labels)
     ends = _predicted_by_board(network, len(evaluated))
     stream = with_predictions(training, evaluated[ends])
-    stack = _stack_bytes(network, x[0], board, tools)
-    firmware = _build(network, board, tools, stack_bytes=stack)
+    firmware = _build(network, board, tools)
     tell = (lambda done: progress(done, len(stream))) if progress else None
     result = emulator.run(firmware, stream, prefer=tools.emulator, progress=tell, timeout_s=3600)
     initial = twin.state
@@ -302,9 +268,9 @@ def run_on_board(
     during = slice(len(ends), len(ends) + steps)
     batch = network.training.batch
     counted = training.part(slice(batch * max(COUNTED_STEPS // batch, 1)))
-    measurement = _measure(
-        network, board, firmware, result.stack_bytes, counted, tools, records=len(counted)
-    )
+    counter = StepCounter(network, board, tools)
+    profile = counter.count(Steps(share=1.0, stream=counted))
+    measurement = counter.measured(profile, firmware)
     return BoardRun(
         board=board,
         steps=steps,
@@ -315,9 +281,11 @@ def run_on_board(
         **_judged(network, (before, after), wanted),
         checked_predictions=len(ends),
         **training_of(network, training, initial, result, during),
+        stack_bytes=result.stack_bytes,
         seconds=result.seconds,
         network=network,
         measurement=measurement,
+        beyond=twin.beyond(samples.x),
     )
 
 
@@ -371,13 +339,3 @@ def _judged(
         found |= {f"accuracy_{when}": right}
         found |= {f"loss_{when}": network.labels.record.mean(scores, y)}
     return found
-
-
-def _stack_bytes(network: Network, x: Array, board: Board, tools: Tools) -> int:
-    """The stack on a board; measured anew where another core or compiler makes other code."""
-    unconstrained = _build(network, board, tools, limits=False)
-    known = network.measurement
-    if (unconstrained.core, unconstrained.toolchain) == (known.core, known.toolchain):
-        return known.stack_bytes
-    probe = _probe(network, x)
-    return emulator.run(unconstrained, probe, prefer=tools.emulator).stack_bytes

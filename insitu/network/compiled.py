@@ -23,6 +23,7 @@ from insitu.errors import InsituError, OutputError
 from insitu.generate import StateLayout, state_layout
 from insitu.graph import text
 from insitu.graph.model import SCRATCH_LIMIT, Graph, Kind, Phase, QParams, Role, Tensor
+from insitu.measure.cost import step_figures
 from insitu.measure.quality import Quality
 from insitu.network import folder as on_disk
 from insitu.network.json_text import json_text
@@ -32,6 +33,10 @@ from insitu.target.board import Board, Memory
 
 PARTS = {Role.WEIGHT: "weights", Role.BIAS: "biases", Role.BUFFER: "gradient_buffers"}
 """Of the state of a trained layer, by role; what has another is "other_state"."""
+
+
+COUNTS = ("instructions", "cycles", "worst_instructions", "worst_cycles")
+"""Of a `Measurement`, by node."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -108,6 +113,7 @@ class Network:
             "ram_bytes": ram,
             "flash_bytes": m.flash_bytes,
             "stack_bytes": m.stack_bytes,
+            "interrupt_frame_bytes": m.interrupt_frame_bytes,
             "state_bytes": self.state.nbytes,
             "arena_bytes": self.plan.arena_bytes,
             "arena_lower_bound_bytes": self.plan.lower_bound_bytes,
@@ -119,6 +125,7 @@ class Network:
             **self.training_state,
             "macs_forward": self.macs(Phase.FORWARD),
             "macs_backward": self.macs(Phase.BACKWARD) + self.macs(Phase.UPDATE),
+            **step_figures(self.graph, m, board),
             "toolchain": m.toolchain,
             **asdict(self.quality),
             "fits": ram <= board.ram_bytes and m.flash_bytes <= board.flash_bytes,
@@ -268,7 +275,8 @@ def _fields(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -
 def _measurement(value: Mapping[str, Any]) -> Measurement:
     counts = {
         key: {int(node): count for node, count in value[key].items()}
-        for key in ("instructions", "cycles")
+        for key in COUNTS
+        if key in value
     }
     return Measurement(**{**value, **counts})
 

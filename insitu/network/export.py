@@ -18,23 +18,25 @@ EXAMPLE = """\
 #include "{prefix}.h"
 
 static {prefix}_t model;
-static uint64_t arena[({prefix}_arena_bytes + 7) / 8];
+static {prefix}_arena_t arena;
 
-void example_init(void) {{
-  {prefix}_init(&model, arena);
+insitu_status_t example_init(void) {{
+  const insitu_status_t status = {prefix}_init(&model, &arena);
+  if (status != INSITU_OK) return status;
   {prefix}_set_seed(&model, 1);
-  (void){prefix}_set_learning_rate(&model, {rate});
+  return {prefix}_set_learning_rate(&model, {rate});
 }}
 
 {sample}"""
 
 WITH_CLASSES = """\
-/* sample: {shape} floats, channels first; label: -1 where it is not known. Returns the class. */
+/* sample: {shape} floats, channels first; label: -1 where it is not known. Returns the class. A
+ * sample with values that are no numbers, or far from all of the calibration, is not learnt. */
 int32_t example_sample(const float *sample, int32_t label) {{
   static {prefix}_input_t x[{prefix}_input_size];
   insitu_info_t info;
-  {prefix}_quantize_input(sample, x);
-  if (label < 0) return {prefix}_predict(&model, x, 0);
+  const int32_t beyond = {prefix}_quantize_input(sample, x);
+  if (label < 0 || beyond > 0) return {prefix}_predict(&model, x, 0);
   if ({prefix}_train_step(&model, x, label, &info) != INSITU_OK) return -1;
   return info.predicted;
 }}
@@ -42,17 +44,20 @@ int32_t example_sample(const float *sample, int32_t label) {{
 
 WITH_TARGETS = """\
 /* sample: {shape} floats, channels first; target[{prefix}_outputs]: 0 where it is not known.
- * Returns the loss before learning; without a target 0, and the scores in scores[]. */
+ * Returns the loss before learning, without a target 0, and -1 where something is wrong; without a
+ * target the scores are in scores[]. A sample with values that are no numbers, or far from all of
+ * the calibration, is not learnt. */
 float example_sample(const float *sample, const float *target, float *scores) {{
   static {prefix}_input_t x[{prefix}_input_size];
   insitu_info_t info = {{0.0f, -1, 0, 0}};
-  {prefix}_quantize_input(sample, x);
-  if (!target) {{
-    {prefix}_predict(&model, x, scores);
-  }} else if ({prefix}_train_step(&model, x, target, &info) != INSITU_OK) {{
-    return -1.0f;
+  insitu_status_t status;
+  const int32_t beyond = {prefix}_quantize_input(sample, x);
+  if (target && beyond == 0) {{
+    status = {prefix}_train_step(&model, x, target, &info);
+  }} else {{
+    status = {prefix}_predict(&model, x, scores);
   }}
-  return info.loss;
+  return status == INSITU_OK ? info.loss : -1.0f;
 }}
 """
 

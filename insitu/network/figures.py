@@ -14,7 +14,6 @@ from insitu.frontends.model import Model
 from insitu.graph.model import Graph, Kind, Node, Phase, Tensor
 from insitu.measure.cost import DIRECTIONS, millijoules, milliseconds
 from insitu.measure.fidelity import Distortion, Fidelity
-from insitu.network.board_run import step_figures
 from insitu.network.compiled import Network
 from insitu.prepare.layers import Layer
 from insitu.target.board import Board
@@ -234,7 +233,6 @@ def report_figures(network: Network) -> dict[str, Any]:
     """What `insitu report --json` says."""
     return {
         **network.figures,
-        **step_figures(network, network.measurement, network.board),
         "memory": memory_parts(network),
         "layers": layer_rows(network),
         "tensors": tensor_rows(network),

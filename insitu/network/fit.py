@@ -4,32 +4,41 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from insitu.data.samples import Samples
 from insitu.errors import FitError
 from insitu.generate import generate
 from insitu.graph.model import Array
 from insitu.network.board_run import Tools, measure_network
 from insitu.network.folder import ScratchFolder, write_sources
+from insitu.network.probe import Probe
 from insitu.network.trainable import TrainableNetwork
 from insitu.plan import fit_arena
 
 
-def measured(network: TrainableNetwork, sample: Array, tools: Tools) -> TrainableNetwork:
-    """Generated and measured; with less scratch on a constrained board."""
+def measured(
+    network: TrainableNetwork, x: Array, samples: Samples, tools: Tools
+) -> TrainableNetwork:
+    """Generated and measured; with less scratch on a constrained board.
+
+    Args:
+        x, samples: see `Probe`.
+    """
     wanted = _generated(network)
+    probe = Probe(wanted, x, samples)
     try:
-        return replace(wanted, measurement=measure_network(wanted, sample, tools=tools))
+        return replace(wanted, measurement=measure_network(wanted, probe, tools=tools))
     except FitError as error:
         if error.arena_bytes is None:
             raise
         refusal = error
-    constrained = _fitted(wanted, refusal, sample, tools)
+    constrained = _fitted(wanted, refusal, probe, tools)
     return replace(
-        constrained, full_scratch=measure_network(wanted, sample, tools=tools, limits=False)
+        constrained, full_scratch=measure_network(wanted, probe, tools=tools, limits=False)
     )
 
 
 def _fitted(
-    wanted: TrainableNetwork, refusal: FitError, sample: Array, tools: Tools
+    wanted: TrainableNetwork, refusal: FitError, probe: Probe, tools: Tools
 ) -> TrainableNetwork:
     """With the scratch that the board has room for; the stack may be another then.
 
@@ -41,7 +50,7 @@ def _fitted(
         step, plan = fit_arena(wanted.graph, room)
         network = _generated(replace(wanted, graph=step, plan=plan))
         try:
-            return replace(network, measurement=measure_network(network, sample, tools=tools))
+            return replace(network, measurement=measure_network(network, probe, tools=tools))
         except FitError as again:
             error = again
         if plan.arena_bytes > room or error.arena_bytes is None or error.arena_bytes >= room:

@@ -17,7 +17,7 @@ from insitu.artifacts import CSource
 from insitu.errors import OutputError
 from insitu.runtime import FILES
 
-FORMAT = 3
+FORMAT = 4
 """Of the manifest; another one is refused."""
 
 MANIFEST, ARRAYS, PLAN = "insitu.json", "constants.npz", "memory_plan.txt"

@@ -18,11 +18,17 @@ BOUND = 127
 NOTABLE = 0.01
 """Share of a layer's weights from which on users are told."""
 
+CURE = (
+    "lower the rate, or compile with --weight-decay; a layer that is not pretrained has more room "
+    "where it starts from larger weights, such as Kaiming's"
+)
+"""The range of a row is fixed by its weights at the start: see `ops.layers.initial`."""
+
 
 def weights_at_bound(network: Network, state: bytes) -> dict[str, float]:
     """By trained layer, the share of its int8 weights at +-127 that did not start there.
 
-    The largest weight of a row starts at its end, since that is what its range was taken from.
+    The largest weight of a row may start at its end, since that is what its range was taken from.
     Layers whose range follows the weights are left out: there none is stopped.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from insitu.data.samples import Samples, checked
+from insitu.data.samples import Beyond, Samples, checked, count_beyond
 from insitu.errors import ConfigError
 from insitu.graph.model import Array
 from insitu.network.board_run import BoardRun, Tools, run_on_board
@@ -38,6 +38,11 @@ class TrainableNetwork(Network):
             ToolError: there is no compiler, or it failed.
         """
         return Twin(self, self.build_folder)
+
+    def beyond(self, x: Array) -> Beyond:
+        """How many values of samples x[n, ...], channels first, the device would clamp."""
+        counts = count_beyond(np.asarray(x), self.graph.sample.shape, self.input_qparams)
+        return Beyond.of_counts(counts)
 
     def run(
         self,

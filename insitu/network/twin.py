@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from insitu.data.samples import Samples, checked
+from insitu.data.samples import NOTHING, Beyond, Samples, checked
 from insitu.errors import ConfigError
 from insitu.firmware.build import build_host
 from insitu.graph.model import Array, Ends, Kind
@@ -42,6 +42,7 @@ class History:
         left_out: steps of a sampled update from which the last layer alone learnt.
         saturated: rows whose step was clamped, or left out in float.
         at_bound: by layer, see `saturation.weights_at_bound`.
+        beyond: what of the samples is clamped.
         steps, seconds: of training alone.
         warnings: sentences about a training that has diverged, see `network.divergence`.
     """
@@ -54,6 +55,7 @@ class History:
     left_out: int = 0
     saturated: int = 0
     at_bound: dict[str, float] = field(default_factory=dict)
+    beyond: Beyond = NOTHING
     steps: int = 0
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
@@ -70,6 +72,7 @@ class History:
             "left_out_steps": self.left_out,
             "saturated_rows": self.saturated,
             "weights_at_bound": self.at_bound,
+            "beyond_range": asdict(self.beyond),
             "samples_per_second": self.steps / self.seconds,
             "warnings": self.warnings,
         }
@@ -100,6 +103,10 @@ class Twin:
         samples = checked(Samples(np.asarray(x), None, "x"), self.network.input_shape)
         return self.library.quantize_input(samples.x)
 
+    def beyond(self, x: Array) -> Beyond:
+        """How many values of samples x[n, ...] are not finite, or beyond the range."""
+        return Beyond.of_counts(self.library.quantize_counted(x)[1])
+
     def fit(
         self,
         x: Array,
@@ -129,7 +136,7 @@ class Twin:
         stream = self.stream(
             *self._as_taken(samples), steps=epochs * len(samples), lr=lr, seed=seed
         )
-        history = History()
+        history = History(beyond=self.beyond(samples.x))
         watch = Watch(self.network, stream)
         for epoch in range(epochs):
             first = epoch * len(samples)

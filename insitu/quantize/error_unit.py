@@ -22,15 +22,20 @@ def with_error_unit(
     graph: Graph,
     ranges: Mapping[str, tuple[float, float]],
 ) -> Scheme:
-    """Where the loss asks: half the range of the targets, where known, else of the scores."""
+    """Where the loss asks: half the range of the scores, or of the targets where that is more.
+
+    Targets that are known can only widen it: errors begin as large as the scores are, and a unit
+    that holds nearly all of them makes every step too short.
+    """
     labels = label_type(graph, training.loss)
     if not labels.record.ranged:
         return training.scheme
     low, high = ranges[graph.outputs[0]]
     if given.y is not None or is_autoencoder(given.x, labels):
         targets = checked_labels(given.x, given.y, labels, given.source)
-        if targets.max() > targets.min():
-            low, high = float(targets.min()), float(targets.max())
+        lowest, highest = float(targets.min()), float(targets.max())
+        if highest - lowest > high - low:
+            low, high = lowest, highest
     unit = (high - low) / 2
     if not SMALLEST_UNIT < unit < LARGEST_UNIT:
         raise DataError(

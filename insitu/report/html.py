@@ -19,7 +19,7 @@ from insitu.errors import OutputError
 from insitu.graph.model import Array
 from insitu.measure.cost import DIRECTIONS, accuracy
 from insitu.network import figures
-from insitu.network.board_run import BoardRun, step_figures
+from insitu.network.board_run import BoardRun
 from insitu.network.compiled import Network
 from insitu.network.twin import History
 from insitu.report import plots
@@ -164,7 +164,7 @@ def _headline(network: Network) -> str:
         )
         for memory, by_part in parts.items()
     ]
-    step = step_figures(network, network.measurement, network.board)
+    step = network.figures
     error = f"within about {step['cycle_error_percent']} %, see below"
     directions = ", ".join(f"{d} {step[f'instructions_{d}']:,}" for d in DIRECTIONS)
     cards += [

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from insitu.data.samples import NOTHING, Beyond
 from insitu.frontends.model import Model
 from insitu.measure.cost import DIRECTIONS, accuracy
 from insitu.measure.fidelity import Fidelity
 from insitu.measure.quality import Quality
-from insitu.network.board_run import step_figures
 from insitu.network.compiled import Network
 from insitu.network.figures import (
     cost_cells,
@@ -29,7 +29,7 @@ from insitu.network.figures import (
     tensor_rows,
     trained_names,
 )
-from insitu.network.saturation import notable
+from insitu.network.saturation import CURE, notable
 from insitu.network.twin import History
 from insitu.prepare.layers import Layer
 from insitu.report.characters import bar, memory_map, percent, sparkline
@@ -93,8 +93,12 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def print_compile(console: Console, network: Network) -> None:
-    """What the network needs, and what a training step costs, against the board's limits."""
+def print_compile(console: Console, network: Network, beyond: Beyond = NOTHING) -> None:
+    """What the network needs, and what a training step costs, against the board's limits.
+
+    Args:
+        beyond: what of the samples for the calibration is clamped.
+    """
     _title(console, f"insitu_{network.name}", _board_line(network.board))
     facts = _facts()
     parameters = network.figures["trainable_parameters"]
@@ -102,8 +106,8 @@ def print_compile(console: Console, network: Network) -> None:
     sizes = f"{parameters:,} parameters, {each:.2f} bytes each in all"
     _fact(facts, "trains", f"{trained_names(network)}: {sizes}")
     _memory_facts(console, facts, network)
-    figures = step_figures(network, network.measurement, network.board)
-    _step_facts(facts, figures, network.board)
+    _step_facts(facts, network.figures, network.board)
+    _beyond_fact(facts, beyond)
     _fact(facts, "compiler", network.measurement.toolchain)
     _quality_facts(facts, network.quality)
     if network.temporary is None:
@@ -128,6 +132,7 @@ def print_twin(console: Console, figures: Mapping[str, Any], history: History) -
     if history.saturated:
         _fact(facts, "held", f"{history.saturated:,} rows whose step was too large; lower the rate")
     _bound_facts(facts, history.at_bound)
+    _beyond_fact(facts, history.beyond)
     _warning_facts(facts, history.warnings)
     _fact(facts, "state sha256", figures["weights_sha256"])
     console.print(facts)
@@ -159,6 +164,7 @@ def print_run(console: Console, figures: Mapping[str, Any], *, board: Board | No
     if "checked_predictions" in figures:
         _fact(facts, "scores", f"the twin's; {figures['checked_predictions']:,} by the board too")
     _bound_facts(facts, figures["weights_at_bound"])
+    _beyond_fact(facts, Beyond(**figures.get("beyond_range", {})))
     _warning_facts(facts, figures["warnings"])
     _fact(facts, "state sha256", figures["weights_sha256"])
     limits = memory_limits(board) if board else {}
@@ -174,7 +180,7 @@ def print_report(console: Console, network: Network) -> None:
     _title(console, f"insitu_{network.name}", _board_line(network.board))
     facts = _facts()
     _memory_facts(console, facts, network)
-    _step_facts(facts, step_figures(network, network.measurement, network.board), network.board)
+    _step_facts(facts, network.figures, network.board)
     console.print(facts)
     rows = layer_rows(network)
     _heading(console, "Memory by layer")
@@ -240,24 +246,24 @@ def _memory_facts(console: Console, facts: Table, network: Network) -> None:
 
 def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
     """Layers of which many weights have come to the end of their range."""
-    label, advice = "stopped", "lower the rate, or compile with --weight-decay"
+    label = "stopped"
     for layer, share in notable(shares).items():
         met = f"{percent(share)} of {layer}'s weights came to the end of their range"
-        _fact(facts, label, f"{met}; {advice}")
+        _fact(facts, label, f"{met}; {CURE}")
         label = ""
 
 
 def _quality_facts(facts: Table, quality: Quality) -> None:
     """How far 8 bits agree with float."""
-    said = []
     if quality.agreement is not None:
-        said.append(f"as float in {percent(quality.agreement)} of the calibration samples")
-    if quality.accuracy_float is not None and quality.accuracy_quantized is not None:
-        both = (percent(quality.accuracy_quantized), percent(quality.accuracy_float))
-        said.append(f"{both[0]} of them right, in float {both[1]}")
-    if said:
-        _fact(facts, "8 bits", "; ".join(said))
+        said = f"choose as float in {percent(quality.agreement)} of the calibration samples"
+        _fact(facts, "8 bits", said)
     _warning_facts(facts, quality.warnings)
+
+
+def _beyond_fact(facts: Table, beyond: Beyond) -> None:
+    if beyond.sentence:
+        _fact(facts, "clamped", beyond.sentence)
 
 
 def _warning_facts(facts: Table, warnings: Iterable[str]) -> None:
@@ -269,6 +275,12 @@ def _step_facts(facts: Table, figures: Mapping[str, Any], board: Board | None) -
     _fact(facts, "a step", step_line(figures))
     parts = (f"{d} {figures[f'instructions_{d}']:,}" for d in DIRECTIONS)
     _fact(facts, "", "instructions: " + ", ".join(parts))
+    worst = figures["instructions_per_step_worst"]
+    if worst is not None:
+        most = f"{worst:,} instructions, {figures['ms_per_step_worst']:.3g} ms"
+        _fact(facts, "", f"in the mean while it learns; at most {most}, where errors cost most")
+    predict = f"{figures['instructions_predict']:,} instructions, {figures['ms_predict']:.3g} ms"
+    _fact(facts, "a prediction", predict)
     error = f"cycles and ms: within about {figures['cycle_error_percent']} % on silicon"
     facts.add_row("", Text(accuracy(board) if board else error, style="dim"))
 

@@ -17,7 +17,8 @@ import numpy as np
 from insitu.artifacts import Firmware, RunResult
 from insitu.errors import DataError, FitError, ToolError
 from insitu.graph.model import Array
-from insitu.run.profile import BlockProfile, BlocksByNode, ProfiledResult, QemuProfile
+from insitu.run.alignment import AlignmentGuard
+from insitu.run.profile import BlockProfile, BlocksByNode, Flood, ProfiledResult, QemuProfile
 from insitu.run.stream import Stream, failure
 from insitu.run.unicorn_machine import UnicornMachine
 from insitu.target.elf import Image, read_elf
@@ -39,17 +40,23 @@ def run(
     prefer: str | None = None,
     profile: Path | None = None,
     profiled_records: int = 1,
+    states: Array | None = None,
+    flood: Flood | None = None,
     timeout_s: float = 600.0,
     progress: Progress | None = None,
 ) -> RunResult:
-    """What the stream did to the model, from its initial state on.
+    """What the stream did to the model, from its initial state on, or from those given.
 
     Args:
         prefer: "qemu" or "unicorn"; None takes what suits and is installed.
         profile: the library of `firmware.build.build_hook`: count the instructions of the last
             `profiled_records` training records, which must follow each other, on Unicorn where it
             has the core; the result is a `ProfiledResult`. Wants a firmware built with
-            profile=True.
+            profile=True. Unicorn then faults as cores do where LDRD has an odd address.
+        states: uint8[records, bytes], the model's state before each record; None: each record
+            goes on from the one before.
+        flood: bytes that are written into the arena where nodes begin, while they are counted;
+            where `can_flood` says that it can be done.
         timeout_s: of the whole run, in seconds of this machine.
 
     Raises:
@@ -60,7 +67,7 @@ def run(
     image = read_elf(firmware.elf)
     counting = "unicorn" if MACHINES[firmware.core].unicorn_model else "qemu"
     tool = _choose(firmware, image, prefer if profile is None else counting)
-    records, tell = _records(stream), _within(progress, len(stream))
+    records, tell = records_of(stream, states), _within(progress, len(stream))
     start = time.perf_counter()
     code: int | None
     blocks = None
@@ -71,13 +78,16 @@ def run(
             firmware, image, tool, records, timeout_s, tell, plugin
         )
     else:
-        machine = UnicornMachine(firmware.core, image)
-        count = BlockProfile(profile, image) if profile is not None else None
-        raw = machine.run(records, timeout_s, tell, RESULT.itemsize, count, window)
+        guarded = profile if flood is None else None
+        guard = AlignmentGuard(guarded, image) if guarded is not None else None
+        machine = UnicornMachine(firmware.core, image, guard)
+        count = BlockProfile(profile, image, flood) if profile is not None else None
+        reads = window if states is None else range(2 * window.start, 2 * window.stop)
+        raw = machine.run(records, timeout_s, tell, RESULT.itemsize, count, reads)
         code, console = machine.exit_code, machine.console
         blocks = count.by_node() if count is not None else None
     seconds = time.perf_counter() - start
-    state, stack_bytes, results = _parse(firmware, stream, code, console, raw)
+    state, stack_bytes, results = read_results(firmware, stream, code, console, raw)
     _check_stack(firmware, image, stack_bytes)
     losses = results["loss"].copy()
     losses[~stream.trains] = np.nan
@@ -91,6 +101,11 @@ def run(
         emulator=tool.title,
     )
     return result if blocks is None else ProfiledResult.of(result, blocks, profiled_records)
+
+
+def can_flood(core: str) -> bool:
+    """Whether errors can be written while steps of a core are counted: Unicorn has it."""
+    return bool(MACHINES[core].unicorn_model)
 
 
 def _within(progress: Progress | None, records: int) -> Progress | None:
@@ -112,7 +127,7 @@ def _choose(firmware: Firmware, image: Image, prefer: str | None) -> EmulatorToo
     return find_emulator(firmware.core, prefer="unicorn" if too_large else prefer)
 
 
-def _records(stream: Stream) -> bytes:
+def records_of(stream: Stream, states: Array | None = None) -> bytes:
     """records.bin, as firmware.c reads it."""
     size, element = stream.x.shape[1], stream.x.dtype.newbyteorder("<")
     labels = stream.labels.reshape(len(stream.labels), -1)
@@ -121,12 +136,18 @@ def _records(stream: Stream) -> bytes:
         ("rate", "<f4"),
         ("x", element, (-(-size // 4) * 4,)),
     ]
+    state_bytes = 0 if states is None else states.shape[1]
+    if states is not None:
+        layout.insert(0, ("state", "u1", (state_bytes,)))
     records = np.zeros(len(stream), np.dtype(layout))
+    if states is not None:
+        records["state"] = states
     records["label"] = labels[stream.samples]
     records["rate"] = stream.rates
     records["x"][:, :size] = stream.x[stream.samples]
     of_labels = (labels.shape[1], labels.dtype == np.float32)
-    header = np.array([stream.seed, len(stream), size, element.itemsize, *of_labels], "<u4")
+    of_samples = (size, element.itemsize)
+    header = np.array([stream.seed, len(stream), *of_samples, *of_labels, state_bytes], "<u4")
     return header.tobytes() + records.tobytes()
 
 
@@ -218,7 +239,7 @@ def _wait(
                 ) from None
 
 
-def _parse(
+def read_results(
     firmware: Firmware, stream: Stream, code: int | None, console: str, raw: bytes
 ) -> tuple[bytes, int, Array]:
     """(state, stack bytes, results) of results.bin.

@@ -7,15 +7,16 @@ calls themselves count for nobody. C side: runtime/ports/emulator/.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+import numpy as np
 from unicorn import UC_HOOK_BLOCK, Uc, arm_const
-from unicorn.unicorn_py3.unicorn import uclib
 
 from insitu.artifacts import RunResult
 from insitu.errors import ToolError
+from insitu.run.hooks import add_c_hook, load_hook, remove_c_hook
 from insitu.target.elf import Image
 
 BLOCKS = 1 << 16  # room for different (node, block) pairs, a power of two
@@ -48,6 +49,9 @@ class BlockCount:
 BlocksByNode = Mapping[int, Mapping[int, BlockCount]]
 """blocks[node][address]"""
 
+Flood = Mapping[int, Sequence[tuple[int, bytes]]]
+"""flood[node] = what is written into the arena when the node begins: (offset, bytes)"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProfiledResult(RunResult):
@@ -65,12 +69,22 @@ class ProfiledResult(RunResult):
     @staticmethod
     def of(result: RunResult, blocks: BlocksByNode, counted: int = 1) -> ProfiledResult:
         """The result with its instructions by node."""
-        values = {f.name: getattr(result, f.name) for f in fields(result)}
+        values = {f.name: getattr(result, f.name) for f in fields(RunResult)}
         values["instructions"] = {
             node: round(sum(block.executed for block in found.values()) / counted)
             for node, found in blocks.items()
         }
         return ProfiledResult(**values, blocks=blocks, counted=counted)
+
+
+def dearest_of(results: Sequence[ProfiledResult]) -> ProfiledResult:
+    """Of each node the blocks of the result in which it executed the most instructions."""
+    nodes = sorted({node for result in results for node in result.blocks})
+    blocks = {}
+    for node in nodes:
+        dearest = max(results, key=lambda result: result.instructions.get(node, 0))
+        blocks[node] = dearest.blocks[node]
+    return ProfiledResult.of(results[0], blocks, results[0].counted)
 
 
 class _Block(ctypes.Structure):
@@ -168,17 +182,17 @@ class QemuProfile:
 class BlockProfile:
     """Counts blocks while a Unicorn engine runs, between `start` and `stop`."""
 
-    def __init__(self, library: Path, image: Image) -> None:
+    def __init__(self, library: Path, image: Image, flood: Flood | None = None) -> None:
         """Takes the library of `firmware.build.build_hook` and the image that will run.
+
+        Args:
+            flood: see `emulator.run`.
 
         Raises:
             ToolError: the library cannot be loaded, or the image has no marks.
         """
         _require_marks(image)
-        try:
-            self._hook = ctypes.CDLL(str(library)).insitu_block_hook
-        except (OSError, AttributeError) as error:
-            raise ToolError(f"{library}: {error}; build the hook again") from None
+        self._hook = load_hook(library, "insitu_block_hook")
         start = min(segment.address for segment in image.segments)
         code = bytearray(image.load_end - start)
         for segment in image.segments:
@@ -196,39 +210,34 @@ class BlockProfile:
             blocks=self._blocks,
         )
         self._count_hook = self._mark_hook = 0
+        arena = image.sections.get(".insitu_arena", (0, 0))[0]
+        self._flood = {
+            node: [(arena + offset, data) for offset, data in pieces]
+            for node, pieces in (flood or {}).items()
+        }
 
     def start(self, engine: Uc) -> None:
         """Hooks the engine; code that was translated before is translated again."""
         mark = self._profile.mark
-        handle = ctypes.c_size_t()
-        # Straight to the C function: a Python callback a block would be 100 times slower, and
-        # the binding has no public way to hand over C.
-        status = uclib.uc_hook_add(
-            engine._uch,  # noqa: SLF001
-            ctypes.byref(handle),
-            UC_HOOK_BLOCK,
-            ctypes.cast(self._hook, ctypes.c_void_p),
-            ctypes.cast(ctypes.byref(self._profile), ctypes.c_void_p),
-            ctypes.c_uint64(1),
-            ctypes.c_uint64(0),
-        )
-        if status != 0:
-            raise ToolError(f"unicorn refused the block hook with status {status}; report it")
-        self._count_hook = handle.value
+        self._count_hook = add_c_hook(engine, UC_HOOK_BLOCK, self._hook, self._profile)
         self._mark_hook = engine.hook_add(UC_HOOK_BLOCK, self._enter_node, begin=mark, end=mark)
         engine.ctl_flush_tb()
 
     def stop(self, engine: Uc) -> None:
         """Takes the hooks away again."""
         engine.hook_del(self._mark_hook)
-        uclib.uc_hook_del(engine._uch, ctypes.c_size_t(self._count_hook))  # noqa: SLF001
+        remove_c_hook(engine, self._count_hook)
         engine.ctl_flush_tb()
         _require_room(self._profile.used)
 
     def by_node(self) -> BlocksByNode:
         """What was counted."""
-        return _by_node(block for block in self._blocks if block.bytes > 0)
+        words = np.frombuffer(bytes(self._blocks), np.uint32).reshape(BLOCKS, -1)
+        used = np.flatnonzero(words[:, 1])  # those that have bytes
+        return _by_node(self._blocks[int(slot)] for slot in used)
 
     def _enter_node(self, engine: Uc, _address: int, _bytes: int, _: object) -> None:
         node = engine.reg_read(arm_const.UC_ARM_REG_R0)
         self._profile.current = node - (1 << 32) if node >= 1 << 31 else node
+        for address, data in self._flood.get(node, ()):
+            engine.mem_write(address, data)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from functools import cached_property
 
 import numpy as np
 
-from insitu.errors import DataError
+from insitu.errors import DataError, InsituError, ToolError
 from insitu.graph.model import Array
 
 Progress = Callable[[int, int], None]
@@ -91,6 +92,10 @@ class Stream:
         """Some of the records, over the same samples."""
         return replace(self, rates=self.rates[records], order=self.samples[records])
 
+    def part_of(self, records: Array) -> Stream:
+        """Those of the records, in their order, over the same samples."""
+        return replace(self, rates=self.rates[records], order=self.samples[records])
+
     @property
     def trains(self) -> Array:
         """bool[records]: whether a record is trained on, not only predicted."""
@@ -117,13 +122,33 @@ def digest(scores: Array) -> int:
     return value >> 1
 
 
-def failure(status: int, record: int, stream: Stream, classes: int | None = None) -> DataError:
+class Status(IntEnum):
+    """insitu_status_t in insitu/runtime/include/insitu.h."""
+
+    OK = 0
+    ERROR_LABEL = 1
+    ERROR_RATE = 2
+    ERROR_ARENA = 3
+    ERROR_INIT = 4
+    ERROR_DIVERGED = 10  # `harness.h` takes it for a step that went well
+
+
+MEANING = {
+    Status.ERROR_ARENA: "the arena that init was given is 0 or not aligned to 8",
+    Status.ERROR_INIT: "the model was used before init, or after an init that failed",
+}
+"""Of statuses that a program is to blame for, not its data."""
+
+
+def failure(status: int, record: int, stream: Stream, classes: int | None = None) -> InsituError:
     """What the C status of a record that was refused means."""
-    if status == 1 and stream.labels.ndim > 1:
+    if status in MEANING:
+        return ToolError(f"record {record}: {MEANING[Status(status)]}; report it with the network")
+    if status == Status.ERROR_LABEL and stream.labels.ndim > 1:
         return DataError(
             f"record {record} has a target that is infinite or that its loss cannot take; check y"
         )
-    if status == 1:
+    if status == Status.ERROR_LABEL:
         label = int(stream.record_labels[record])
         known = "the model's classes" if classes is None else f"[0, {classes})"
         return DataError(f"record {record} has label {label}, outside {known}; check y")

@@ -15,7 +15,7 @@ import numpy as np
 from insitu.artifacts import RunResult
 from insitu.errors import DataError, ToolError
 from insitu.graph.model import Array
-from insitu.run.stream import Stream, failure
+from insitu.run.stream import MEANING, Status, Stream, failure
 
 
 class _Sizes(ctypes.Structure):
@@ -66,7 +66,9 @@ class TwinLibrary:
 
     def reset(self) -> None:
         """Sets the initial state."""
-        self._library.insitu_host_init(_pointer(self._model), _pointer(self._arena))
+        status = self._library.insitu_host_init(_pointer(self._model), _pointer(self._arena))
+        if status != Status.OK:
+            raise ToolError(f"{self.name}: {MEANING[Status(status)]}; build the twin again")
 
     def set_seed(self, seed: int) -> None:
         """Seeds the random generator."""
@@ -91,11 +93,18 @@ class TwinLibrary:
 
     def quantize_input(self, x: Array) -> Array:
         """q[n, input_size], channels last, as the model takes it, of float x[n, ...]."""
+        return self.quantize_counted(x)[0]
+
+    def quantize_counted(self, x: Array) -> tuple[Array, Array]:
+        """(q, int32[n]: how many values of each sample are not finite, or beyond the range)."""
         values = np.ascontiguousarray(x, np.float32).reshape(len(x), -1)
         self._check_size(values)
         q = np.empty(values.shape, self.input_dtype)
-        self._library.insitu_host_quantize_input(_pointer(values), len(values), _pointer(q))
-        return q
+        beyond = np.empty(len(values), np.int32)
+        self._library.insitu_host_quantize_input(
+            _pointer(values), len(values), _pointer(q), _pointer(beyond)
+        )
+        return q, beyond
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """(scores float32[n, outputs], class or digest int32[n]) of x[n, input_size].

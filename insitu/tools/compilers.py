@@ -48,12 +48,13 @@ ZIG_CPUS = {
     ("cortex-m4", True): "cortex_m4+vfp4d16sp",
     ("cortex-m7", False): "cortex_m7",
     ("cortex-m7", True): "cortex_m7+fp_armv8d16sp",
-    ("cortex-m33", False): "cortex_m33",
-    ("cortex-m33", True): "cortex_m33+fp_armv8d16sp",
+    ("cortex-m33", False): "cortex_m33+dsp",
+    ("cortex-m33", True): "cortex_m33+dsp+fp_armv8d16sp",
     ("cortex-m55", False): "cortex_m55",
     ("cortex-m55", True): "cortex_m55+mve+fp_armv8d16sp",
 }
-"""By (core, FPU). Without the feature behind the plus, zig calls soft float functions."""
+"""By (core, FPU), with what zig leaves out of a core by itself: the FPU, and the DSP extension of
+the M33, which Arm makes optional, gcc assumes, and every board of ours has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +97,16 @@ class Toolchain:
         if self.target != "host":
             return (*flags, *SECTION_FLAGS, "-fomit-frame-pointer")
         if sanitize:
-            return (*flags, "-fPIC", "-g", *SANITIZE_FLAGS)
+            return (*flags, "-fPIC", "-g1", *SANITIZE_FLAGS)
         return (*flags, "-fPIC", "-fvisibility=hidden", *self._unsanitized())
 
     def link_flags(self, *, fpu: bool = False, sanitize: bool = False) -> tuple[str, ...]:
         """All flags of a link but the script, the inputs and the output."""
         if self.target == "host":
             checks = SANITIZE_FLAGS if sanitize else self._unsanitized()
-            return (*self.machine_flags(), "-shared", *checks)
+            # zig would compile its run-time library, which nothing here calls, for this processor
+            library = ("-rtlib=none",) if self.name == "zig" else ()
+            return (*self.machine_flags(), "-shared", *library, *checks)
         libraries = ("-nostartfiles",) if self.name == "zig" else ("-nostdlib", "-lgcc")
         return (*self.machine_flags(fpu=fpu), "-static", "-Wl,--gc-sections", *libraries)
 
@@ -239,8 +242,12 @@ def look_for(name: str, target: str) -> Toolchain | None:
 
 
 def _find_zig(target: str) -> Toolchain | None:
-    if importlib.util.find_spec("ziglang") is not None:
-        command: tuple[str, ...] = (sys.executable, "-m", "ziglang")
+    package = importlib.util.find_spec("ziglang")
+    if package is not None:
+        # the program itself: a Python around every call takes as long as the call
+        program = Path(next(iter(package.submodule_search_locations or ()), "")) / "zig"
+        starts = os.access(program, os.X_OK)
+        command = (str(program),) if starts else (sys.executable, "-m", "ziglang")
     else:
         path = shutil.which("zig")
         if path is None:

@@ -8,7 +8,6 @@ __attribute__((visibility("default"))) int32_t fixed_range_weights(void);
 
 int32_t saturated(const uint8_t *state) {
   insitu_model_t model;
-  insitu_model_init(&model, 0);
   memcpy(&model.state, state, sizeof model.state);
   return insitu_model_saturated_weights(&model);
 }

@@ -29,7 +29,7 @@ from insitu.network import folder
 from insitu.network.folder import write_sources
 from insitu.plan import plan_memory
 from insitu.runtime import FILES, PORTS, ROOT
-from insitu.target import elf, machines
+from insitu.target import elf, instructions, machines
 from insitu.tools import compilers
 from insitu.tools.compilers import Toolchain
 
@@ -65,7 +65,7 @@ def _processor(toolchain: Toolchain) -> str:
 def _around() -> str:
     """Digest of the C around a model, and of the modules that call compilers."""
     ports = sorted(path for path in PORTS.rglob("*.*") if path.suffix in (".c", ".h", ".ld"))
-    around = (build, flags, objects, compilers, elf, machines, folder, fakes)
+    around = (build, flags, objects, compilers, elf, instructions, machines, folder, fakes)
     modules = [inspect.getsource(module) for module in around]
     texts = [path.read_text() for path in (*ports, ROOT / "flags.toml")]
     return digest_of(*texts, *modules)
@@ -115,12 +115,15 @@ def host_library(
     return kept(source, toolchain, ".so", *options, make=make)
 
 
-def core_firmware(source: CSource, machine: str, name: str | None = None) -> Firmware:
+def core_firmware(
+    source: CSource, machine: str, name: str | None = None, *, profile: bool = False
+) -> Firmware:
     """As by `build_firmware`, with as much memory as it takes; where no compiler is, skips.
 
     Args:
         machine: of `fakes.MACHINES`.
         name: of the toolchain; None takes what is there.
+        profile: with the marks by which instructions are counted.
     """
     core, fpu = MACHINES[machine]
     toolchain = toolchain_or_skip(core, name)
@@ -128,11 +131,10 @@ def core_firmware(source: CSource, machine: str, name: str | None = None) -> Fir
     def make(folder: Path) -> Path:
         write_sources(source, folder / "source")
         made = board(core, fpu=fpu)
-        return build_firmware(
-            folder / "source", source.name, made, folder, toolchain=toolchain, limits=False
-        ).elf
+        where = (folder / "source", source.name, made, folder)
+        return build_firmware(*where, toolchain=toolchain, profile=profile, limits=False).elf
 
-    elf = kept(source, toolchain, ".elf", machine, make=make)
+    elf = kept(source, toolchain, ".elf", machine, "profile" * profile, make=make)
     # no emulator asks for the sizes of what fits
     return Firmware(elf=elf, core=core, toolchain=toolchain.title, flash_bytes=0, ram_bytes=0)
 

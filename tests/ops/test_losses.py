@@ -157,7 +157,7 @@ def test_a_saved_network_remembers_its_loss(tmp_path: Path) -> None:
     assert loaded.labels == net.labels == LabelType("mse", (2,))
     header = (tmp_path / "c" / "insitu_model.h").read_text()
     assert "insitu_model_outputs = 2" in header and "insitu_model_classes" not in header
-    assert "void insitu_model_predict(" in header
+    assert "insitu_status_t insitu_model_predict(" in header
     assert re.search(r"train_step\(insitu_model_t \*model, .*, const float \*target,", header)
     example = net.export(tmp_path / "out")
     (text,) = [path.read_text() for path in example if path.name == "example.c"]

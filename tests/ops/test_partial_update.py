@@ -36,7 +36,7 @@ from insitu.differentiate import differentiate
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Kind, Node, Value
 from insitu.graph.scheme import fixed_fraction
-from insitu.network.board_run import step_figures
+from insitu.measure.cost import step_figures
 from insitu.ops import OPS
 from insitu.ops.updates.selected_rows import largest_rows, rows_to_keep
 from insitu.prepare.simplify import simplify
@@ -345,7 +345,7 @@ def test_fewer_rows_are_fewer_instructions_and_bytes() -> None:
     for update in ("full", "dynamic:0.1:0.1", "static:fc1=0.25", "bias"):
         config = TrainingConfig(update=update)
         net = insitu.compile(insitu.load(DEMO_ONNX), calibration=x, training=config)
-        phases = step_figures(net, net.measurement, net.board)
+        phases = step_figures(net.graph, net.measurement, net.board)
         updates[update] = phases["instructions_update"]
         counts[update] = phases["instructions_backward"] + updates[update]
         state[update] = net.figures["state_bytes"]

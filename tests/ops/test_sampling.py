@@ -15,7 +15,7 @@ from insitu.config import TrainingConfig
 from insitu.data.datasets import turned_digits
 from insitu.errors import ConfigError
 from insitu.graph.model import Array, Ends, Node, Value
-from insitu.network.board_run import step_figures
+from insitu.measure.cost import step_figures
 from insitu.ops.updates.drawn_samples import draw_sample
 from insitu.run.stream import Stream
 
@@ -164,7 +164,7 @@ def test_what_is_measured_is_a_step_that_is_kept(batch: int) -> None:
     for update in ("full", "sampled:0.1:0.1"):
         config = TrainingConfig(layers="last:3", update=update, batch=batch)
         net = insitu.compile(insitu.load(DEMO_ONNX), calibration=world.x, training=config)
-        told[update] = step_figures(net, net.measurement, net.board)["instructions_update"]
+        told[update] = step_figures(net.graph, net.measurement, net.board)["instructions_update"]
     assert told["sampled:0.1:0.1"] == pytest.approx(told["full"], rel=0.01)
 
 

@@ -14,6 +14,7 @@ from insitu.errors import ModelError
 from insitu.fixed_point import BIAS_SCALE, F32, accumulator_bias, rescale, round_clamp, split_ratios
 from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, QParams, TensorType
 from insitu.graph.rules import Attributes, Quantizations, Tensors, Values
+from insitu.ops.layers.initial import initial_range
 from insitu.ops.numerics.quantization import scale_of
 from insitu.ops.numerics.ranges import UNCLIPPED, activation_qparams, emit_requantized, reached
 
@@ -27,13 +28,15 @@ SMALLEST_ROW = 2.0**-8
 """Smallest scale of a row, relative to the layer's largest."""
 
 
-def quantize_weights(w: Array, known: QParams | None = None) -> tuple[Array, Array]:
+def quantize_weights(
+    w: Array, known: QParams | None = None, *, least: float = 0.0
+) -> tuple[Array, Array]:
     """w[out, ...] float -> (int8 of the same shape, scale[out]): symmetric, max|row| = 127.
 
     A `known` scale[out] takes the place of max|row| / 127. A row of zeros gets the layer's median
     scale. No scale is below `SMALLEST_ROW` of the largest: beside the other rows nobody sees more,
     and the row's bias and error stay representable (a folded batch norm with gamma near 0 makes
-    such rows).
+    such rows). No range is below `least`.
     """
     rows = np.abs(w.reshape(w.shape[0], -1)).astype(F32)
     largest = rows.max(axis=1)
@@ -41,6 +44,7 @@ def quantize_weights(w: Array, known: QParams | None = None) -> tuple[Array, Arr
     spare = np.median(nonzero) if nonzero.size else FRESH_RANGE / np.sqrt(rows.shape[1])
     own = largest / F32(127.0) if known is None else known.scale
     scale = np.where(largest > 0, own, F32(spare) / F32(127.0)).astype(F32)
+    scale = np.maximum(scale, F32(least) / F32(127.0))
     scale = np.maximum(scale, max(scale.max() * F32(SMALLEST_ROW), F32(1e-20)))
     q = round_clamp(w.astype(F32) / scale.reshape(-1, *[1] * (w.ndim - 1)), -127, 127)
     return q.astype(np.int8), scale
@@ -62,9 +66,10 @@ def quantize_rows(quantizer: Quantizer, node: Node) -> QuantizedRows:
     Raises:
         ModelError: a bias is larger than what these units hold.
     """
-    w = node["w"]
-    q, scale = quantize_weights(quantizer.data(w), quantizer.known(w))
+    w, known = quantizer.data(node["w"]), quantizer.known(node["w"])
     real = quantizer.data(node["bias"]).astype(F32)
+    found = known is not None or not quantizer.is_trained(node)
+    q, scale = quantize_weights(w, known, least=0.0 if found else initial_range(w, real))
     largest, limit = float(np.abs(real).max()), 2**30 * float(BIAS_SCALE)
     if largest > limit:
         raise ModelError(

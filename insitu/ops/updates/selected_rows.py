@@ -203,6 +203,7 @@ select_rows = OpDef(
     scratch_bytes=lambda node, graph: 4 * graph.operand(node, "dy").shape[-1],
     in_place=((0, 0),),
     bounds=_select_bounds,
+    silences=True,
 )
 """The k rows with the largest sum of |error| keep their error. Inputs: dy[..., rows], largest[1].
 
@@ -224,5 +225,6 @@ keep_rows = OpDef(
     integer_reference=lambda node, inputs, _: _keep(node.attributes, [v.array for v in inputs]),
     c_call=lambda node, graph: _rows_call(node, graph, ("first", "end")),
     in_place=((0, 0),),
+    silences=True,
 )
 """Rows [first, end) keep their error. Input: dy[..., rows]."""

@@ -356,9 +356,10 @@ void insitu_flatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_t 
 /* y[h, w, c] = x[c, h, w] */
 void insitu_unflatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_t *y);
 
-/* q[h, w, c] = clamp(zero + round(x[c, h, w] / scale)): a sample as sensors give it. */
-void insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
-                               const float *x, int8_t *q);
+/* q[h, w, c] = clamp(zero + round(x[c, h, w] / scale)): a sample as sensors give it; NaN gives
+ * -128. Returns how many were no numbers, or moved by the clamp by more than one step. */
+int32_t insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
+                                  const float *x, int8_t *q);
 
 /* ---- loss.c; the losses themselves are in insitu_losses.h ----------------------------------- */
 

@@ -174,6 +174,9 @@ void insitu_flatten_f32(const insitu_layout_params_t *p, const float *x, float *
 /* y[h, w, c] = x[c, h, w] */
 void insitu_unflatten_f32(const insitu_layout_params_t *p, const float *x, float *y);
 
+/* The same for a sample as sensors give it. Returns how many are NaN or infinite. */
+int32_t insitu_take_input_f32(const insitu_layout_params_t *p, const float *x, float *y);
+
 typedef struct {
   int32_t size;
   float factor; /* 127 / what the loss's gradient is where its error is 1 */

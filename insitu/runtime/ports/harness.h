@@ -26,7 +26,9 @@ static inline insitu_status_t train_on(MODEL(t) * model, const MODEL(input_t) * 
 /* FNV-1a of the scores' bits, without its last bit; what is no number counts as 0. */
 static inline int32_t predict_with(MODEL(t) * model, const MODEL(input_t) * x, float *scores) {
   uint32_t digest = 2166136261U;
-  MODEL(predict)(model, x, scores);
+  if (MODEL(predict)(model, x, scores) != INSITU_OK) {
+    return -1;
+  }
   for (int32_t i = 0; i < MODEL(outputs); ++i) {
     const float score = scores[i] == scores[i] ? scores[i] : 0.0F;
     uint32_t bits;

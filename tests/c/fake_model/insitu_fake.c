@@ -72,11 +72,16 @@ static int32_t update(insitu_fake_t *model, const int8_t *x, const float *error)
   return saturated;
 }
 
-void insitu_fake_init(insitu_fake_t *model, void *arena) {
+insitu_status_t insitu_fake_init(insitu_fake_t *model, void *arena) {
+  model->arena = NULL;
+  if (arena == NULL || (uintptr_t)arena % 8U != 0U) {
+    return INSITU_ERROR_ARENA;
+  }
   memset(&model->state, 0, sizeof model->state);
   memcpy(model->state.w, insitu_fake_first_w, sizeof insitu_fake_first_w);
   model->state.generator = 1;
   model->arena = arena;
+  return INSITU_OK;
 }
 
 int32_t insitu_fake_predict(insitu_fake_t *model, const int8_t *x, float *scores) {
@@ -124,8 +129,9 @@ void insitu_fake_set_seed(insitu_fake_t *model, uint32_t seed) {
 
 uint32_t insitu_fake_get_seed(const insitu_fake_t *model) { return model->state.seed; }
 
-void insitu_fake_quantize_input(const float *x, int8_t *q) {
+int32_t insitu_fake_quantize_input(const float *x, int8_t *q) {
   for (int32_t i = 0; i < INPUTS; ++i) {
     q[i] = (int8_t)(x[i] * 127.0F);
   }
+  return 0;
 }

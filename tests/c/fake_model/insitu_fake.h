@@ -32,7 +32,12 @@ typedef struct {
   uint8_t *arena;
 } insitu_fake_t;
 
-void insitu_fake_init(insitu_fake_t *model, void *arena);
+typedef union {
+  uint64_t aligned;
+  uint8_t bytes[insitu_fake_arena_bytes];
+} insitu_fake_arena_t;
+
+insitu_status_t insitu_fake_init(insitu_fake_t *model, void *arena);
 int32_t insitu_fake_predict(insitu_fake_t *model, const int8_t *x, float *scores);
 insitu_status_t insitu_fake_train_step(insitu_fake_t *model, const int8_t *x, int32_t label,
                                        insitu_info_t *info);
@@ -40,6 +45,6 @@ insitu_status_t insitu_fake_set_learning_rate(insitu_fake_t *model, float rate);
 float insitu_fake_get_learning_rate(const insitu_fake_t *model);
 void insitu_fake_set_seed(insitu_fake_t *model, uint32_t seed);
 uint32_t insitu_fake_get_seed(const insitu_fake_t *model);
-void insitu_fake_quantize_input(const float *x, int8_t *q);
+int32_t insitu_fake_quantize_input(const float *x, int8_t *q);
 
 #endif

@@ -1,7 +1,8 @@
 /* records.bin -> results.bin: a model on an emulated board, fed by semihosting.
  *
- * records.bin: header_t, then records. results.bin: one result_t a record; where all went well
- * the stack's high-water mark in bytes and the model's state follow.
+ * records.bin: header_t, then records, in a build with marks each behind a state where the header
+ * says so. results.bin: one result_t a record; where all went well the stack's high-water mark in
+ * bytes and the model's state follow.
  * Python side: insitu/run/emulator.py. */
 #include <stdint.h>
 
@@ -14,6 +15,7 @@ typedef struct {
   int32_t records;
   int32_t input_size, element_bytes;
   int32_t label_size, float_labels;
+  uint32_t state_bytes; /* 0, or those of the state that stands before each record */
 } header_t;
 
 typedef struct {
@@ -31,7 +33,7 @@ typedef struct {
 enum { WRONG_INPUT = -1, WRONG_LABEL = -2 };
 
 static MODEL(t) model __attribute__((section(".bss.insitu_state")));
-static uint8_t arena[MODEL(arena_bytes)] __attribute__((section(".bss.insitu_arena"), aligned(8)));
+static MODEL(arena_t) arena __attribute__((section(".bss.insitu_arena")));
 static record_t record;
 static float scores[MODEL(outputs)];
 
@@ -71,7 +73,7 @@ static int32_t what_is_wrong(const header_t *header, insitu_info_t *info) {
 }
 
 int main(void) {
-  header_t header = {0, 0, 0, 0, 0, 0};
+  header_t header = {0, 0, 0, 0, 0, 0, 0};
   result_t refusal = {0, {0.0F, 0, 0, 0}};
   const uintptr_t in = open_file("records.bin", 11, MODE_READ_BINARY);
   const uintptr_t out = open_file("results.bin", 11, MODE_WRITE_BINARY);
@@ -83,13 +85,23 @@ int main(void) {
     transfer(SYS_WRITE, out, &refusal, sizeof refusal);
     return 3;
   }
-  for (uint32_t i = 0; i < sizeof arena; ++i) {
-    arena[i] = ARENA_POISON;
+  for (uint32_t i = 0; i < sizeof arena.bytes; ++i) {
+    arena.bytes[i] = ARENA_POISON;
   }
-  MODEL(init)(&model, arena);
+  refusal.status = (int32_t)MODEL(init)(&model, &arena);
+  if (refusal.status != (int32_t)INSITU_OK) {
+    transfer(SYS_WRITE, out, &refusal, sizeof refusal);
+    return 7;
+  }
   MODEL(set_seed)(&model, header.seed);
   for (int32_t i = 0; i < header.records; ++i) {
     result_t result;
+#ifdef INSITU_PROFILE_HOOK
+    if (header.state_bytes == sizeof model.state &&
+        transfer(SYS_READ, in, &model.state, sizeof model.state) != 0U) {
+      return 4;
+    }
+#endif
     if (transfer(SYS_READ, in, &record, sizeof record) != 0U) {
       return 4;
     }

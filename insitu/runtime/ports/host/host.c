@@ -24,11 +24,12 @@ typedef struct {
 } insitu_host_results_t;
 
 EXPORT void insitu_host_sizes(insitu_host_sizes_t *sizes);
-EXPORT void insitu_host_init(MODEL(t) * model, void *arena);
+EXPORT int32_t insitu_host_init(MODEL(t) * model, void *arena);
 EXPORT void insitu_host_set_seed(MODEL(t) * model, uint32_t seed);
 EXPORT void insitu_host_get_state(const MODEL(t) * model, uint8_t *state);
 EXPORT void insitu_host_set_state(MODEL(t) * model, const uint8_t *state);
-EXPORT void insitu_host_quantize_input(const float *x, int32_t n, MODEL(input_t) * q);
+EXPORT void insitu_host_quantize_input(const float *x, int32_t n, MODEL(input_t) * q,
+                                       int32_t *beyond);
 EXPORT void insitu_host_predict(MODEL(t) * model, const MODEL(input_t) * x, int32_t n,
                                 float *scores, int32_t *predicted);
 EXPORT int32_t insitu_host_run(MODEL(t) * model, const MODEL(input_t) * x,
@@ -48,9 +49,10 @@ void insitu_host_sizes(insitu_host_sizes_t *sizes) {
   sizes->float_labels = MODEL(float_labels);
 }
 
-void insitu_host_init(MODEL(t) * model, void *arena) {
+/* Returns a status. */
+int32_t insitu_host_init(MODEL(t) * model, void *arena) {
   memset(arena, ARENA_POISON, MODEL(arena_bytes));
-  MODEL(init)(model, arena);
+  return (int32_t)MODEL(init)(model, arena);
 }
 
 void insitu_host_set_seed(MODEL(t) * model, uint32_t seed) { MODEL(set_seed)(model, seed); }
@@ -63,10 +65,11 @@ void insitu_host_set_state(MODEL(t) * model, const uint8_t *state) {
   memcpy(&model->state, state, sizeof model->state);
 }
 
-/* q[n, input_size] from x[n, input_size], channels first -> channels last */
-void insitu_host_quantize_input(const float *x, int32_t n, MODEL(input_t) * q) {
+/* q[n, input_size] from x[n, input_size], channels first -> channels last; beyond[n]: how many
+ * values of each are not finite, or beyond the range. */
+void insitu_host_quantize_input(const float *x, int32_t n, MODEL(input_t) * q, int32_t *beyond) {
   for (int32_t i = 0; i < n; ++i) {
-    MODEL(quantize_input)(x, q);
+    beyond[i] = MODEL(quantize_input)(x, q);
     x += MODEL(input_size);
     q += MODEL(input_size);
   }

@@ -165,10 +165,10 @@ void insitu_affine_accumulate_s8(const insitu_conv_groups_params_t *p, const ins
       if (!gathered)
         gather(p, x_q->zero_point, group_of(p, x, o), n, patch);
       gathered = 1;
-      bias_buffer[o] += e;
+      bias_buffer[o] = insitu_wrap_add(bias_buffer[o], e);
       int32_t *restrict to = buffer + o * row;
       for (int32_t k = 0; k < row; k++)
-        to[k] += e * patch[k];
+        to[k] = insitu_wrap_add(to[k], e * patch[k]);
     }
   }
 }

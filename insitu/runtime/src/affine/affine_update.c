@@ -70,7 +70,7 @@ static void step_biases(int32_t rows, float rate, const int32_t *buffer, int32_t
   for (int32_t o = 0; o < rows; o++) {
     const float step = ((float)buffer[o] - standard.mean) * standard.factor;
     const int32_t move = insitu_round_clamp(step * 1048576.0f, -INSITU_BIAS_STEP, INSITU_BIAS_STEP);
-    bias[o] = insitu_clamp(bias[o] - move, -(1 << 30), 1 << 30);
+    bias[o] = insitu_clamp(insitu_wrap_subtract(bias[o], move), -(1 << 30), 1 << 30);
   }
 }
 

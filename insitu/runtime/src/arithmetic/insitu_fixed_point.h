@@ -10,6 +10,13 @@
 #include "insitu.h"
 #include "insitu_soft_float.h"
 
+/* Flags that let the compiler round otherwise, or take what is no number for one, change bits
+ * without a word. (Clang has no word for a part of them: -funsafe-math-optimizations.) */
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) ||     \
+    defined(__NO_SIGNED_ZEROS__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
+#error "insitu needs every float operation as it is written: no -ffast-math, no -Ofast"
+#endif
+
 /* No a * b + c in one rounding, whatever the build's flags: an IDE passes no -ffp-contract=off,
  * and GCC fuses by default. Holds to the end of every file that includes this one. */
 #if defined(__clang__)
@@ -25,6 +32,15 @@
 #define INSITU_RATIO_LIMIT 13 /* a ratio of scales is split with at most this pre-shift */
 #define INSITU_BIAS_SCALE 9.5367431640625e-7f /* 2^-20 */
 #define INSITU_BIAS_STEP ((1 << 30) - 1)      /* the largest step: a bias less it fits int32 */
+
+/* a + b, a - b, modulo 2^32. What the state holds is added to by these: no sum leaves int32 while
+ * the state is one that training made, and none is undefined where it is another. */
+static inline int32_t insitu_wrap_add(int32_t a, int32_t b) {
+  return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+static inline int32_t insitu_wrap_subtract(int32_t a, int32_t b) {
+  return (int32_t)((uint32_t)a - (uint32_t)b);
+}
 
 static inline int32_t insitu_min(int32_t a, int32_t b) { return a < b ? a : b; }
 
@@ -175,7 +191,7 @@ static inline float insitu_step_factor(float rate, float dy_scale, float x_scale
 static inline int32_t insitu_step_bias(int32_t bias, int32_t errors, float factor) {
   const int32_t step = insitu_round_clamp(insitu_multiply((float)errors, factor), -INSITU_BIAS_STEP,
                                           INSITU_BIAS_STEP);
-  return insitu_clamp(bias - step, -(1 << 30), 1 << 30);
+  return insitu_clamp(insitu_wrap_subtract(bias, step), -(1 << 30), 1 << 30);
 }
 
 /* Both at once. */

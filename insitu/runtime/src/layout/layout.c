@@ -26,11 +26,26 @@ void insitu_unflatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_
   INSITU_TRANSPOSE(places, p->channels, *y++ = x[at])
 }
 
-void insitu_unflatten_f32(const insitu_layout_params_t *p, const float *x, float *y) {
-  INSITU_TRANSPOSE(places, p->channels, *y++ = x[at])
+void insitu_unflatten_f32(const insitu_layout_params_t *p, const float *x,
+                          float *y){INSITU_TRANSPOSE(places, p->channels, *y++ = x[at])}
+
+int32_t insitu_take_input_f32(const insitu_layout_params_t *p, const float *x, float *y) {
+  int32_t wrong = 0;
+  INSITU_TRANSPOSE(places, p->channels, {
+    wrong += (insitu_float_bits(x[at]) >> 23 & 0xFFu) == 0xFFu;
+    *y++ = x[at];
+  })
+  return wrong;
 }
 
-void insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
-                               const float *x, int8_t *q) {
-  INSITU_TRANSPOSE(places, p->channels, *q++ = (int8_t)insitu_quantize_bound(x[at], q_q))
+int32_t insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
+                                  const float *x, int8_t *q) {
+  const int32_t zero = q_q->zero_point, low = -128 - zero, high = 127 - zero;
+  int32_t beyond = 0;
+  INSITU_TRANSPOSE(places, p->channels, {
+    const int32_t v = insitu_round_clamp(insitu_divide(x[at], q_q->scale), low - 2, high + 2);
+    beyond += v < low - 1 || v > high + 1;
+    *q++ = (int8_t)(zero + insitu_clamp(v, low, high));
+  })
+  return beyond;
 }

@@ -15,6 +15,15 @@ static INSITU_ONE_COPY int32_t rescale_sum(int32_t acc, int32_t multiplier, int3
   return insitu_rescale(acc, multiplier, shift);
 }
 
+#define INSITU_LINEAR_LIST 1    /* the rows of a list are filled up to a multiple of this */
+#define INSITU_LINEAR_COLUMNS 4 /* that are summed side by side */
+
+#include "insitu_linear_sparse.h"
+
+#if defined(__thumb__)
+#include "insitu_linear_microkernels_thumb.h"
+#endif
+
 /* ---- forward ------------------------------------------------------------------------------- */
 
 #define INSITU_LINEAR_ROWS 2 /* that are summed side by side */
@@ -38,24 +47,12 @@ static inline int32_t dot_row(int32_t size, const int8_t *restrict w, const int1
 static INSITU_ONE_COPY void dot_rows(int32_t size, const int8_t *restrict w,
                                      const int16_t *restrict x, int32_t *sum) {
 #if defined(__thumb__)
-  const int8_t *next = w + size;
-  int32_t s0 = 0, s1 = 0, left = size;
-  for (; left >= 4; left -= 4, w += 4, next += 4, x += 4) {
-    s0 += w[0] * x[0];
-    s1 += next[0] * x[0];
-    s0 += w[1] * x[1];
-    s1 += next[1] * x[1];
-    s0 += w[2] * x[2];
-    s1 += next[2] * x[2];
-    s0 += w[3] * x[3];
-    s1 += next[3] * x[3];
+  const int32_t whole = size & ~3;
+  dot_fours(x, x + whole, w, w + size, sum);
+  for (int32_t i = whole; i < size; i++) {
+    sum[0] += w[i] * x[i];
+    sum[1] += w[size + i] * x[i];
   }
-  for (int32_t i = 0; i < left; i++) {
-    s0 += w[i] * x[i];
-    s1 += next[i] * x[i];
-  }
-  sum[0] = s0;
-  sum[1] = s1;
 #else
   sum[0] = dot_row(size, w, x);
   sum[1] = dot_row(size, w + size, x);
@@ -63,15 +60,6 @@ static INSITU_ONE_COPY void dot_rows(int32_t size, const int8_t *restrict w,
 }
 
 /* ---- input gradient ------------------------------------------------------------------------ */
-
-#define INSITU_LINEAR_LIST 1    /* the rows of a list are filled up to a multiple of this */
-#define INSITU_LINEAR_COLUMNS 4 /* that are summed side by side */
-
-#include "insitu_linear_sparse.h"
-
-#if defined(__thumb__)
-#include "insitu_linear_microkernels_thumb.h"
-#endif
 
 #if !defined(__thumb__) || defined(__thumb2__)
 

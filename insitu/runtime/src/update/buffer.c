@@ -6,7 +6,7 @@
 #define BIAS_LIMIT (1 << 30)
 
 int32_t insitu_count_sample(const insitu_batch_params_t *p, int32_t *count) {
-  count[0] = (count[0] + 1) % p->batch;
+  count[0] = (int32_t)(((uint32_t)count[0] + 1) % (uint32_t)p->batch);
   return count[0] == 0;
 }
 
@@ -48,7 +48,7 @@ uint32_t insitu_add_row(int32_t wide, int32_t size, int32_t multiplier, const in
 int32_t insitu_add_bias(int32_t buffer, int32_t errors, float factor) {
   const int32_t step =
       insitu_round_clamp((float)errors * factor, -INSITU_BIAS_STEP, INSITU_BIAS_STEP);
-  return insitu_clamp(buffer + step, -BIAS_LIMIT, BIAS_LIMIT);
+  return insitu_clamp(insitu_wrap_add(buffer, step), -BIAS_LIMIT, BIAS_LIMIT);
 }
 
 int32_t insitu_conv_accumulate_s8(const insitu_conv_accumulate_params_t *p,
@@ -149,12 +149,12 @@ static int32_t apply_weight(insitu_apply_t *a, int32_t buffer, int8_t *w) {
 
 /* The same for a bias, in units of 2^-26 and 2^-20, rounded to nearest. */
 static int32_t apply_bias(int32_t momentum, int32_t buffer, int32_t *bias) {
-  const int32_t step = (buffer + 32) >> 6;
-  *bias = insitu_clamp(*bias - step, -BIAS_LIMIT, BIAS_LIMIT);
+  const int32_t step = insitu_wrap_add(buffer, 32) >> 6;
+  *bias = insitu_clamp(insitu_wrap_subtract(*bias, step), -BIAS_LIMIT, BIAS_LIMIT);
   if (momentum == 0)
-    return buffer - step * 64;
-  const int32_t size = buffer < 0 ? -buffer : buffer;
-  const int32_t kept = (int32_t)((int64_t)size * momentum >> 16);
+    return insitu_wrap_subtract(buffer, step * 64);
+  const uint32_t size = buffer < 0 ? 0u - (uint32_t)buffer : (uint32_t)buffer;
+  const int32_t kept = (int32_t)((uint64_t)size * (uint32_t)momentum >> 16);
   return buffer < 0 ? -kept : kept;
 }
 
@@ -181,11 +181,12 @@ void insitu_decay_s8(const insitu_decay_params_t *p, const float *rate, uint32_t
                      int32_t *row, int8_t *w) {
   const int32_t shrink = decay_multiplier(rate[0], p->weight_decay);
   uint32_t state = *generator;
-  w += row[0] * p->weights;
+  const int32_t at = (uint32_t)row[0] < (uint32_t)p->rows ? row[0] : 0;
+  w += at * p->weights;
   for (int32_t k = 0; k < p->weights; k++) {
     state = insitu_draw(state);
     w[k] = (int8_t)(w[k] - (int32_t)(((int64_t)w[k] * shrink + (int64_t)state) >> 32));
   }
   *generator = state;
-  row[0] = (row[0] + 1) % p->rows;
+  row[0] = (at + 1) % p->rows;
 }

@@ -52,7 +52,9 @@ void insitu_select_rows_f32(const insitu_select_rows_params_t *p, const float *d
   if (!(total > 0.0f && total <= INSITU_NO_BOUND)) {
     return;
   }
-  *largest = total > *largest ? total : *largest;
+  if (!(total <= *largest)) {
+    *largest = total;
+  }
   const int32_t k = rows_to_keep(p, total, *largest);
   for (int32_t row = 0; row < p->rows; row++) {
     if (rank_of(p->rows, sums, row) >= k) {
