@@ -186,7 +186,6 @@ def measure(task: Task, precision: str, folder: Path) -> list[Row]:
 def _row(task: Task, precision: str, name: str, step: Graph, stream: Stream, source: Path) -> Row:
     board, build = find_board(name), source / "build"
     plain = build_firmware(source, NAME, board, build, limits=False)
-    stack = emulator.run(plain, _part(stream, slice(0, 1))).stack_bytes
     profiled = build_firmware(source, NAME, board, build, profile=True, limits=False)
     counts = emulator.run(profiled, stream, profile=build_hook(build), profiled_records=len(stream))
     assert isinstance(counts, ProfiledResult)
@@ -204,7 +203,7 @@ def _row(task: Task, precision: str, name: str, step: Graph, stream: Stream, sou
         forward=of(Phase.FORWARD),
         backward=of(Phase.LOSS, Phase.BACKWARD),
         update=of(Phase.UPDATE, Phase.APPLY),
-        ram_bytes=plain.ram_bytes + stack,
+        ram_bytes=plain.ram_bytes + plain.stack_bytes,
         flash_bytes=plain.flash_bytes,
         layers=layers,
     )

@@ -152,7 +152,7 @@ def count(network: TrainableNetwork, case: Case, steps: Array) -> list[int]:
             twin.library.run(stream.part(slice(done, step)), seed=done == 0)
             done = step
         state = np.frombuffer(twin.state, np.uint8)[None]
-        one = Steps(share=1.0, stream=stream.part(slice(step, step + 1)), states=state)
+        one = Steps(stream=stream.part(slice(step, step + 1)), states=state)
         totals.append(sum(counter.count(one).instructions.values()))
     return totals
 

@@ -19,6 +19,10 @@ from collections.abc import Mapping
 from typing import Any
 
 
+class PrecisionWarning(UserWarning):
+    """8 bits hold less of the network or its samples than they should; it says what to do."""
+
+
 class InsituError(Exception):
     """Something the user can put right; its text is one line."""
 

@@ -5,7 +5,8 @@ Only this module knows the order of the stages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,26 +23,34 @@ from insitu.data.samples import (
     quantize_samples,
 )
 from insitu.differentiate import differentiate
-from insitu.errors import ConfigError, DataError
+from insitu.errors import ConfigError, DataError, InsituError, ModelError, PrecisionWarning
 from insitu.frontends import torch
 from insitu.frontends.model import Model
 from insitu.frontends.onnx import reader as onnx
 from insitu.generate import check_name
-from insitu.graph.model import Array
+from insitu.graph.model import Array, Graph, Units
+from insitu.graph.scheme import Scheme
 from insitu.graph.verify import verify
 from insitu.measure.blame import Cause, find_cause
 from insitu.measure.fidelity import Fidelity, measure_fidelity
 from insitu.measure.quality import EXPLAINED, Kept, Quality, judge
-from insitu.network.board_run import Tools
+from insitu.network.board_run import Tools, check_tools
 from insitu.network.compiled import Network
-from insitu.network.fit import measured
+from insitu.network.fit import check_least, measured
 from insitu.network.trainable import TrainableNetwork
 from insitu.network.twin import Twin
 from insitu.plan import limit_scratch, plan_memory
 from insitu.prepare.end import layers_that_learn, with_end
 from insitu.prepare.layers import select_kept
 from insitu.prepare.simplify import simplify
-from insitu.quantize import calibrate, quantize_with_names
+from insitu.quantize import (
+    calibrate,
+    first_float,
+    input_units,
+    quantize_graph,
+    quantize_with_names,
+    with_alike_branches,
+)
 from insitu.quantize.error_unit import with_error_unit
 from insitu.target.board import Board, find_board
 
@@ -118,11 +127,14 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     kept = select_kept(model.graph, training.layers)
     graph = with_end(simplify(model.graph, training.loss, keep=kept), training)
     trained = layers_that_learn(graph, training)
+    tools = tools or Tools()
+    _refuse_early(graph, trained, training, target)
+    check_tools(target.core, tools)
     shape = graph.sample.shape
     image, seen = channels_last(samples.x, shape), Kept(graph.outputs[0], len(samples))
-    ranges = calibrate(graph, image, quantization.calibration, also=seen)
+    graph, units, ranges = _sized(graph, image, trained, training.scheme, quantization, seen)
     scheme = with_error_unit(training, given, graph, ranges)
-    integers, names = quantize_with_names(graph, ranges, trained, scheme)
+    integers, names = quantize_with_names(graph, ranges, trained, scheme, units)
     step = differentiate(integers, scheme, rate=training.lr, seed=training.seed)
     verify(step)
     step = step if scratch is None else limit_scratch(step, scratch)
@@ -139,7 +151,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         folder=Path(),
     )
     q = quantize_samples(samples.x, shape, network.input_qparams)
-    network = measured(network, q, samples, tools or Tools())
+    network = measured(network, q, samples, tools)
     quality = _quality(network, names, seen, (image, q), _labels(samples, network))
     return replace(network, quality=quality)
 
@@ -179,8 +191,66 @@ def compare(
     classifies = labelled and max(labels_of.shape) == labels_of.outputs > 1
     chosen = checked(given, model.input_shape, labels_of if classifies else None)
     chosen = evenly_spaced(chosen, samples)
-    ranges = calibrate(graph, channels_last(x, shape), quantization.calibration)
-    return measure_fidelity(graph, ranges, chosen)
+    nothing: frozenset[str] = frozenset()
+    x = channels_last(x, shape)
+    graph, units, ranges = _sized(graph, x, nothing, Scheme(), quantization)
+    _warn_untrainable(graph, ranges, units)
+    return measure_fidelity(graph, ranges, chosen, units)
+
+
+def _warn_untrainable(
+    graph: Graph, ranges: Mapping[str, tuple[float, float]], units: Units | None
+) -> None:
+    """Say what `compile` would refuse where every layer is trained."""
+    layers = frozenset(node.name for node in graph.nodes if node.op.weights)
+    try:
+        quantize_graph(graph, ranges, layers, units=units)
+    except ModelError as error:
+        message = f"{error}; it is compared as it is where this layer, and those before it, stay"
+        warnings.warn(message, PrecisionWarning, stacklevel=3)
+
+
+def _sized(
+    graph: Graph,
+    x: Array,
+    trained: Set[str],
+    scheme: Scheme,
+    quantization: QuantizationConfig,
+    also: Kept | None = None,
+) -> tuple[Graph, Units | None, Mapping[str, tuple[float, float]]]:
+    """The same network with branches of one size, the input's units, and every range."""
+    method = quantization.calibration
+    ranges = calibrate(graph, x, method, also=also)
+    if first_float(graph, trained, scheme.precision) == 0:
+        return graph, None, ranges
+    alike = with_alike_branches(graph, ranges)
+    if alike is not graph:
+        graph, ranges = alike, calibrate(alike, x, method)
+    return graph, *input_units(graph, x, ranges, trained, method)
+
+
+class _AnyRanges(dict[str, tuple[float, float]]):
+    """Of activations before calibration: no size depends on them."""
+
+    def __missing__(self, _: str) -> tuple[float, float]:
+        return -1.0, 1.0
+
+
+def _refuse_early(
+    graph: Graph, trained: frozenset[str], training: TrainingConfig, board: Board
+) -> None:
+    """Refuse what cannot fit, whatever the ranges and however little scratch its kernels have.
+
+    Raises:
+        FitError: as `measured`, but with what is needed at least.
+    """
+    try:
+        scheme = training.scheme
+        integers = quantize_graph(graph, _AnyRanges(), trained, scheme)
+        step = limit_scratch(differentiate(integers, scheme), 0)
+    except InsituError:
+        return  # said where it arises, with the ranges that are right
+    check_least(step, board)
 
 
 def _check_scratch(scratch: int | None) -> None:

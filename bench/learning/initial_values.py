@@ -1,6 +1,7 @@
 """Usual initial values, from scratch -> what 8 bits learn beside float32, and the table of it.
 
     INSITU_DATA=FOLDER python bench/learning/initial_values.py [--task NAME]... [--write]
+        [--table]
 
 Small networks on seven tasks, from four kinds of initial values: PyTorch's own (uniform within
 1 / sqrt(fan in), biases too), Glorot's (uniform), Kaiming's (normal), and Kaiming's with a last
@@ -276,37 +277,43 @@ def cell(task: Task, kind: str, scheme: str) -> dict[str, Any]:
     }
 
 
+PAGE_HEAD = """\
+# From usual initial values
+
+Made by `python bench/learning/initial_values.py --write`; do not edit. Test accuracy in per cent,
+mean and standard deviation of three seeds, at each scheme's best rate of two. A layer that looks as
+if it held small initial values gets the range 3 / sqrt(fan in)
+([0029](../decisions/0029-room-for-initial-values.md)); *own range* is uint8 without that, *bound*
+the largest share of a layer's weights that ended at the bounds of their range, with it and without.
+
+| task | initial values | float32 | uint8 | difference | own range | bound |
+| --- | --- | ---: | ---: | ---: | ---: | ---: |
+"""
+
+PAGE_END = """
+In the mean of the {rows} rows uint8 differs from float32 by {mean:+.2f} points; {within} are within
+half a point or better, and the worst is {worst:+.2f}.
+"""
+
+
 def page(results: dict[str, Any]) -> str:
     """The table."""
-    lines = [
-        "# From usual initial values",
-        "",
-        "Made by `python bench/learning/initial_values.py --write`; do not edit. Test accuracy in per",
-        "cent, mean and standard deviation of three seeds, at each scheme's best rate of two. A",
-        "layer that looks as if it held small initial values gets the range 3 / sqrt(fan in)",
-        "([0029](../decisions/0029-room-for-initial-values.md)); *own range* is uint8 without that.",
-        "",
-        "| task | initial values | float32 | uint8 | uint8 less float32 | own range | "
-        "at the bound: uint8, own range |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    lost = []
+    lines, differences = [], []
     for name, kinds in results.items():
         for kind, by in kinds.items():
             exact, ours, own = (by[scheme] for scheme in SCHEMES)
-            lost.append(ours["accuracy"] - exact["accuracy"])
+            differences.append(ours["accuracy"] - exact["accuracy"])
             figures = [f"{c['accuracy']:.2f} ± {c['sd']:.2f}" for c in (exact, ours, own)]
-            lines.append(
-                f"| {TASKS[name].title} | {kind} | {figures[0]} | {figures[1]} | {lost[-1]:+.2f} | "
-                f"{figures[2]} | {100 * ours['at_bound']:.1f} %, {100 * own['at_bound']:.1f} % |"
-            )
-    lines += [
-        "",
-        f"In the mean of the {len(lost)} rows uint8 differs from float32 by {np.mean(lost):+.2f} "
-        f"points; {sum(v >= -0.5 for v in lost)} rows are",
-        f"within half a point or better; the worst is {min(lost):+.2f}.",
-    ]
-    return "\n".join(lines) + "\n"
+            figures.insert(2, f"{differences[-1]:+.2f}")
+            figures.append(f"{100 * ours['at_bound']:.1f} %, {100 * own['at_bound']:.1f} %")
+            lines.append(f"| {TASKS[name].title} | {kind} | {' | '.join(figures)} |\n")
+    end = PAGE_END.format(
+        rows=len(differences),
+        mean=np.mean(differences),
+        within=sum(d >= -0.5 for d in differences),
+        worst=min(differences),
+    )
+    return PAGE_HEAD + "".join(lines) + end
 
 
 def main() -> None:
@@ -314,24 +321,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--task", action="append", choices=TASKS, help="by default all")
     parser.add_argument("--write", action="store_true", help="keep the figures, write the page")
+    parser.add_argument("--table", action="store_true", help="only write the page again")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     pipeline.measured = unmeasured
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in options.task or TASKS:
+    for name in [] if options.table else options.task or TASKS:
         known[name] = {}
         for kind in KINDS:
             by = {scheme: cell(TASKS[name], kind, scheme) for scheme in SCHEMES[:2]}
-            by["own range"] = (
-                by["uint8"] if kind == "Kaiming" else cell(TASKS[name], kind, "own range")
-            )
+            fixed = kind == "Kaiming"  # the same bits
+            by["own range"] = by["uint8"] if fixed else cell(TASKS[name], kind, "own range")
             known[name][kind] = by
             print(name, kind, json.dumps(known[name][kind]), flush=True)
         if options.write:
             RESULTS.write_text(json.dumps(known, indent=1) + "\n")
     ordered = {name: known[name] for name in TASKS if name in known}
-    if options.write:
+    if options.write or options.table:
         PAGE.write_text(page(ordered))
     print(page(ordered))
 

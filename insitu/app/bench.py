@@ -19,8 +19,10 @@ from insitu.errors import ConfigError, ToolError
 from insitu.firmware.objects import write_text
 from insitu.measure.cost import DIRECTIONS
 from insitu.network.json_text import json_text
+from insitu.run.emulator import counting
 from insitu.target.board import CORES
 from insitu.tools.compilers import Toolchain, find_toolchain
+from insitu.tools.emulators import find_emulator
 
 STEP_CORES = ("cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m55")
 GATE_CORES = ("cortex-m0plus", "cortex-m4")
@@ -60,6 +62,8 @@ def bench(
     cores = [_core(name) for name in core] if core else list(GATE_CORES if gate else CORES)
     console = Console(stderr=as_json, width=None if Console().is_terminal else 120)
     compilers = {name: find_toolchain(name, prefer=toolchain) for name in cores}
+    for name in cores:
+        find_emulator(name, prefer=counting(name))
     compiler = compilers[cores[0]].title
     known = read_targets()
     targets = known if known and known.compiler in ("", compiler) else None

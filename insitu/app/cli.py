@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +20,7 @@ from rich.console import Console
 
 from insitu import config, pipeline
 from insitu.app.bench import bench
-from insitu.app.console import print_json, progress, stop
+from insitu.app.console import print_json, progress, say_warning, stop
 from insitu.app.options import (
     Calibration,
     Data,
@@ -54,6 +55,7 @@ def main() -> None:
     """Entry point of the command `insitu`."""
     # as an exception, so that what was begun is cleared away
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    warnings.showwarning = say_warning
     try:
         app()
     except InsituError as error:

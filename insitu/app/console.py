@@ -20,6 +20,11 @@ def stop(message: str, status: int = 1) -> NoReturn:
     sys.exit(status)
 
 
+def say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """One line on stderr, as `warnings.showwarning` is called."""
+    print(f"insitu: warning: {message}", file=sys.stderr)
+
+
 def print_json(value: Any) -> None:
     """One JSON value on stdout."""
     print(json_text(value))

@@ -147,31 +147,35 @@ def channels_last(x: Array, shape: tuple[int, ...]) -> Array:
 def quantize_samples(x: Array, shape: tuple[int, ...], q: QParams | None) -> Array:
     """Float samples, channels first -> int8[n, elements], channels last; float32 without `q`.
 
-    What lies beyond the range comes to its end, NaN to -128. Twin: insitu_quantize_input_f32 and
-    insitu_take_input_f32 in layout.c.
+    What lies beyond the range comes to its end, NaN to -128. Twin: insitu_quantize_input_f32,
+    insitu_quantize_input_units_f32 and insitu_take_input_f32 in layout.c.
     """
     if q is None:
         return np.ascontiguousarray(channels_last(x.astype(F32), shape).reshape(len(x), -1))
-    return np.clip(_grid(x, shape, q), -128, 127).astype(np.int8)
-
-
-def _grid(x: Array, shape: tuple[int, ...], q: QParams) -> Array:
-    """int64[n, elements] of float samples, clamped two steps beyond int8, where NaN is -130."""
     zero = q.zero_point
-    with np.errstate(over="ignore"):
-        scaled = channels_last(x.astype(F32), shape) / F32(q.scale)
-    return (zero + round_clamp(scaled, -130 - zero, 129 - zero)).reshape(len(x), -1)
+    grid = zero + round_clamp(_in_steps(x, shape, q), -128 - zero, 127 - zero)
+    return grid.astype(np.int8).reshape(len(x), -1)
+
+
+def _in_steps(x: Array, shape: tuple[int, ...], q: QParams) -> Array:
+    """float32[n, *shape] of samples, channels first: how many steps from the zero point."""
+    with np.errstate(over="ignore", invalid="ignore"):  # far values, signalling NaN
+        real = channels_last(x.astype(F32), shape)
+        return np.asarray((real if q.units is None else real - q.units.offset) / q.channel_scale)
 
 
 def count_beyond(x: Array, shape: tuple[int, ...], q: QParams | None) -> Array:
     """int32[n]: what `insitu_NAME_quantize_input` returns of samples, channels first.
 
-    That is how many values are no numbers, or more than one step beyond the range; without `q`,
-    how many are not finite. Twin: layout.c, as of `quantize_samples`.
+    That is how many values are no numbers, or rounded to more than one step beyond the range;
+    without `q`, how many are not finite. Twin: layout.c, as of `quantize_samples`.
     """
-    flat = x.astype(F32).reshape(len(x), -1)
-    wrong = ~np.isfinite(flat) if q is None else np.abs(_grid(x, shape, q) + 0.5) > 129
-    return np.asarray(wrong.sum(axis=1), np.int32)
+    if q is None:
+        taken = np.isfinite(x.astype(F32))
+    else:
+        steps, low, high = _in_steps(x, shape, q), -128 - q.zero_point, 127 - q.zero_point
+        taken = (steps > F32(low - 1.5)) & (steps < F32(high + 1.5))
+    return np.asarray((~taken).reshape(len(x), -1).sum(axis=1), np.int32)
 
 
 @dataclass(frozen=True, kw_only=True)

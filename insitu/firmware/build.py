@@ -277,11 +277,19 @@ def _require(
     board: Board, kind: str, needed: int, there: int, arena_bytes: int | None = None
 ) -> None:
     if needed > there:
-        raise FitError(
-            f"{board.name}: the network needs {needed} bytes of {kind} but the board has {there}, "
-            f"{needed - there} too few; train fewer layers or take a larger board",
-            arena_bytes=arena_bytes,
-        )
+        raise FitError(too_small(board, kind, needed, there), arena_bytes=arena_bytes)
+
+
+def too_small(board: Board, kind: str, needed: int, there: int, *, at_least: bool = False) -> str:
+    """What to say where a memory does not hold a network.
+
+    Args:
+        at_least: it may need more.
+    """
+    return (
+        f"{board.name}: the network needs {'at least ' * at_least}{needed} bytes of {kind} but the "
+        f"board has {there}, {needed - there} too few; train fewer layers or take a larger board"
+    )
 
 
 def _board_ram(board: Board) -> tuple[Region, ...]:

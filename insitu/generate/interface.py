@@ -44,16 +44,7 @@ typedef struct {{
 {_fields(model)}
 }} {prefix}_state_t;
 
-typedef struct {{
-  {prefix}_state_t state;
-  uint8_t *arena; /* set by init; 0: there is no model yet */
-}} {prefix}_t;
-
-/* An arena, aligned to 8 as init asks for. */
-typedef union {{
-  uint64_t aligned;
-  uint8_t bytes[{prefix}_arena_bytes];
-}} {prefix}_arena_t;
+{_memory(prefix)}
 
 {_prototypes(model)}
 
@@ -78,6 +69,20 @@ enum {{
   {prefix}_fixed_range_weights = {sum(t.size for t in model.state.fixed_range_weights)},
   {prefix}_nodes = {len(model.graph.nodes)}
 }};"""
+
+
+def _memory(prefix: str) -> str:
+    return f"""\
+typedef struct {{
+  {prefix}_state_t state;
+  uint8_t *arena; /* set by init; 0: there is no model yet */
+}} {prefix}_t;
+
+/* An arena, aligned to 8 as init asks for. */
+typedef union {{
+  uint64_t aligned;
+  uint8_t bytes[{prefix}_arena_bytes];
+}} {prefix}_arena_t;"""
 
 
 def _introduction(model: ModelText) -> str:
@@ -108,12 +113,11 @@ def members(model: ModelText, tensors: Iterable[Tensor]) -> str:
 
 def _prototypes(model: ModelText) -> str:
     prefix, element = model.prefix, model.input_type
-    way_in, counted = "int8 input", INT8_COUNTED
-    if element == "float":
-        way_in, counted = "float input: reordered", "are not finite. */"
     return f"""\
 /* Puts the initial weights in place. arena: {prefix}_arena_bytes, aligned to 8; else, or
- * where it is 0, INSITU_ERROR_ARENA, and none of the calls below predicts or trains. */
+ * where it is 0, INSITU_ERROR_ARENA. Where the FPU flushes subnormal numbers or rounds another way
+ * than to nearest, INSITU_ERROR_FLOATS: clear FZ and RMode of FPSCR (of FPDSCR too, for interrupts
+ * and tasks). After either none of the calls below predicts or trains. */
 insitu_status_t {prefix}_init({prefix}_t *model, void *arena);
 
 {(_with_targets if model.takes_targets else _with_classes)(model)}
@@ -130,9 +134,27 @@ uint32_t {prefix}_get_seed(const {prefix}_t *model);
  * {prefix}_fixed_range_weights. */
 int32_t {prefix}_saturated_weights(const {prefix}_t *model);
 
-/* A sample as sensors give it, channels first, to the model's {way_in}. Returns how many values
- * {counted}
+{_way_in(model)}
 int32_t {prefix}_quantize_input(const float *x, {element} *q);"""
+
+
+def _way_in(model: ModelText) -> str:
+    """What the conversion of a sample does."""
+    q = model.input.qparams
+    kind, counted = "int8 input", INT8_COUNTED
+    if q is None:
+        kind, counted = "float input: reordered", "are not finite. */"
+    text = f"""\
+/* A sample as sensors give it, channels first, to the model's {kind}. Returns how many values
+ * {counted}"""
+    if q is None or q.units is None:
+        return text
+    what = "channels" if len(model.input.shape) == 3 else "features"
+    return (
+        text.removesuffix(" */")
+        + f"""
+ * Its {len(q.units.scale)} {what} have a scale and an offset each: they differ in size. */"""
+    )
 
 
 def _with_classes(model: ModelText) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from insitu.generate import c_text
 from insitu.generate.model_text import ModelText
 from insitu.generate.runtime_files import headers_for
-from insitu.graph.model import Ends, Kind, Node, Phase, QParams
+from insitu.graph.model import Array, Ends, Kind, Node, Phase, QParams
 
 
 def network(model: ModelText) -> str:
@@ -312,16 +312,28 @@ def _saturated_weights(model: ModelText) -> list[str]:
 
 def _way_in(model: ModelText, shape: str) -> list[str]:
     """From a sample as sensors give it to the model's input."""
-    x = model.input
+    x, tables = model.input, []
     call = f"insitu_quantize_input_f32(&shape, &{model.names[x.name]}_q, x, q)"
     if x.qparams is None:
         call = "insitu_take_input_f32(&shape, x, q)"
+    elif x.qparams.units is not None:
+        units = x.qparams.units
+        tables = [_table("scale", x.qparams.channel_scale), _table("offset", units.offset)]
+        name = model.names[x.name]
+        call = f"insitu_quantize_input_units_f32(&shape, &{name}_q, scale, offset, x, q)"
     return [
         f"int32_t {model.prefix}_quantize_input(const float *x, {model.input_type} *q) {{",
         f"  static const insitu_layout_params_t shape = {shape};",
+        *tables,
         f"  return {call};",
         "}",
     ]
+
+
+def _table(name: str, values: Array) -> str:
+    """A constant a channel of the input."""
+    numbers = ", ".join(c_text.literal(float(value)) for value in values)
+    return c_text.wrap(f"static const float {name}[{len(values)}] = {{{numbers}}};", 2)
 
 
 def _qparams(q: QParams) -> str:
@@ -336,6 +348,7 @@ def _settings_text(prefix: str) -> str:
 insitu_status_t {prefix}_init({prefix}_t *model, void *arena) {{
   model->arena = 0;
   if (!arena || (uintptr_t)arena % 8 != 0) return INSITU_ERROR_ARENA;
+  if (!insitu_floats_are_ieee()) return INSITU_ERROR_FLOATS;
   memset(&model->state, 0, sizeof model->state);
   memcpy(&model->state, &{prefix}_initial_state, sizeof {prefix}_initial_state);
   model->arena = arena;

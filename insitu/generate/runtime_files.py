@@ -17,6 +17,7 @@ from insitu.runtime import FILES
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|(?:__attribute__\(\(\w+\)\)|INSITU_NAKED) *", re.DOTALL)
 INCLUDE = re.compile(r'^#include "(insitu\w*\.h)"', re.MULTILINE)
 DEFINITION = re.compile(r"^(?!static)[a-z][\w *]*?\b(insitu_\w+)\([^;{}]*\)\s*{", re.MULTILINE)
+ASSEMBLY = re.compile(r"^__asm__\(.*?\);", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"^static\b.*?^}", re.MULTILINE | re.DOTALL)
 PROTOTYPE = re.compile(r"^(?!static)[a-z][\w *]*?\b(insitu_\w+)\([^;{}]*\);", re.MULTILINE)
 NAME = re.compile(r"\binsitu_\w+")
@@ -54,7 +55,9 @@ def files_for(text: str) -> tuple[str, ...]:
     left = {"": text}
     while left:
         name, reached = left.popitem()
-        code = "".join(INLINE.findall(reached)) if name.endswith(".h") else reached
+        code = reached
+        if name.endswith(".h"):
+            code = "".join(INLINE.findall(reached) + ASSEMBLY.findall(reached))
         found = {file for call in NAME.findall(code) for file in definitions.get(call, ())}
         new = found.union(INCLUDE.findall(reached)).intersection(texts) - wanted
         wanted |= new

@@ -84,6 +84,17 @@ class Phase(enum.Enum):
     APPLY = "apply"
 
 
+@dataclass(frozen=True, eq=False)
+class Units:
+    """A network reads x of a sample value, which is offset[c] + scale[c] x; float32 by channel.
+
+    What is no map has a feature for a channel.
+    """
+
+    scale: Array
+    offset: Array
+
+
 @dataclass(frozen=True)
 class QParams:
     """value = scale * (q - zero_point).
@@ -97,6 +108,8 @@ class QParams:
             activation function sat at its bound).
         range: name of the state tensor float32[2] = (low, high) that the scale follows, or None
             where the scale is fixed; the other fields are then the values at the start.
+        units: of the input, where its channels have units of their own: the users' samples are
+            then in these, and `scale` is that of what the network reads.
     """
 
     scale: Array
@@ -108,6 +121,13 @@ class QParams:
     pass_min: int = -128
     pass_max: int = 127
     range: str | None = None
+    units: Units | None = None
+
+    @property
+    def channel_scale(self) -> Array:
+        """A step of the users' samples: float32, of each channel where they have units."""
+        scale = self.scale.astype("float32")
+        return scale if self.units is None else scale * self.units.scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,6 +316,10 @@ def _nothing(*_: Any) -> int:
     return 0
 
 
+def _mixes_channels(_: Mapping[str, Any]) -> bool:
+    return False
+
+
 def _no_bounds(*_: Any) -> tuple[Bound, ...]:
     return ()
 
@@ -319,7 +343,9 @@ class OpDef:
         window: of a layer: (node, graph) -> kernel (of the weights), size (of the map x), and what
             else of its window the node does not say.
         simplify: (rewriter, node) -> True where it changed the graph; see `simplify`.
-        absorb: what a producer can take into itself: {"affine": f, "clip": f, "permute": f}.
+        absorb: what a producer can take into itself: {"affine": f, "clip": f, "permute": f}; a
+            layer also what stands before it: {"padding": f, "units": f}.
+        keeps_channels: attributes -> whether y of a channel is a mean, or the largest, of x of it.
         c_call: how the generated C calls it; None for ops that never reach C.
         scratch_bytes: (node, graph) -> bytes of arena alive during the node alone.
         in_place: pairs (output index, input index) that may share memory.
@@ -342,6 +368,7 @@ class OpDef:
     window: Callable[[Node, Graph], Mapping[str, Any]] | None = None
     simplify: Callable[[Rewriter, Node], bool] | None = None
     absorb: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    keeps_channels: Callable[[Mapping[str, Any]], bool] = _mixes_channels
     c_call: Call | None = None
     scratch_bytes: Callable[[Node, Graph], int] = _nothing
     in_place: tuple[tuple[int, int], ...] = ()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from insitu.errors import ModelError
-from insitu.graph.model import Array, Graph, Kind, Node, OpDef, Phase, QParams, Role, Tensor
+from insitu.graph.model import Array, Graph, Kind, Node, OpDef, Phase, QParams, Role, Tensor, Units
 
 
 def dump(graph: Graph) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -25,6 +25,8 @@ def dump(graph: Graph) -> tuple[dict[str, Any], dict[str, Array]]:
         q = tensor.qparams
         if q is not None:
             arrays[f"scale/{tensor.name}"] = q.scale
+            if q.units is not None:
+                arrays[f"units/{tensor.name}"] = np.stack([q.units.scale, q.units.offset])
         tensors.append(
             {
                 "name": tensor.name,
@@ -115,6 +117,7 @@ def _load_tensor(entry: Mapping[str, Any], arrays: Mapping[str, Array]) -> Tenso
             pass_min=q["pass"][0],
             pass_max=q["pass"][1],
             range=q["range"],
+            units=_load_units(arrays.get(f"units/{name}")),
         )
     return Tensor(
         name,
@@ -126,6 +129,10 @@ def _load_tensor(entry: Mapping[str, Any], arrays: Mapping[str, Array]) -> Tenso
         None if entry["role"] is None else Role(entry["role"]),
         entry["layer"],
     )
+
+
+def _load_units(value: Array | None) -> Units | None:
+    return None if value is None else Units(value[0], value[1])
 
 
 def _load_node(entry: Mapping[str, Any], ops: Mapping[str, OpDef]) -> Node:

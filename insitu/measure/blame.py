@@ -64,7 +64,7 @@ def find_cause(
         return _of_many(run, effects)
     share = effects[worst] / total
     if worst == "input":
-        advice = causes.of_range(run.floats[name], run.qparams(name), "features")
+        advice = causes.of_range(run.read(name), run.qparams(name), "features")
         return Cause(kind="input", where="input", share=share, advice=advice)
     node = next(node for node in graph.nodes if node.name == worst)
     kind = run.kind_of_error(node)
@@ -83,7 +83,7 @@ def _of_many(run: _Run, effects: Mapping[str, float]) -> Cause:
     share = sum(effects[name] for name in stretched) / total if total else 0.0
     if share >= MOST:
         first = stretched[0]
-        advice = causes.of_outliers(run.floats[tensors[first]], run.qparams(tensors[first]))
+        advice = causes.of_outliers(run.read(tensors[first]), run.qparams(tensors[first]))
         return Cause(
             kind="input" if first == "input" else "range", where=first, share=share, advice=advice
         )
@@ -111,8 +111,12 @@ class _Run:
     def qparams(self, tensor: str) -> QParams | None:
         return self.integers.tensors[self.names[tensor]].qparams
 
+    def read(self, tensor: str) -> Array:
+        """A float tensor in the units of the integer network's."""
+        return as_read(self.floats[tensor], self.qparams(tensor))
+
     def is_stretched(self, tensor: str) -> bool:
-        return causes.is_stretched(self.floats[tensor], self.qparams(tensor))
+        return causes.is_stretched(self.read(tensor), self.qparams(tensor))
 
     def effect(self, tensor: str, error: Array) -> float:
         """What an error of a tensor makes of the output: its energy beside the sample's own.
@@ -153,6 +157,8 @@ class _Run:
             "range": self.effect(y, on_grid - stepped),
             "bias": self.effect(y, self.real[y] - on_grid),
         }
+        if self.stored_weights(node) is None and "w" in node:  # not told apart
+            effects["weights"] = effects.pop("bias")
         return max(effects, key=effects.__getitem__)
 
     def _stages(self, node: Node) -> tuple[Array, Array, Array]:
@@ -169,10 +175,14 @@ class _Run:
         kept = self.integers.tensors.get(f"{node.name}.w")
         if kept is None or kept.data is None or kept.qparams is None or "w" not in node:
             return None
-        exact = self.floats[node["w"]]
+        exact, given = self.floats[node["w"]], self.qparams(node["x"])
         if kept.data.shape != exact.shape:
             return None
         stored = dequantize(kept.data.T, kept.qparams).T
+        if given is not None and given.units is not None:
+            if len(given.units.scale) != exact.shape[-1]:
+                return None
+            stored = stored / given.units.scale
         same_unit = ((stored - exact) ** 2).sum() < SAME_UNIT * (exact**2).sum()
         return stored if same_unit else None
 
@@ -184,10 +194,10 @@ class _Run:
         x = node["x"]
         q = self.qparams(x) if x in self.names else None
         maker = self.graph.producer(x)
-        if q is None or not causes.are_unlike(self.floats[x], q):
+        if q is None or not causes.are_unlike(self.read(x), q):
             return None
         parts, kind = ("features", "input") if maker is None else ("channels", "range")
-        advice = causes.of_range(self.floats[x], q, parts)
+        advice = causes.of_range(self.read(x), q, parts)
         return Cause(
             kind=kind, where="input" if maker is None else maker.name, share=0, advice=advice
         )
@@ -199,8 +209,6 @@ class _Run:
         if kind == "bias":
             off = np.abs(self.real[y] - self._stages(node)[2]).max()
             return causes.of_biases(self.floats[node["bias"]], float(off))
-        stored = self.stored_weights(node)
-        assert stored is not None
         scale = self.integers.tensors[f"{node.name}.w"].qparams
         assert scale is not None
         return causes.of_weights(self.floats[node["w"]], scale)
@@ -209,7 +217,15 @@ class _Run:
 def dequantize(value: Array, q: QParams | None) -> Array:
     """What an integer tensor means, float64; several scales are those of the last axis."""
     wide = value.astype(np.float64)
-    return wide if q is None else (wide - q.zero_point) * q.scale.astype(np.float64)
+    if q is None:
+        return wide
+    real = (wide - q.zero_point) * q.scale.astype(np.float64)
+    return real if q.units is None else real * q.units.scale + q.units.offset
+
+
+def as_read(value: Array, q: QParams | None) -> Array:
+    """A sample's values in the units that the network reads."""
+    return value if q is None or q.units is None else (value - q.units.offset) / q.units.scale
 
 
 def _rounded(value: Array, q: QParams | None) -> Array:

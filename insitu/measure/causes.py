@@ -26,6 +26,9 @@ LIKE_SIZES = {
 }
 """What to do about parts of unlike size."""
 
+HALF = 63.0
+"""Steps: a layer whose largest weight is below has a range that was not made for it."""
+
 NAMED = 6
 """Features that are named one by one."""
 
@@ -112,6 +115,12 @@ def of_weights(w: Array, q: QParams) -> str:
     """w[rows, ...] in float, q as they are stored."""
     rows = np.abs(w.reshape(len(w), -1))
     scale = np.broadcast_to(q.scale.astype(np.float64), len(w))
+    if rows.any() and rows.max() < HALF * float(scale.min()):
+        return (
+            f"its largest weight of {rows.max():.4g} takes {rows.max() / float(scale.min()):.2g} of "
+            "127 steps, since its range has room for training: scale its weights up, and the "
+            "next layer's down, or keep it in float by --precision float32"
+        )
     typical = np.median(rows, axis=1) / scale
     row = int(np.where(rows.any(axis=1), typical, np.inf).argmin())
     if typical[row] >= LOST_STEPS:

@@ -13,8 +13,8 @@ import numpy as np
 
 from insitu.data.samples import Samples, channels_last, quantize_samples
 from insitu.graph.evaluate import evaluate_float
-from insitu.graph.model import Array, Graph, Node, QParams, Tensor
-from insitu.measure.blame import Cause, dequantize, find_cause
+from insitu.graph.model import Array, Graph, Node, QParams, Tensor, Units
+from insitu.measure.blame import Cause, as_read, dequantize, find_cause
 from insitu.measure.quality import AGREES
 from insitu.quantize import quantize_with_names
 from insitu.run.reference import Reference
@@ -87,18 +87,22 @@ class Fidelity:
 
 
 def measure_fidelity(
-    graph: Graph, ranges: Mapping[str, tuple[float, float]], samples: Samples
+    graph: Graph,
+    ranges: Mapping[str, tuple[float, float]],
+    samples: Samples,
+    units: Units | None = None,
 ) -> Fidelity:
     """Run the samples through the simplified float network and through its quantized form.
 
     Args:
         ranges: of every activation, see `quantize.calibrate`.
         samples: checked, channels first; labels lie in the classes if there are any.
+        units: of the input, see `quantize.input_units`.
 
     Raises:
         ModelError: an op has no integer form.
     """
-    integers, names = quantize_with_names(graph, ranges, frozenset())
+    integers, names = quantize_with_names(graph, ranges, frozenset(), units=units)
     name, output = graph.inputs[0], graph.outputs[0]
     image = integers.tensors[integers.inputs[0]]
     grid = quantize_samples(samples.x, image.shape, image.qparams)
@@ -166,7 +170,9 @@ class _Sums:
         constants = {k: t.data for k, t in self.graph.tensors.items() if t.data is not None}
         known = {**floats, **constants, **real}
         name = self.graph.inputs[0]
-        self.input.add(floats[name], floats[name], real[name], self.tensors[name].qparams)
+        q = self.tensors[name].qparams
+        exact, got = (as_read(value, q) for value in (floats[name], real[name]))
+        self.input.add(exact, exact, got, q)
         for node in self.graph.nodes:
             y = node.outputs[0]
             if y in real:

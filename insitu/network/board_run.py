@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from insitu.artifacts import Firmware, Measurement, MemoryPlan, RunResult
 from insitu.data.samples import NOTHING, Beyond, Samples
 from insitu.errors import FitError
 from insitu.firmware.build import build_firmware, build_hook
-from insitu.graph.model import Array, Graph, Kind
+from insitu.graph.model import Array, Ends, Graph, Kind, Phase
 from insitu.measure.cost import code_of, mean_of, measure, step_figures, with_worst
 from insitu.network.compiled import Network
 from insitu.network.divergence import Epoch, Watch
@@ -24,7 +25,8 @@ from insitu.run.profile import Flood, ProfiledResult, dearest_of
 from insitu.run.schedule import with_predictions
 from insitu.run.stream import Progress, Stream
 from insitu.target.board import Board
-from insitu.tools.compilers import Toolchain
+from insitu.tools.compilers import Toolchain, find_toolchain
+from insitu.tools.emulators import find_emulator
 
 MOST_PREDICTIONS, LEAST_PREDICTIONS, PREDICTED_MACS = 500, 8, 200_000_000
 """A board predicts samples before and after training while they cost no more than so many
@@ -46,6 +48,19 @@ class Tools:
 
     toolchain: Toolchain | None = None
     emulator: str | None = None
+
+
+def check_tools(core: str, tools: Tools) -> None:
+    """Refuse what would fail for want of a tool after everything was calibrated and built.
+
+    Raises:
+        ToolError: a compiler or an emulator is missing.
+    """
+    if tools.toolchain is None:
+        find_toolchain(core)
+    find_toolchain("host")
+    find_emulator(core, prefer=tools.emulator)
+    find_emulator(core, prefer=emulator.counting(core))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,7 +155,7 @@ def measure_network(
     except FitError as error:
         sizes = _sizes(_build(network, board, tools, limits=False), board)
         refused = replace(network, measurement=sizes)
-        says = f"{error}; {_largest(refused)}"
+        says = f"{error}; {largest_of(refused.graph, refused.plan, short_of(refused.figures))}"
         raise FitError(says, refused.figures, error.arena_bytes) from None
     counter = StepCounter(network, board, tools)
     learning = mean_of(
@@ -149,12 +164,33 @@ def measure_network(
     if not emulator.can_flood(board.core):
         return learning
     floods = [flood_of(network.graph, network.plan, present) for present in PRESENT]
-    dearest = [
-        (kind.share, dearest_of([counter.count(kind, flood) for flood in floods]))
+    first, *last = (
+        counter.measured(dearest_of([counter.count(kind, flood) for flood in floods]), firmware)
         for kind in probe.dearest
-    ]
-    worst = mean_of([(share, counter.measured(profile, firmware)) for share, profile in dearest])
+    )
+    worst = _share_of_a_sample(network, first, last[0]) if last else first
     return with_worst(learning, worst)
+
+
+def _share_of_a_sample(network: Network, first: Measurement, last: Measurement) -> Measurement:
+    """What a sample costs at most in the mean of a batch.
+
+    Args:
+        first: the first sample, which no update leaves out; last: the one that ends the batch.
+    """
+    nodes = network.graph.nodes
+    applied = [i for i, node in enumerate(nodes) if node.phase is Phase.APPLY]
+    shared = [i for i in applied if nodes[i].op.ends is not Ends.BATCH_OPEN]
+
+    def share(counts: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
+        parts = {i: round(ends[i] / network.training.batch) for i in shared if i in ends}
+        return {**counts, **parts}
+
+    return replace(
+        first,
+        instructions=share(first.instructions, last.instructions),
+        cycles=share(first.cycles, last.cycles),
+    )
 
 
 def _sizes(firmware: Firmware, board: Board) -> Measurement:
@@ -169,13 +205,17 @@ def _sizes(firmware: Firmware, board: Board) -> Measurement:
     )
 
 
-def _largest(network: Network) -> str:
-    """What to blame: the largest piece of each memory that is too small, else of the RAM."""
-    figures = network.figures
-    parts = _largest_parts(network.graph, network.plan)
-    short = [
-        m for m in parts if figures[f"{m.lower()}_bytes"] > figures[f"board_{m.lower()}_bytes"]
+def short_of(figures: Mapping[str, Any]) -> list[str]:
+    """The memories that are too small."""
+    memories = ("RAM", "flash")
+    return [
+        m for m in memories if figures[f"{m.lower()}_bytes"] > figures[f"board_{m.lower()}_bytes"]
     ]
+
+
+def largest_of(graph: Graph, plan: MemoryPlan, short: Sequence[str]) -> str:
+    """What to blame: the largest piece of each memory that is too small, else of the RAM."""
+    parts = _largest_parts(graph, plan)
     return "largest: " + ", ".join(
         f"{parts[memory][0]} with {parts[memory][1]} bytes of {memory}"
         for memory in short or ["RAM"]
@@ -252,6 +292,7 @@ def run_on_board(
         FitError: the network does not fit the board.
         ToolError: a compiler or an emulator is missing or failed.
     """
+    check_tools(board.core, tools)
     twin = Twin(network, network.build_folder)
     x, y = twin.quantize(samples.x), network.labels.in_own_order(samples.labels)
     training = twin.stream(x, y, steps=steps)
@@ -269,7 +310,7 @@ def run_on_board(
     batch = network.training.batch
     counted = training.part(slice(batch * max(COUNTED_STEPS // batch, 1)))
     counter = StepCounter(network, board, tools)
-    profile = counter.count(Steps(share=1.0, stream=counted))
+    profile = counter.count(Steps(stream=counted))
     measurement = counter.measured(profile, firmware)
     return BoardRun(
         board=board,

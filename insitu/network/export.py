@@ -14,7 +14,8 @@ from insitu.network.compiled import Network
 from insitu.network.folder import cannot_write
 
 EXAMPLE = """\
-/* The whole use of {prefix}: predict, then learn from {what}. */
+/* The whole use of {prefix}: predict, then learn from {what}.
+ * {stack} */
 #include "{prefix}.h"
 
 static {prefix}_t model;
@@ -69,8 +70,9 @@ add_library({prefix} STATIC
   {sources})
 target_include_directories({prefix} PUBLIC include)
 set_target_properties({prefix} PROPERTIES C_STANDARD 99 C_EXTENSIONS OFF)
-# bit-exactness with the twin: one rounding an operation
-target_compile_options({prefix} PRIVATE -ffp-contract=off -ffunction-sections -fdata-sections)
+# bit-exactness with the twin: one rounding an operation; without an FPU, insitu's own floats
+target_compile_options({prefix} PRIVATE -ffp-contract=off -fno-lto)
+target_compile_options({prefix} PRIVATE -ffunction-sections -fdata-sections)
 # loops for speed, the rest for size
 {levels}
 string(TOLOWER "${{CMAKE_SYSTEM_PROCESSOR}} ${{CMAKE_C_FLAGS}}" insitu_processor)
@@ -147,8 +149,19 @@ def _example(network: Network) -> str:
     return EXAMPLE.format(
         prefix=prefix,
         what="targets" if targets else "a label",
+        stack=_stack(network),
         rate=literal(network.training.lr),
         sample=(WITH_TARGETS if targets else WITH_CLASSES).format(prefix=prefix, shape=shape),
+    )
+
+
+def _stack(network: Network) -> str:
+    """What the user's linker must keep, for a comment."""
+    m = network.measurement
+    return (
+        f"Stack: at most {m.stack_bytes} bytes on {m.board} by {m.toolchain}, main and the\n"
+        f" * {m.interrupt_frame_bytes} bytes that an interrupt pushes included; what its handler "
+        "needs is not."
     )
 
 

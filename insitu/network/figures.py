@@ -1,7 +1,7 @@
 """network -> every figure of `insitu report`, by layer and by tensor, ready for JSON.
 
 Invariant: the layers' instructions and cycles add up to those of the training step, the parts of
-a memory to what the linker and the painted stack say; nothing is counted twice.
+a memory to what the linker placed and the stack's bound; nothing is counted twice.
 """
 
 from __future__ import annotations

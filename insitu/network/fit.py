@@ -6,13 +6,17 @@ from dataclasses import replace
 
 from insitu.data.samples import Samples
 from insitu.errors import FitError
-from insitu.generate import generate
-from insitu.graph.model import Array
-from insitu.network.board_run import Tools, measure_network
+from insitu.firmware.build import too_small
+from insitu.generate import generate, state_layout
+from insitu.graph.model import Array, Graph, Kind
+from insitu.network.board_run import Tools, largest_of, measure_network
 from insitu.network.folder import ScratchFolder, write_sources
 from insitu.network.probe import Probe
 from insitu.network.trainable import TrainableNetwork
-from insitu.plan import fit_arena
+from insitu.plan import fit_arena, plan_memory
+from insitu.plan.lifetimes import find_lifetimes
+from insitu.plan.place import lower_bound
+from insitu.target.board import Board
 
 
 def measured(
@@ -35,6 +39,42 @@ def measured(
     return replace(
         constrained, full_scratch=measure_network(wanted, probe, tools=tools, limits=False)
     )
+
+
+def least_bytes(step: Graph) -> dict[str, int]:
+    """The bytes of each memory that its data take, without code, stack and buffers."""
+    state = state_layout(step)
+    constants = step.of_kind(Kind.CONSTANT)
+    return {
+        "flash": sum(tensor.nbytes for tensor in (*constants, *state.initial)),
+        "RAM": state.nbytes + lower_bound(find_lifetimes(step)[0]),
+    }
+
+
+def check_least(step: Graph, board: Board) -> None:
+    """Refuse a step whose data alone are larger than the board, before any C is made of it.
+
+    Args:
+        step: with the least scratch that its kernels can do with.
+
+    Raises:
+        FitError: as where it is linked, with what it needs at least; `figures` say that, too.
+    """
+    needs = least_bytes(step)
+    has = {"flash": board.flash_bytes, "RAM": board.ram_bytes}
+    short = [memory for memory in needs if needs[memory] > has[memory]]
+    if not short:
+        return
+    figures = {
+        "board": board.name,
+        "core": board.core,
+        "at_least": True,
+        **{f"{memory.lower()}_bytes": needs[memory] for memory in needs},
+        **{f"board_{memory.lower()}_bytes": has[memory] for memory in has},
+        "state_bytes": state_layout(step).nbytes,
+    }
+    says = too_small(board, short[0], needs[short[0]], has[short[0]], at_least=True)
+    raise FitError(f"{says}; {largest_of(step, plan_memory(step), short)}", figures)
 
 
 def _fitted(

@@ -45,14 +45,14 @@ class Steps:
     """Training steps of one kind: they end at the same node.
 
     Attributes:
-        share: of the kind among all steps of a training.
         states: uint8[records, bytes], the model's state before each record; None: each record
             goes on from the one before, the first from the initial state.
+        share: of the kind among all steps of a training.
     """
 
-    share: float
     stream: Stream
     states: Array | None = None
+    share: float = 1.0
 
 
 class Probe:
@@ -112,12 +112,11 @@ class Probe:
 
     @cached_property
     def dearest(self) -> tuple[Steps, ...]:
-        """The first step of a batch and the one that ends it, towards the least likely label."""
+        """The first step of a batch and, behind it, the one that ends it; towards the far label."""
         batch, far = self.network.training.batch, self.far.part(slice(1, None))
         states = self._states(far, np.unique([0, batch - 1]))
-        shares = {0: 1 - 1 / batch, batch - 1: 1 / batch}
         return tuple(
-            Steps(share=shares[step], stream=far.part_of(np.asarray([step])), states=state[None])
+            Steps(stream=far.part_of(np.asarray([step])), states=state[None])
             for step, state in states.items()
         )
 

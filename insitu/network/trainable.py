@@ -41,8 +41,9 @@ class TrainableNetwork(Network):
 
     def beyond(self, x: Array) -> Beyond:
         """How many values of samples x[n, ...], channels first, the device would clamp."""
-        counts = count_beyond(np.asarray(x), self.graph.sample.shape, self.input_qparams)
-        return Beyond.of_counts(counts)
+        return Beyond.of_counts(
+            count_beyond(np.asarray(x), self.graph.sample.shape, self.input_qparams)
+        )
 
     def run(
         self,

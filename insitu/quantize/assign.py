@@ -7,15 +7,17 @@ keep ranges; weights of trained layers are state, all others constants.
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from dataclasses import replace
 
 import numpy as np
 
 from insitu.errors import ConfigError, ModelError
 from insitu.fixed_point import range_qparams, real_range
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, Graph, Kind, Node, QParams, Role
+from insitu.graph.model import Array, Graph, Kind, Node, QParams, Role, Units
 from insitu.graph.scheme import Scheme
 from insitu.ops import LAYER_RULES, TRAINING
+from insitu.quantize.units import in_units
 
 
 def quantize_graph(
@@ -23,6 +25,7 @@ def quantize_graph(
     ranges: Mapping[str, tuple[float, float]],
     trained: Set[str],
     scheme: Scheme | None = None,
+    units: Units | None = None,
 ) -> Graph:
     """The forward pass from int8 input (float32 with precision "float32") to float32 scores.
 
@@ -30,12 +33,13 @@ def quantize_graph(
         ranges: of every activation, see `calibrate`.
         trained: names of the layers whose weights are to be trained.
         scheme: its precision says which layers are quantized, its preset how.
+        units: of the input, see `input_units`; the ranges are then in them.
 
     Raises:
         ModelError: an op has no integer form.
         ConfigError: the precision does not suit the layers that are trained.
     """
-    return quantize_with_names(graph, ranges, trained, scheme)[0]
+    return quantize_with_names(graph, ranges, trained, scheme, units)[0]
 
 
 def quantize_with_names(
@@ -43,10 +47,12 @@ def quantize_with_names(
     ranges: Mapping[str, tuple[float, float]],
     trained: Set[str],
     scheme: Scheme | None = None,
+    units: Units | None = None,
 ) -> tuple[Graph, dict[str, str]]:
     """`quantize_graph`, and the name of what stands for each float activation that it has."""
     border = first_float(graph, trained, "uint8" if scheme is None else scheme.precision)
-    quantizer = Quantizer(graph, ranges, trained, floats=border == 0)
+    graph = graph if units is None else in_units(graph, units)
+    quantizer = Quantizer(graph, ranges, trained, floats=border == 0, units=units)
     layer_rule = LAYER_RULES["default" if scheme is None else scheme.preset]
     for index, node in enumerate(graph.nodes):
         rule = layer_rule if layer_rule and node.op.weights else node.op.quantize
@@ -102,6 +108,7 @@ class Quantizer:
         trained: Set[str],
         *,
         floats: bool = False,
+        units: Units | None = None,
     ) -> None:
         """Start with the input, quantized to its range, or as `floats`."""
         self.graph, self._ranges, self._trained = graph, ranges, trained
@@ -109,7 +116,7 @@ class Quantizer:
         x = graph.sample
         q = x.qparams or range_qparams(*ranges[x.name], float("-inf"), float("inf"))
         dtype = "float32" if floats else "int8"
-        quantization = None if floats else q
+        quantization = None if floats else replace(q, units=units)
         self._names = {x.name: self.builder.input("x", x.shape, dtype=dtype, qparams=quantization)}
 
     def quantized(self, tensor: str) -> str:

@@ -71,6 +71,15 @@ def calibrate(
     return {tensor: _not_empty(*bounds) for tensor, bounds in (extremes | chosen).items()}
 
 
+def range_of(values: Array, method: str) -> tuple[float, float]:
+    """(low, high) of float64 values, as `calibrate` chooses it; it holds 0 and is not empty."""
+    calibration, histogram = parse_calibration(method), Histogram()
+    histogram.add(values)
+    if calibration.kind == "minmax":
+        return _not_empty(histogram.low, histogram.high)
+    return _not_empty(*_chosen(calibration, histogram))
+
+
 def _chosen(calibration: Calibration, histogram: Histogram) -> tuple[float, float]:
     if calibration.kind == "percentile":
         return histogram.without_tails((1 - calibration.percentile / 100) / 2)

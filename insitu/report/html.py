@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,10 +35,10 @@ ARITHMETIC = (
     "they agree bit for bit."
 )
 MEASURING = (
-    "Bytes are what the linker placed, and the deepest stack, found by painting it; both exact. "
-    "Instructions were counted one by one in the emulator, in a training step on a calibration "
-    "sample with the least likely label, so that the error is large and little of the work is "
-    "skipped: later steps, whose errors are smaller, cost less."
+    "Bytes are what the linker placed, and a stack that no run can go beyond. "
+    "Instructions were counted one by one in the emulator, in steps spread over a training on the "
+    "calibration samples, of which they are the mean; steps whose errors are smaller cost less. "
+    "The worst case takes each node with the errors that make it cost most."
 )
 
 
@@ -168,7 +169,9 @@ def _headline(network: Network) -> str:
     error = f"within about {step['cycle_error_percent']} %, see below"
     directions = ", ".join(f"{d} {step[f'instructions_{d}']:,}" for d in DIRECTIONS)
     cards += [
-        _card("instructions a step", f"{step['instructions_per_step']:,}", directions),
+        _card(
+            "instructions a step", f"{step['instructions_per_step']:,}", directions + _most(step)
+        ),
         _card(
             "time of a step",
             f"{step['ms_per_step']:.3g} ms",
@@ -186,6 +189,12 @@ def _headline(network: Network) -> str:
         ),
     ]
     return _cards(cards)
+
+
+def _most(step: Mapping[str, Any]) -> str:
+    """The worst case, where it is known."""
+    worst = step["instructions_per_step_worst"]
+    return "" if worst is None else f"; at most {worst:,}"
 
 
 def _learning(run: BoardRun, demo: Adaptation | None) -> str:

@@ -170,7 +170,7 @@ def print_run(console: Console, figures: Mapping[str, Any], *, board: Board | No
     limits = memory_limits(board) if board else {}
     for memory, key in (("RAM", "ram_bytes"), ("flash", "flash_bytes")):
         _fact(facts, memory, used(console, figures[key], limits.get(memory)))
-    _fact(facts, "stack", f"{figures['stack_bytes']:,} B of the RAM, painted and measured")
+    _fact(facts, "stack", f"{figures['stack_bytes']:,} B in this run, painted")
     _step_facts(facts, figures, board)
     console.print(facts)
 
@@ -239,6 +239,9 @@ def _memory_facts(console: Console, facts: Table, network: Network) -> None:
         _fact(facts, "", " + ".join(f"{name} {n:,}" for name, n in by_part.items()))
     bound = network.plan.lower_bound_bytes
     _fact(facts, "arena", f"{network.plan.arena_bytes:,} B; no plan can need less than {bound:,}")
+    m = network.measurement
+    frame = f"{m.interrupt_frame_bytes:,} of it for the frame of an interrupt"
+    _fact(facts, "stack", f"{m.stack_bytes:,} B; no run can need more; {frame}")
     scratch = scratch_line(network)
     if scratch:
         _fact(facts, "scratch", scratch)
@@ -256,8 +259,7 @@ def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
 def _quality_facts(facts: Table, quality: Quality) -> None:
     """How far 8 bits agree with float."""
     if quality.agreement is not None:
-        said = f"choose as float in {percent(quality.agreement)} of the calibration samples"
-        _fact(facts, "8 bits", said)
+        _fact(facts, "8 bits", f"as float in {percent(quality.agreement)} of calibration samples")
     _warning_facts(facts, quality.warnings)
 
 

@@ -65,8 +65,7 @@ def run(
         ToolError: no emulator, the firmware faulted, or time ran out.
     """
     image = read_elf(firmware.elf)
-    counting = "unicorn" if MACHINES[firmware.core].unicorn_model else "qemu"
-    tool = _choose(firmware, image, prefer if profile is None else counting)
+    tool = _choose(firmware, image, prefer if profile is None else counting(firmware.core))
     records, tell = records_of(stream, states), _within(progress, len(stream))
     start = time.perf_counter()
     code: int | None
@@ -103,9 +102,14 @@ def run(
     return result if blocks is None else ProfiledResult.of(result, blocks, profiled_records)
 
 
+def counting(core: str) -> str:
+    """The emulator that counts the instructions of a core."""
+    return "unicorn" if MACHINES[core].unicorn_model else "qemu"
+
+
 def can_flood(core: str) -> bool:
     """Whether errors can be written while steps of a core are counted: Unicorn has it."""
-    return bool(MACHINES[core].unicorn_model)
+    return counting(core) == "unicorn"
 
 
 def _within(progress: Progress | None, records: int) -> Progress | None:

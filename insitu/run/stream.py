@@ -130,12 +130,15 @@ class Status(IntEnum):
     ERROR_RATE = 2
     ERROR_ARENA = 3
     ERROR_INIT = 4
+    ERROR_FLOATS = 5
     ERROR_DIVERGED = 10  # `harness.h` takes it for a step that went well
 
 
 MEANING = {
     Status.ERROR_ARENA: "the arena that init was given is 0 or not aligned to 8",
     Status.ERROR_INIT: "the model was used before init, or after an init that failed",
+    Status.ERROR_FLOATS: "the FPU takes subnormal numbers for 0, or does not "
+    "round to nearest (clear FZ and RMode of FPSCR before init)",
 }
 """Of statuses that a program is to blame for, not its data."""
 

@@ -214,11 +214,12 @@ def _beyond_disassembler(code: bytes) -> Part | None:
     first, second = (int.from_bytes(code[i : i + 2], "little") for i in (0, 2))
     starts_loop = first >> 7 == 0b111100000 and second & 0xF001 == 0xE001
     selects = first & 0xFFF0 == 0xEA50 and second & 0x8000 != 0
+    predicates = first & 0xFFEE == 0xEEEC and second & 0x0FFF == 0x0A10  # VMRS, VMSR of VPR, P0
     clears = first in (0xE89F, 0xEC9F, 0xECDF) and (first == 0xE89F or second & 0x0E00 == 0x0A00)
     if starts_loop or selects or clears:
         return Part.ARMV8_1M
     shifts_long = first & 0xFFF0 == 0xEA50 and second & 0xD == 0xD
-    return Part.MVE if shifts_long else None
+    return Part.MVE if shifts_long or predicates else None
 
 
 def word_aligned_base(code: bytes) -> int | None:

@@ -61,8 +61,8 @@ LINES = {
     ),
     Part.MVE: (
         "vadd.i32 q0, q1, q2; vmlava.s8 r0, q0, q1; vldrb.s16 q0, [r0]; vstrw.32 q0, [r0];"
-        "vctp.32 r0; vdup.32 q0, r0; vmov.s8 r0, q0[1]; asrl r0, r1, #3; lsll r0, r1, r2;"
-        "vld20.32 {q0, q1}, [r0]"
+        "vctp.32 r0; vmrs r3, p0; vmsr vpr, r2; vdup.32 q0, r0; vmov.s8 r0, q0[1];"
+        "asrl r0, r1, #3; lsll r0, r1, r2; vld20.32 {q0, q1}, [r0]"
     ),
     Part.FPU: (
         "vadd.f32 s0, s1, s2; vdiv.f32 s0, s1, s2; vfma.f32 s0, s1, s2; vcmp.f32 s0, s1;"

@@ -69,10 +69,12 @@ def test_a_measurement_adds_up(name: str, model_dir: Path, tmp_path: Path) -> No
     result = emulator.run(firmware, stream)
     profile = emulator.run(profiled, stream, profile=build_hook(tmp_path))
     assert isinstance(profile, ProfiledResult)
-    found = measure(firmware, result, board=board, profiled=profiled, profile=profile)
+    found = measure(firmware, board=board, profiled=profiled, profile=profile)
 
     assert (found.flash_bytes, found.ram_bytes) == (firmware.flash_bytes, firmware.ram_bytes)
-    assert found.stack_bytes == result.stack_bytes > 0
+    assert found.stack_bytes == firmware.stack_bytes
+    frame = found.interrupt_frame_bytes
+    assert 0 <= found.stack_bytes - frame - result.stack_bytes <= 64 < result.stack_bytes
     assert found.cycle_error_percent == MODELS[board.core].error_percent
     assert set(found.cycles) == set(found.instructions) == {0, 1, 2}
     for node, cycles in found.cycles.items():

@@ -3,7 +3,6 @@
 #include "functions.c"
 #include "loss.c"
 #include "rows.c"
-#include "soft_float.c"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -12,8 +11,6 @@ EXPORT void array_round_clamp(int32_t n, const float *v, const int32_t *low, con
 EXPORT void array_round_clamp_bits(int32_t n, const float *v, const int32_t *low, const int32_t *high,
                              int32_t *out);
 EXPORT void array_round_high_halves(int32_t n, const int32_t *a, const int32_t *m, int32_t *out);
-EXPORT void array_multiply_soft(int32_t n, const float *a, const float *b, float *out);
-EXPORT void array_divide_soft(int32_t n, const float *a, const float *b, float *out);
 EXPORT void array_rescale(int32_t n, const int32_t *acc, const int32_t *multiplier, const int32_t *shift,
                     int32_t *out);
 EXPORT void array_expand_error(int32_t n, const int32_t *e, const uint16_t *rel, const int32_t *drop,
@@ -36,6 +33,36 @@ EXPORT void array_row_parameters(int32_t rows, float largest, float x_scale, flo
                            const float *row_scale, const int32_t *bias, int32_t *multiplier,
                            int32_t *bias_acc, int32_t *shift);
 
+/* insitu_FUNCTION_soft over arrays */
+#define SOFT_OF_ONE(FUNCTION, FROM, TO)                                                            \
+  EXPORT void array_##FUNCTION##_soft(int32_t n, const FROM *v, TO *out);                          \
+  void array_##FUNCTION##_soft(int32_t n, const FROM *v, TO *out) {                                \
+    for (int32_t i = 0; i < n; i++)                                                                \
+      out[i] = insitu_##FUNCTION##_soft(v[i]);                                                     \
+  }
+#define SOFT_OF_TWO(FUNCTION, TO)                                                                  \
+  EXPORT void array_##FUNCTION##_soft(int32_t n, const float *a, const float *b, TO *out);         \
+  void array_##FUNCTION##_soft(int32_t n, const float *a, const float *b, TO *out) {               \
+    for (int32_t i = 0; i < n; i++)                                                                \
+      out[i] = insitu_##FUNCTION##_soft(a[i], b[i]);                                               \
+  }
+
+SOFT_OF_TWO(add, float)
+SOFT_OF_TWO(subtract, float)
+SOFT_OF_TWO(multiply, float)
+SOFT_OF_TWO(divide, float)
+SOFT_OF_TWO(less, int32_t)
+SOFT_OF_TWO(at_most, int32_t)
+SOFT_OF_TWO(greater, int32_t)
+SOFT_OF_TWO(at_least, int32_t)
+SOFT_OF_TWO(equal, int32_t)
+SOFT_OF_TWO(unordered, int32_t)
+SOFT_OF_ONE(float_of_int, int32_t, float)
+SOFT_OF_ONE(float_of_unsigned, uint32_t, float)
+SOFT_OF_ONE(float_of_long, int64_t, float)
+SOFT_OF_ONE(int_of_float, float, int32_t)
+SOFT_OF_ONE(unsigned_of_float, float, uint32_t)
+
 void array_round_clamp(int32_t n, const float *v, const int32_t *low, const int32_t *high, int32_t *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = insitu_round_clamp(v[i], low[i], high[i]);
@@ -50,16 +77,6 @@ void array_round_clamp_bits(int32_t n, const float *v, const int32_t *low, const
 void array_round_high_halves(int32_t n, const int32_t *a, const int32_t *m, int32_t *out) {
   for (int32_t i = 0; i < n; i++)
     out[i] = insitu_round_high_halves(a[i], m[i]);
-}
-
-void array_multiply_soft(int32_t n, const float *a, const float *b, float *out) {
-  for (int32_t i = 0; i < n; i++)
-    out[i] = insitu_multiply_soft(a[i], b[i]);
-}
-
-void array_divide_soft(int32_t n, const float *a, const float *b, float *out) {
-  for (int32_t i = 0; i < n; i++)
-    out[i] = insitu_divide_soft(a[i], b[i]);
 }
 
 void array_rescale(int32_t n, const int32_t *acc, const int32_t *multiplier, const int32_t *shift,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from insitu import pipeline
 from insitu.app.console import print_json
 from insitu.config import QuantizationConfig
 from insitu.graph.model import Array
+from insitu.measure import causes
 from insitu.measure.blame import Cause
 from insitu.measure.fidelity import Fidelity
 from insitu.measure.quality import COMPARED, Kept, judge
@@ -139,12 +140,19 @@ FAULTS = {
 }
 
 
+@pytest.fixture
+def one_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The input without units of each feature's own, which mend what is planted."""
+    monkeypatch.setattr(pipeline, "input_units", lambda graph, x, ranges, *_: (None, ranges))
+
+
 def fidelity(net: Net, folder: Path, calibration: str = "minmax") -> Fidelity:
     path = net.write(folder / "net.onnx")
     quantization = QuantizationConfig(calibration=calibration)
     return pipeline.compare(path, data=net.samples, quantization=quantization, samples=COMPARED)
 
 
+@pytest.mark.usefixtures("one_unit")
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_the_right_part_is_blamed_and_the_cure_cures(fault: Fault, tmp_path: Path) -> None:
     found = fidelity(fault.net, tmp_path)
@@ -156,6 +164,19 @@ def test_the_right_part_is_blamed_and_the_cure_cures(fault: Fault, tmp_path: Pat
         assert words in found.advice
     cured = fidelity(fault.cured, tmp_path, fault.calibration)
     assert cured.same_class is not None and cured.same_class > 0.95
+
+
+def test_features_with_units_of_their_own_are_nothing_to_blame(tmp_path: Path) -> None:
+    found = fidelity(Net(scale=UNLIKE), tmp_path)
+    assert found.same_class is not None and found.same_class > 0.95
+    assert found.cause is None
+
+
+@pytest.mark.parametrize("fault", ["huge-weight", "small-channel"])
+def test_units_of_the_input_do_not_hide_other_causes(fault: str, tmp_path: Path) -> None:
+    planted = FAULTS[fault]
+    found = fidelity(replace(planted.net, scale=UNLIKE), tmp_path)
+    assert found.cause is not None and found.cause.where == planted.where
 
 
 def test_a_range_that_is_cut_is_blamed(tmp_path: Path) -> None:
@@ -186,6 +207,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 
 
 @pytest.mark.toolchain
+@pytest.mark.usefixtures("one_unit")
 def test_compile_says_it_in_one_warning_and_in_json(
     make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,14 +241,14 @@ def test_labels_of_the_calibration_give_accuracies(make: Make) -> None:
 
 
 @pytest.mark.toolchain
-def test_biases_that_their_units_cannot_hold_are_blamed(make: Make) -> None:
+def test_the_layer_whose_weights_and_biases_are_small_is_blamed(make: Make) -> None:
     changed = weights()
     changed |= {"w": changed["w"] * 1e-6, "b": changed["b"] * 1e-6, "v": changed["v"] * 1e6}
     quality = make(Net(weights=changed)).quality
     if quality.agreement is not None and quality.agreement >= 0.9:
         assert quality.warnings == ()
     else:
-        assert "fc1: its biases of up to" in quality.warnings[0]
+        assert "samples; fc1: " in quality.warnings[0]
 
 
 def test_scores_of_real_targets_are_compared_by_their_error() -> None:
@@ -258,3 +280,8 @@ def test_scores_are_kept_of_samples_evenly_spaced_whatever_the_batches(samples: 
         kept("y", scores[start : start + 64])
     assert len(kept.rows) == min(samples, COMPARED)
     np.testing.assert_array_equal(kept.scores, scores[kept.rows])
+
+
+def test_biases_that_are_few_of_their_units_are_told_from_large_ones() -> None:
+    assert "are few of their units" in causes.of_biases(np.asarray([5e-7, 0.0]), 1e-7)
+    assert "are not what its integers can hold" in causes.of_biases(np.asarray([5.0, 0.0]), 5.0)

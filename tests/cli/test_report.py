@@ -22,7 +22,7 @@ from insitu.errors import OutputError
 from insitu.frontends.model import Model, Unsupported
 from insitu.frontends.onnx import reader as onnx
 from insitu.graph.model import Graph
-from insitu.measure.cost import DIRECTIONS, accuracy, step_figures
+from insitu.measure.cost import DIRECTIONS, accuracy
 from insitu.network.board_run import BoardRun
 from insitu.network.compiled import Network
 from insitu.network.figures import (
@@ -108,10 +108,10 @@ def ran(network: Network, *, twin_equal: bool = True) -> BoardRun:
         loss_before=2.3,
         loss_after=0.4,
         checked_predictions=500,
-        stack_bytes=900,
         loss=0.5,
         losses=random.random(500).astype(np.float32),
         predicted=random.integers(0, 10, 500).astype(np.int32),
+        stack_bytes=420,
         seconds=1.0,
         network=network,
         measurement=network.measurement,
@@ -131,13 +131,10 @@ def adapted() -> Adaptation:
     )
 
 
-# ---- figures ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("layers", ["last:1", "last:3", "all"])
 def test_layers_add_up_to_the_step(layers: str) -> None:
     network = compiled(layers)
-    rows, step = layer_rows(network), step_figures(network.graph, network.measurement, BOARD)
+    rows, step = layer_rows(network), network.figures
     for direction in DIRECTIONS:
         total = sum(row[f"instructions_{direction}"] for row in rows)
         assert total == step[f"instructions_{direction}"]

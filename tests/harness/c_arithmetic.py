@@ -24,6 +24,7 @@ def build(folder: Path) -> Harness:
         *toolchain.compile_flags(),
         *toolchain.link_flags(),
         *("-O2", *dict.fromkeys(folders)),
+        *(path for name, path in FILES.items() if name.startswith("soft_float")),
         *(Path(__file__).parents[1] / "c/fixed_point.c", "-o", library),
     )
     loaded = ctypes.CDLL(str(library))

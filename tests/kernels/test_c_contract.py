@@ -12,6 +12,7 @@ from case_models import Compiled, known_case
 from fakes import ROOT, toolchain_or_skip
 
 from insitu.config import TrainingConfig
+from insitu.generate.runtime_files import files_for
 from insitu.graph.scheme import Scheme
 from insitu.run.stream import Status
 from insitu.runtime import FILES, INCLUDE_FLAGS, KERNELS, PORTS
@@ -20,7 +21,7 @@ from insitu.tools.compilers import CORTEX_M_INCLUDE, Toolchain
 pytestmark = pytest.mark.toolchain
 
 HERE = ROOT / "tests/c"
-SANITIZED = (
+SANITIZED: tuple[str, ...] = (
     *("-std=c99", "-O1", "-g", "-ffp-contract=off", "-fno-sanitize-recover=all"),
     "-fsanitize=address,undefined,float-cast-overflow",
 )
@@ -44,7 +45,8 @@ def build(compiled: Compiled, folder: Path, *sources: Path) -> Path:
         *(*SANITIZED, f"-I{folder}", f"-I{folder / 'runtime'}", f"-I{PORTS}"),
         *('-DINSITU_HEADER="insitu_model.h"', "-DINSITU_PREFIX=insitu_model"),
         *(*folder.glob("*.c"), *(folder / "runtime").glob("*.c")),
-        *(*sources, "-o", folder / "program"),
+        *sources,
+        *("-o", str(folder / "program")),
     )
     return folder / "program"
 
@@ -94,12 +96,10 @@ def test_python_knows_every_status() -> None:
 
 
 def test_kernels_have_a_result_for_every_state(tmp_path: Path) -> None:
-    names = ("buffer", "bias", "select_rows_f32", "affine", "affine_update", "rows")
-    kernels = [FILES[f"{name}.c"] for name in (*names, "conv_grad_weight_row")]
+    source = HERE / "corrupted_state.c"
+    kernels = [FILES[name] for name in files_for(source.read_text()) if name.endswith(".c")]
     program = tmp_path / "corrupted_state"
-    gcc().run(
-        *(*SANITIZED, *INCLUDE_FLAGS, *kernels, HERE / "corrupted_state.c", "-o", program),
-    )
+    gcc().run(*SANITIZED, *INCLUDE_FLAGS, *kernels, source, "-o", program)
     assert said(program) == ""
 
 

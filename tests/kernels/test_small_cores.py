@@ -58,33 +58,3 @@ def test_rescaling_in_halves_is_the_same(c: Harness) -> None:
     out = np.empty_like(a)
     c("round_high_halves", N, a, m, out)
     np.testing.assert_array_equal(out, rescale(a, m, 0))
-
-
-def operands(rng: np.random.Generator, kind: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    """float32[N]: any bits, common sizes, or few bits set, so that products have ties."""
-    bits = rng.integers(0, 2**32, N, dtype=np.uint32)
-    if kind != "any":
-        exponent = rng.integers(60, 190, N, dtype=np.uint32)
-        bits = (bits & np.uint32(0x807FFFFF)) | (exponent << np.uint32(23))
-    if kind == "few bits":
-        bits &= np.uint32(0xFFFFF000)
-    edges = np.asarray([0, 1, -1, 1.5, 2**-126, 2**-149, 3.4e38, np.inf, np.nan, 16777215], F32)
-    bits[:100] = np.repeat(edges, 10).view(np.uint32)
-    return bits.view(F32)
-
-
-@pytest.mark.parametrize("kind", ["any", "common", "few bits"])
-@pytest.mark.parametrize("function", ["multiply_soft", "divide_soft"])
-def test_operations_on_floats_in_integers_are_the_same(
-    function: str, kind: str, c: Harness
-) -> None:
-    rng = np.random.default_rng(3)
-    a, b = operands(rng, kind), operands(rng, kind)
-    b[:100] = b[:100].reshape(10, 10).T.reshape(-1)
-    out = np.empty(N, F32)
-    c(function, N, a, b, out)
-    with np.errstate(all="ignore"):
-        expected = a * b if function == "multiply_soft" else a / b
-    number = ~np.isnan(expected)
-    np.testing.assert_array_equal(np.isnan(out), ~number)
-    np.testing.assert_array_equal(out.view(np.uint32)[number], expected.view(np.uint32)[number])

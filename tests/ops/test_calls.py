@@ -30,6 +30,7 @@ HEADER = re.sub(r"/\*.*?\*/", "", DECLARED, flags=re.DOTALL)
 NOT_NODES = {
     "insitu_function_t",
     "insitu_quantize_input_f32",
+    "insitu_quantize_input_units_f32",
     "insitu_argmax_f32",
     "insitu_within_f32",
     "insitu_conv_row_gradient",

@@ -11,10 +11,11 @@ import pytest
 from pages import DOCS, blocks
 
 from insitu import fixed_point
+from insitu.data.samples import quantize_samples
 from insitu.differentiate import differentiate
 from insitu.fixed_point import F32
 from insitu.graph.builder import Builder
-from insitu.graph.model import Node, QParams, Value
+from insitu.graph.model import Node, QParams, Units, Value
 from insitu.graph.scheme import Scheme
 from insitu.ops import OPS
 from insitu.ops.layers.error import error_rescale, expand_error
@@ -67,6 +68,24 @@ def test_branches_meet_as_the_page_says(page: dict[str, Any]) -> None:
         rest = (first, sign * second, *integers, -128, 127)
         wanted = [page["meet"](int(p), int(q), *rest) for p, q in zip(a, b, strict=True)]
         assert y.tolist() == wanted
+
+
+def test_samples_are_stored_as_the_page_says(page: dict[str, Any]) -> None:
+    rng = np.random.default_rng(10)
+    x = rng.normal(900, 300, (40, 5)).astype(F32)
+    scale, offset = (rng.uniform(1, 1000, 5).astype(F32) for _ in range(2))
+    q = QParams(np.asarray(F32(0.02)), -7, units=Units(scale, offset))
+    stored = quantize_samples(x, (5,), q)
+    for values, row in zip(x, stored, strict=True):
+        said = [
+            page["stored"](v, 0.02, -7, *u) for v, *u in zip(values, scale, offset, strict=True)
+        ]
+        assert said == row.tolist()
+    w, b = rng.normal(size=(3, 5)), rng.normal(size=3)
+    changed, shifted = OPS["linear"].absorb["units"]({}, w, b, Units(scale, offset))
+    for row in range(3):
+        said_w, said_b = page["folded"](w[row], b[row], scale, offset)
+        np.testing.assert_allclose([*said_w, said_b], [*changed[row], shifted[row]], rtol=1e-9)
 
 
 def test_products_are_as_the_page_says(page: dict[str, Any]) -> None:

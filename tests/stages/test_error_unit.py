@@ -1,4 +1,4 @@
-"""Do targets that compile is given ever make the errors of mse coarser than they must be, or held?"""
+"""Do targets given to compile ever make the errors of mse coarser than they must be, or held?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Have weights that look like small initial values room to grow, and all others the range they had?"""
+"""Have weights that look like small initial values room, and all others the range they had?"""
 
 from __future__ import annotations
 

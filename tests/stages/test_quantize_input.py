@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from builds import host_library, source_of
 from case_layers import HEAD, RELU, Case, conv, linear
 from case_models import Compiled, HostBuilder
 from hypothesis import given, settings
@@ -15,10 +16,14 @@ from made_cases import examples
 from test_report import HISTORY, TWIN, compiled, ran, said
 
 from insitu.data.samples import Beyond, count_beyond, quantize_samples
-from insitu.graph.model import Array
+from insitu.differentiate import differentiate
+from insitu.graph.builder import Builder
+from insitu.graph.model import Array, QParams, Units
 from insitu.graph.scheme import Scheme
+from insitu.ops import OPS
 from insitu.report import text
 from insitu.run.twin_library import TwinLibrary
+from insitu.tools.compilers import find_toolchain
 
 pytestmark = pytest.mark.toolchain
 
@@ -32,6 +37,38 @@ CASES = {
 @pytest.fixture(scope="module")
 def builder(tmp_path_factory: pytest.TempPathFactory) -> HostBuilder:
     return HostBuilder(tmp_path_factory.mktemp("host"))
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (1, 33, 2), (19,)], ids=str)
+def test_the_grids_of_channels_with_units_are_equal(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    channels = shape[-1]
+    scale = (10.0 ** rng.uniform(-3, 3, channels)).astype(np.float32)
+    units = Units(scale, (rng.normal(size=channels) * scale * 30).astype(np.float32))
+    builder = Builder("units")
+    q = QParams(np.asarray(np.float32(0.03)), 11, units=units)
+    x = builder.input("x", shape, dtype="int8", qparams=q)
+    w = np.ones((2, int(np.prod(shape))), np.int8)
+    parameters = (
+        builder.constant("w", w, qparams=QParams(np.ones(2, np.float32))),
+        builder.constant("bias", np.zeros(2, np.int32)),
+        builder.constant("scale", np.ones(2, np.float32)),
+    )
+    (y,) = builder.node(OPS["logits"], (x, *parameters), name="scores")
+    source = source_of(differentiate(builder.finish((y,))))
+    what = "features" if len(shape) == 1 else "channels"
+    assert f"* Its {channels} {what} have a scale and an" in source.files["insitu_worst.h"]
+    library = TwinLibrary(host_library(source, find_toolchain("host")), source.name)
+    last = rng.normal(size=(100, *shape)) * scale * 2 + units.offset
+    real = last.transpose(0, 3, 1, 2) if len(shape) == 3 else last
+    far = real * np.float32(1e30)
+    samples = np.concatenate([real, far, np.full_like(real[:1], 3e38)]).astype(np.float32)
+    expected = quantize_samples(samples, shape, q)
+    assert set(np.unique(expected)) >= {-128, 0, 127}
+    stored, beyond = library.quantize_counted(samples)
+    np.testing.assert_array_equal(stored, expected)
+    np.testing.assert_array_equal(beyond, count_beyond(samples, shape, q))
+    assert beyond.min() < beyond.max() == samples[0].size
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -95,8 +132,7 @@ def test_every_class_of_floats_is_taken_and_counted_alike(
 
 def counted(values: Array, float32: bool) -> list[int]:
     """By sample, of Python; that C agrees is asked above."""
-    sample = model(float32).step.sample
-    return count_beyond(values.reshape(-1, 3, 2, 2), sample.shape, sample.qparams).tolist()
+    return list(count_beyond(values, (2, 2, 3), model(float32).step.sample.qparams))
 
 
 def test_what_is_counted() -> None:

@@ -23,6 +23,7 @@ from insitu.firmware.build import build_host
 from insitu.generate import generate
 from insitu.graph.builder import Builder
 from insitu.graph.model import SCRATCH_LIMIT, Graph, Node, OpDef, TensorType
+from insitu.network.fit import least_bytes
 from insitu.network.folder import write_sources
 from insitu.network.trainable import TrainableNetwork
 from insitu.ops.kernels.tiles import MOST_BYTES
@@ -170,7 +171,7 @@ def test_a_board_too_small_for_the_least_is_refused_with_all_numbers(
     whole: TrainableNetwork,
 ) -> None:
     ram = whole.figures["ram_bytes"]
-    room = ram - whole.plan.arena_bytes + 100
+    room = least_bytes(limit_scratch(whole.graph, 0))["RAM"] + 64  # below it is refused early
     with pytest.raises(FitError) as caught:
         _compile(_board(room))
     text = str(caught.value)

@@ -12,6 +12,7 @@ from pathlib import Path
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
+from elftools.elf.sections import SymbolTableSection
 
 from insitu.errors import ToolError
 
@@ -42,6 +43,7 @@ def _names(path: Path) -> frozenset[str]:
                 if not isinstance(section, RelocationSection) or section.name == VECTORS:
                     continue
                 symbols = elf.get_section(section["sh_link"])
+                assert isinstance(symbols, SymbolTableSection)
                 for row in section.iter_relocations():
                     if row["r_info_type"] in ADDRESSES:
                         found.add(symbols.get_symbol(row["r_info_sym"]).name)

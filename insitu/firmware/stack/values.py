@@ -59,7 +59,9 @@ def _made(values: Values, line: Line, effect: Effect, depth: int, code: LinkedCo
     def known(text: str) -> Value | None:
         if text.startswith("#"):
             return int(text[1:], 0) & WORD
-        return {"sp": ("sp", depth), "lr": RETURN}.get(text, values.get(text))
+        if text == "sp":
+            return "sp", depth
+        return RETURN if text == "lr" else values.get(text)
 
     operands = [known(text) for text in sources]
     if what in ("mov", "movw"):

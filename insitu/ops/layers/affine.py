@@ -89,23 +89,38 @@ def _weights(quantizer: Quantizer, node: Node) -> tuple[str, str]:
         high = F32(FRESH_RANGE / np.sqrt(real[0].size))
         low = -high
     q = range_qparams(float(low), float(high), *UNCLIPPED)
+    biases = _biases(quantizer, node, F32(q.scale))
     zero = q.zero_point
     data = zero + round_clamp(real / F32(q.scale), -128 - zero, 127 - zero)
     if quantizer.is_trained(node):
         ends = np.asarray([low, high], F32)
         name = quantizer.builder.state("w_range", ends, Role.RANGE, layer=node.name)
         q = replace(q, range=name)
-    bias = quantizer.data(node["bias"]).astype(F32) / BIAS_SCALE
-    if np.abs(bias).max() > 2**30:
-        raise ModelError(
-            f'{node.op.name} "{node.name}": a bias of {np.abs(bias).max() * BIAS_SCALE:g} is '
-            "beyond the 1024 that the preset paper can hold; scale the samples down"
-        )
-    biases = round_clamp(bias, -(2**30), 2**30).astype(np.int32)
     return (
         quantizer.parameter(node, "w", data.astype(np.int8), q),
         quantizer.parameter(node, "bias", biases),
     )
+
+
+def _biases(quantizer: Quantizer, node: Node, w_scale: np.float32) -> Array:
+    """int32 in units of 2^-20.
+
+    Raises:
+        ModelError: one is larger than what these units, or those of the accumulator, hold.
+    """
+    bias = quantizer.data(node["bias"]).astype(F32)
+    largest, limit = float(np.abs(bias).max()), 2**30 * float(BIAS_SCALE)
+    x_q = quantizer.builder.tensors[quantizer.quantized(node["x"])].qparams
+    scores = quantizer.is_scores(node.outputs[0]) and "clip" not in node.attributes
+    if not scores and x_q is not None:
+        limit = min(limit, 2**30 * float(x_q.scale) * float(w_scale))
+    if largest > limit:
+        raise ModelError(
+            f'{node.op.name} "{node.name}": a bias of {largest:g} is beyond the {limit:g} that the '
+            "preset paper can hold; scale the samples, or these weights, so that the bias is "
+            "nearer to what they make of each other, or take the preset default"
+        )
+    return round_clamp(bias / BIAS_SCALE, -(2**30), 2**30).astype(np.int32)
 
 
 def _infer(attributes: Attributes, inputs: Tensors) -> list[TensorType]:

@@ -12,7 +12,7 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.fixed_point import F32, draw_bytes, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, TensorType
+from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, TensorType, Units
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Values, no_outputs
 from insitu.ops.kernels import choice, tiles
 from insitu.ops.kernels.bands import forward_band, grad_input_band, gradient_band
@@ -105,6 +105,14 @@ def _wider(attributes: Attributes, border: Padding) -> Attributes:
     return {**attributes, "padding": padding}
 
 
+def _in_units(attributes: Attributes, w: Array, b: Array, units: Units) -> tuple[Array, Array]:
+    """The weights for x, and not for offset + scale x; no offset where there is a border."""
+    group = np.arange(len(w)) * groups_of(attributes) // len(w)
+    channels = group[:, None] * w.shape[3] + np.arange(w.shape[3])
+    scale, offset = (part[channels][:, None, None] for part in (units.scale, units.offset))
+    return w * scale, b + (w * offset).sum(axis=(1, 2, 3))
+
+
 conv: OpDef = OpDef(
     name="conv",
     operands=("x", "w", "bias", "multiplier", "shift", "trained_bias", "row_scale"),
@@ -118,6 +126,7 @@ conv: OpDef = OpDef(
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1, 1, 1), b * scale + shift),
         "padding": _wider,
+        "units": _in_units,
     },
     c_call=by_type(_c_call, conv_f32.forward_c),
     scratch_bytes=by_type(_scratch, conv_f32.forward_scratch),

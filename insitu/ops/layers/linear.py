@@ -13,7 +13,17 @@ import numpy as np
 from insitu.errors import ModelError
 from insitu.fixed_point import BIAS_SCALE, F32, draw_bytes, round_clamp
 from insitu.graph.builder import Builder
-from insitu.graph.model import Array, Bound, CCall, Graph, Node, OpDef, Tensor, TensorType
+from insitu.graph.model import (
+    Array,
+    Bound,
+    CCall,
+    Graph,
+    Node,
+    OpDef,
+    Tensor,
+    TensorType,
+    Units,
+)
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Values, no_outputs
 from insitu.ops.layers import calls, linear_f32
 from insitu.ops.layers.affine import ONE_PLACE
@@ -86,6 +96,12 @@ def _permute(w: Array, order: Array) -> Array:
     return np.ascontiguousarray(w[:, order])
 
 
+def _in_units(_: Attributes, w: Array, b: Array, units: Units) -> tuple[Array, Array]:
+    """The weights for x, and not for offset + scale x; a map lies in memory order."""
+    offset = np.resize(units.offset, w.shape[1])
+    return w * np.resize(units.scale, w.shape[1]), b + w @ offset
+
+
 def _fresh(node: Node, graph: Graph, classes: int) -> dict[str, Array]:
     """Zeros; `quantize_weights` gives them their range."""
     features = graph.operand(node, "w").shape[1]
@@ -120,6 +136,7 @@ linear = OpDef(
         "clip": lambda attributes, clip: {**attributes, "clip": clip},
         "affine": lambda w, b, scale, shift: (w * scale.reshape(-1, 1), b * scale + shift),
         "permute": _permute,
+        "units": _in_units,
     },
     c_call=by_type(forward_c, linear_f32.forward_c),
     scratch_bytes=by_type(_input_bytes, no_scratch),

@@ -28,15 +28,23 @@ SMALLEST_ROW = 2.0**-8
 """Smallest scale of a row, relative to the layer's largest."""
 
 
+LARGEST_RATIO = 2.0**90
+"""Of the scales of a layer's input and output; `split_ratios` multiplies it by 2^32."""
+
+FIXED_BIAS, MOVING_BIAS = 2.0**30, 2.0**28
+"""Largest biases in units of the accumulator: of layers whose scales are fixed, and of others,
+whose biases may grow and input scales shrink before they are held to 2^30."""
+
+
 def quantize_weights(
-    w: Array, known: QParams | None = None, *, least: float = 0.0
+    w: Array, known: QParams | None = None, *, least: Array | None = None
 ) -> tuple[Array, Array]:
     """w[out, ...] float -> (int8 of the same shape, scale[out]): symmetric, max|row| = 127.
 
     A `known` scale[out] takes the place of max|row| / 127. A row of zeros gets the layer's median
     scale. No scale is below `SMALLEST_ROW` of the largest: beside the other rows nobody sees more,
-    and the row's bias and error stay representable (a folded batch norm with gamma near 0 makes
-    such rows). No range is below `least`.
+    and the row's error stays representable (a folded batch norm with gamma near 0 makes such rows);
+    nor below `least`[out], where it is given.
     """
     rows = np.abs(w.reshape(w.shape[0], -1)).astype(F32)
     largest = rows.max(axis=1)
@@ -44,10 +52,29 @@ def quantize_weights(
     spare = np.median(nonzero) if nonzero.size else FRESH_RANGE / np.sqrt(rows.shape[1])
     own = largest / F32(127.0) if known is None else known.scale
     scale = np.where(largest > 0, own, F32(spare) / F32(127.0)).astype(F32)
-    scale = np.maximum(scale, F32(least) / F32(127.0))
+    scale = scale if least is None else np.maximum(scale, least)
     scale = np.maximum(scale, max(scale.max() * F32(SMALLEST_ROW), F32(1e-20)))
     q = round_clamp(w.astype(F32) / scale.reshape(-1, *[1] * (w.ndim - 1)), -127, 127)
     return q.astype(np.int8), scale
+
+
+def least_scales(node: Node, bias: Array, x_scale: Array, largest: float) -> Array:
+    """The row scales[out] with which biases are at most `largest` units of the accumulator.
+
+    Where a row's is smaller, what its weights lose is below 2^-20 of its bias, for a thousand of
+    them.
+
+    Raises:
+        ModelError: they would be beyond float32.
+    """
+    least = np.abs(bias.astype(np.float64)) / (largest * x_scale.astype(np.float64))
+    worst = int(least.argmax())
+    if not least[worst] * 127 < np.finfo(F32).max / 256:
+        raise ModelError(
+            f'{node.op.name} "{node.name}": a bias of {abs(bias[worst]):g} is too far from what '
+            f"its inputs make, in steps of {float(x_scale):g}; scale them up, or the bias down"
+        )
+    return np.nextafter(least.astype(F32), F32(np.inf))
 
 
 @dataclass(frozen=True)
@@ -60,16 +87,17 @@ class QuantizedRows:
     scale_data: Array
 
 
-def quantize_rows(quantizer: Quantizer, node: Node) -> QuantizedRows:
+def quantize_rows(quantizer: Quantizer, node: Node, x_scale: Array | None = None) -> QuantizedRows:
     """Add weights, biases (units of 2^-20) and row scales of a layer to the integer graph.
+
+    Args:
+        x_scale: of the input at the start, where the biases are to be brought to accumulators.
 
     Raises:
         ModelError: a bias is larger than what these units hold.
     """
     w, known = quantizer.data(node["w"]), quantizer.known(node["w"])
     real = quantizer.data(node["bias"]).astype(F32)
-    found = known is not None or not quantizer.is_trained(node)
-    q, scale = quantize_weights(w, known, least=0.0 if found else initial_range(w, real))
     largest, limit = float(np.abs(real).max()), 2**30 * float(BIAS_SCALE)
     if largest > limit:
         raise ModelError(
@@ -78,6 +106,11 @@ def quantize_rows(quantizer: Quantizer, node: Node) -> QuantizedRows:
             "layer's weights up"
         )
     bias = round_clamp(real / BIAS_SCALE, -(2**30), 2**30)
+    found = known is not None or not quantizer.is_trained(node)
+    least = np.full(len(real), F32(0.0 if found else initial_range(w, real)) / F32(127.0))
+    if x_scale is not None:
+        least = np.maximum(least, least_scales(node, real, x_scale, MOVING_BIAS))
+    q, scale = quantize_weights(w, known, least=least)
     return QuantizedRows(
         w=quantizer.parameter(node, "w", q, QParams(scale=scale)),
         bias=quantizer.parameter(node, "bias", bias.astype(np.int32)),
@@ -97,6 +130,12 @@ def quantize_layer(quantizer: Quantizer, node: Node, op: OpDef, attributes: Attr
     y_q = activation_qparams(quantizer, node, clip, dynamic=trained)
     x_q = quantizer.builder.tensors[x].qparams
     assert x_q is not None
+    if not float(x_q.scale) / float(y_q.scale) < LARGEST_RATIO:
+        raise ModelError(
+            f'{node.op.name} "{node.name}": a step of its input is {float(x_q.scale):g} but one of '
+            f"its output {float(y_q.scale):g}, which float32 cannot bring together; scale the "
+            "layers before it down, and its weights up"
+        )
     dynamic = trained or x_q.range is not None
     inputs = (_dynamic_inputs if dynamic else _fixed_inputs)(quantizer, node, x, y_q)
     emit_requantized(quantizer, node, op, inputs, attributes, y_q)
@@ -104,7 +143,9 @@ def quantize_layer(quantizer: Quantizer, node: Node, op: OpDef, attributes: Attr
 
 def _dynamic_inputs(quantizer: Quantizer, node: Node, x: str, y_q: QParams) -> tuple[str, ...]:
     """The layer's inputs where a node computes the row parameters at every step."""
-    rows = quantize_rows(quantizer, node)
+    x_q = quantizer.builder.tensors[x].qparams
+    assert x_q is not None
+    rows = quantize_rows(quantizer, node, x_q.scale)
     multiplier, bias, shift = quantizer.builder.node(
         row_parameters,
         (x, rows.scale, rows.bias),
@@ -123,20 +164,11 @@ def _fixed_inputs(quantizer: Quantizer, node: Node, x: str, y_q: QParams) -> tup
     builder = quantizer.builder
     x_q = builder.tensors[x].qparams
     assert x_q is not None
-    w = node["w"]
-    q, scale = quantize_weights(quantizer.data(w), quantizer.known(w))
+    w, real = node["w"], quantizer.data(node["bias"])
+    least = least_scales(node, real, x_q.scale, FIXED_BIAS)
+    q, scale = quantize_weights(quantizer.data(w), quantizer.known(w), least=least)
     multiplier, shift = split_ratios(F32(x_q.scale) / F32(y_q.scale), scale)
-    unit = x_q.scale.astype(np.float64) * scale
-    exact = quantizer.data(node["bias"]) / unit
-    worst = int(np.abs(exact).argmax())
-    if abs(exact[worst]) > 2**30:
-        raise ModelError(
-            f'{node.op.name} "{node.name}": a bias of {abs(exact[worst] * unit[worst]):g} is '
-            f"beyond the {2**30 * unit[worst]:g} that a frozen layer can hold beside weights of at "
-            f"most {127 * scale[worst]:g} and samples of this range; scale the layer's weights up, "
-            "or its biases down"
-        )
-    bias = round_clamp(exact, -(2**30), 2**30)
+    bias = round_clamp(real / (x_q.scale.astype(np.float64) * scale), -(2**30), 2**30)
     return (
         x,
         builder.constant(f"{node.name}.w", q, qparams=QParams(scale=scale)),

@@ -169,6 +169,7 @@ max_pool = OpDef(
     integer_reference=bit_exact(_max_integer, _max_exact_float),
     vjp=_max_vjp,
     quantize=keeps_quantization,
+    keeps_channels=lambda attributes: True,
     c_call=_c_call("insitu_max_pool", forward=True),
 )
 """Attributes kernel, stride, padding; padding never wins."""
@@ -303,6 +304,9 @@ average_pool = OpDef(
     integer_reference=bit_exact(_average_integer, _average_exact_float),
     vjp=_average_vjp,
     quantize=keeps_quantization,
+    keeps_channels=lambda attributes: (
+        not (attributes["count_include_pad"] and any(attributes["padding"]))
+    ),
     absorb={"padding": _wider},
     bounds=_average_bounds,
     c_call=_c_call("insitu_average_pool", forward=True),

@@ -8,12 +8,13 @@ the error.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from insitu.errors import ModelError
 from insitu.graph.builder import Builder
-from insitu.graph.model import CCall, Graph, Node, OpDef, TensorType
+from insitu.graph.model import Array, CCall, Graph, Node, OpDef, TensorType
 from insitu.graph.rules import Arrays, Attributes, Quantizations, Tensors, Types, Values
 from insitu.ops.activations.clip import bounds_of, clip_error, with_clip
 from insitu.ops.maps.pad import emit_slice
@@ -108,6 +109,16 @@ def _float_c(node: Node, graph: Graph) -> CCall:
     )
 
 
+def _by_channel(
+    attributes: Attributes, shapes: Sequence[tuple[int, ...]], factors: Array
+) -> Array | None:
+    """A factor of each input -> of each channel; None where not channels meet."""
+    axis = attributes["axis"]
+    if axis != len(shapes[0]) - 1:
+        return None
+    return np.repeat(factors, [shape[axis] for shape in shapes])
+
+
 concat = OpDef(
     name="concat",
     operands=("x...",),
@@ -118,7 +129,7 @@ concat = OpDef(
     quantize=lambda quantizer, node: quantize_rescaled(
         quantizer, node, {"axis": node.attributes["axis"]}
     ),
-    absorb={"clip": with_clip},
+    absorb={"clip": with_clip, "branches": _by_channel},
     c_call=by_type(_c_call, _float_c),
 )
 """Attributes axis (0: height, or features; 2: channels of a map), clip: an activation function's

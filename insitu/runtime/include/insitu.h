@@ -15,13 +15,15 @@ extern "C" {
 
 typedef enum {
   INSITU_OK = 0,
-  INSITU_ERROR_LABEL = 1,   /* the label is not in [0, classes), or a target is none; nothing
-                               was changed */
-  INSITU_ERROR_RATE = 2,    /* the learning rate is not in (0, 1]; nothing was changed */
-  INSITU_ERROR_ARENA = 3,   /* the arena is 0 or not aligned to 8: there is no model yet */
-  INSITU_ERROR_INIT = 4,    /* init was not called or failed; nothing was changed */
-  INSITU_ERROR_DIVERGED = 5 /* the scores are no numbers, or of 2^126 and more: training has
-                               diverged; nothing was changed */
+  INSITU_ERROR_LABEL = 1,    /* the label is not in [0, classes), or a target is none; nothing
+                                was changed */
+  INSITU_ERROR_RATE = 2,     /* the learning rate is not in (0, 1]; nothing was changed */
+  INSITU_ERROR_ARENA = 3,    /* the arena is 0 or not aligned to 8: there is no model yet */
+  INSITU_ERROR_INIT = 4,     /* init was not called or failed; nothing was changed */
+  INSITU_ERROR_FLOATS = 5,   /* the FPU takes subnormal numbers for 0, or does not round to nearest:
+                                there is no model yet; see the FZ bit of FPSCR */
+  INSITU_ERROR_DIVERGED = 10 /* the scores are no numbers, or of 2^126 and more: training has
+                                diverged; nothing was changed */
 } insitu_status_t;
 
 /* What a training step did. */

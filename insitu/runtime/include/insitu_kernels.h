@@ -361,6 +361,12 @@ void insitu_unflatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_
 int32_t insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
                                   const float *x, int8_t *q);
 
+/* Where channels have units of their own:
+ * q[h, w, c] = clamp(zero + round((x[c, h, w] - offset[c]) / scale[c])). */
+int32_t insitu_quantize_input_units_f32(const insitu_layout_params_t *p,
+                                        const insitu_qparams_t *q_q, const float *scale,
+                                        const float *offset, const float *x, int8_t *q);
+
 /* ---- loss.c; the losses themselves are in insitu_losses.h ----------------------------------- */
 
 /* y = (x - zero) scale */

@@ -37,6 +37,34 @@ EXPORT int32_t insitu_host_run(MODEL(t) * model, const MODEL(input_t) * x,
                                const float *rates, int32_t n, const insitu_host_results_t *results,
                                int32_t *failed);
 
+/* How this thread computes floats, set as the model needs it: another library of the process may
+ * have had subnormal numbers flushed. Returns what it was. Sources: Intel SDM 1, 10.2.3 (MXCSR: FTZ
+ * 15, RC 13, DAZ 6); Arm ARM, FPCR (FZ 24, RMode 22). */
+static uint64_t begin_ieee(void) {
+#if defined(__SSE__)
+  const uint32_t before = __builtin_ia32_stmxcsr();
+  __builtin_ia32_ldmxcsr(before & ~0xE040U);
+  return before;
+#elif defined(__aarch64__)
+  uint64_t before;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+  __asm__ volatile("msr fpcr, %0" : : "r"(before & ~0x1C00000ULL) : "memory");
+  return before;
+#else
+  return 0;
+#endif
+}
+
+static void end_ieee(uint64_t before) {
+#if defined(__SSE__)
+  __builtin_ia32_ldmxcsr((uint32_t)before);
+#elif defined(__aarch64__)
+  __asm__ volatile("msr fpcr, %0" : : "r"(before) : "memory");
+#else
+  (void)before;
+#endif
+}
+
 void insitu_host_sizes(insitu_host_sizes_t *sizes) {
   sizes->model_bytes = (int32_t)sizeof(MODEL(t));
   sizes->state_bytes = (int32_t)sizeof(MODEL(state_t));
@@ -51,8 +79,11 @@ void insitu_host_sizes(insitu_host_sizes_t *sizes) {
 
 /* Returns a status. */
 int32_t insitu_host_init(MODEL(t) * model, void *arena) {
+  const uint64_t mode = begin_ieee();
   memset(arena, ARENA_POISON, MODEL(arena_bytes));
-  return (int32_t)MODEL(init)(model, arena);
+  const insitu_status_t status = MODEL(init)(model, arena);
+  end_ieee(mode);
+  return (int32_t)status;
 }
 
 void insitu_host_set_seed(MODEL(t) * model, uint32_t seed) { MODEL(set_seed)(model, seed); }
@@ -68,21 +99,25 @@ void insitu_host_set_state(MODEL(t) * model, const uint8_t *state) {
 /* q[n, input_size] from x[n, input_size], channels first -> channels last; beyond[n]: how many
  * values of each are not finite, or beyond the range. */
 void insitu_host_quantize_input(const float *x, int32_t n, MODEL(input_t) * q, int32_t *beyond) {
+  const uint64_t mode = begin_ieee();
   for (int32_t i = 0; i < n; ++i) {
     beyond[i] = MODEL(quantize_input)(x, q);
     x += MODEL(input_size);
     q += MODEL(input_size);
   }
+  end_ieee(mode);
 }
 
 /* scores[n, outputs], predicted[n]: as in run_record */
 void insitu_host_predict(MODEL(t) * model, const MODEL(input_t) * x, int32_t n, float *scores,
                          int32_t *predicted) {
+  const uint64_t mode = begin_ieee();
   for (int32_t i = 0; i < n; ++i) {
     predicted[i] = predict_with(model, x, scores);
     x += MODEL(input_size);
     scores += MODEL(outputs);
   }
+  end_ieee(mode);
 }
 
 /* Record i is sample order[i] of x[., input_size] and labels[., label_size]. Returns the first
@@ -91,20 +126,22 @@ int32_t insitu_host_run(MODEL(t) * model, const MODEL(input_t) * x, const MODEL(
                         const int32_t *order, const float *rates, int32_t n,
                         const insitu_host_results_t *results, int32_t *failed) {
   float scores[MODEL(outputs)];
+  insitu_status_t status = INSITU_OK;
+  const uint64_t mode = begin_ieee();
   for (int32_t i = 0; i < n; ++i) {
     const size_t sample = (size_t)order[i];
     insitu_info_t info;
-    const insitu_status_t status =
-        run_record(model, x + sample * MODEL(input_size), labels + sample * MODEL(label_size),
-                   rates[i], scores, &info);
+    status = run_record(model, x + sample * MODEL(input_size), labels + sample * MODEL(label_size),
+                        rates[i], scores, &info);
     if (status != INSITU_OK) {
       *failed = i;
-      return (int32_t)status;
+      break;
     }
     results->predicted[i] = info.predicted;
     results->loss[i] = info.loss;
     results->skipped[i] = info.skipped;
     results->saturated[i] = info.saturated;
   }
-  return INSITU_OK;
+  end_ieee(mode);
+  return (int32_t)status;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "insitu.h"
+#include "insitu_no_fpu.h"
 #include "insitu_soft_float.h"
 
 /* Flags that let the compiler round otherwise, or take what is no number for one, change bits
@@ -165,6 +166,9 @@ static inline uint32_t insitu_draw_ahead(uint32_t state, int32_t draws) {
 
 /* The generator's state for a seed: never 0, and far apart for seeds that are near. */
 uint32_t insitu_seed_generator(uint32_t seed);
+
+/* Whether float operations keep subnormal numbers and round to nearest, in this thread, now. */
+int32_t insitu_floats_are_ieee(void);
 
 /* Whether a learning rate is in (0, 1]. */
 int32_t insitu_is_rate(float rate);

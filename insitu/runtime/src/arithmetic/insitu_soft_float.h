@@ -1,12 +1,10 @@
-/* Float operations for cores that have neither an FPU nor long products: what the C operators give,
- * bit for bit, in fewer instructions and less flash than the compiler's library takes. What most
- * models call computes products, quotients, differences and comparisons by these alone, so that
- * the library's are not linked; sums are its own. */
+/* Float operations in integers: what the C operators give where an FPU computes them as IEEE 754
+ * says, bit for bit, subnormal numbers included. Where there is no FPU, insitu_no_fpu.h has them do
+ * what the compiler would call its library for. */
 #ifndef INSITU_SOFT_FLOAT_H
 #define INSITU_SOFT_FLOAT_H
 
 #include <stdint.h>
-#include <string.h>
 
 /* ---- soft_float.c ---------------------------------------------------------------------------- */
 
@@ -14,40 +12,60 @@
 float insitu_multiply_soft(float a, float b);
 float insitu_divide_soft(float a, float b);
 
-/* Whether a < b; not where one of them is no number. */
+/* ---- soft_float_sum.c ------------------------------------------------------------------------ */
+
+/* a + b and a - b, rounded to nearest even. */
+float insitu_add_soft(float a, float b);
+float insitu_subtract_soft(float a, float b);
+
+/* ---- soft_float_order.c ---------------------------------------------------------------------- */
+
+/* 1 or 0; 0 where one of them is no number, but in the last, which asks for that. */
 int32_t insitu_less_soft(float a, float b);
+int32_t insitu_at_most_soft(float a, float b);
+int32_t insitu_greater_soft(float a, float b);
+int32_t insitu_at_least_soft(float a, float b);
+int32_t insitu_equal_soft(float a, float b);
+int32_t insitu_unordered_soft(float a, float b);
 
 /* Nearest integer, halves away from zero, clamped to [low, high]; NaN gives low. |low|, |high| <
  * 2^31.
  */
 int32_t insitu_round_clamp_soft(float v, int32_t low, int32_t high);
 
-static inline uint32_t insitu_float_bits(float v) {
+/* ---- soft_float_convert.c -------------------------------------------------------------------- */
+
+/* (float)v, rounded to nearest even. */
+float insitu_float_of_int_soft(int32_t v);
+float insitu_float_of_unsigned_soft(uint32_t v);
+float insitu_float_of_long_soft(int64_t v);
+
+/* (int32_t)v, (uint32_t)v: towards zero; what is beyond the type gives its end, NaN gives 0. */
+int32_t insitu_int_of_float_soft(float v);
+uint32_t insitu_unsigned_of_float_soft(float v);
+
+/* ---------------------------------------------------------------------------------------------- */
+
+/* A float and its bits; no memcpy, which a build without built-in functions would call. */
+typedef union {
+  float value;
   uint32_t bits;
-  memcpy(&bits, &v, sizeof bits);
-  return bits;
+} insitu_float_t;
+
+static inline uint32_t insitu_float_bits(float v) {
+  const insitu_float_t f = {v};
+  return f.bits;
 }
 
 static inline float insitu_float_from_bits(uint32_t bits) {
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
+  insitu_float_t f;
+  f.bits = bits;
+  return f.value;
 }
 
-#if defined(__thumb__) && !defined(__thumb2__)
-static inline float insitu_multiply(float a, float b) { return insitu_multiply_soft(a, b); }
-static inline float insitu_divide(float a, float b) { return insitu_divide_soft(a, b); }
-static inline float insitu_subtract(float a, float b) {
-  uint32_t minus = insitu_float_bits(b) ^ 0x80000000u;
-  __asm__("" : "+r"(minus)); /* else compilers make it a difference again */
-  return a + insitu_float_from_bits(minus);
-}
-static inline int32_t insitu_less(float a, float b) { return insitu_less_soft(a, b); }
-#else
 static inline float insitu_multiply(float a, float b) { return a * b; }
 static inline float insitu_divide(float a, float b) { return a / b; }
 static inline float insitu_subtract(float a, float b) { return a - b; }
 static inline int32_t insitu_less(float a, float b) { return a < b; }
-#endif
 
 #endif

@@ -1,17 +1,5 @@
-/* Float operations in integers. Cores with an FPU, or with long products, link none of them. */
-#include "insitu_soft_float.h"
-
-#include "insitu_fixed_point.h"
-
-enum { SPECIAL = 255, BIAS = 127 }; /* the exponent of infinities and of what is no number */
-
-#define SIGN 0x80000000u
-#define INFINITE 0x7F800000u
-#define NO_NUMBER 0x7FC00000u
-#define IMPLIED 0x800000u
-#define FRACTION 0x7FFFFFu
-
-static inline int32_t exponent_of(uint32_t bits) { return (int32_t)(bits >> 23 & 0xFFu); }
+/* Products and quotients of floats in integers; see insitu_soft_float.h. */
+#include "insitu_float_parts.h"
 
 /* +-mantissa 2^(exponent - 150), rounded to nearest even; tail: what follows the mantissa, times
  * 2^24. mantissa in [2^23, 2^24), exponent in [1, 254]. */
@@ -27,7 +15,7 @@ static float round_any(uint32_t sign, int32_t exponent, uint32_t mantissa, uint3
   if (exponent >= SPECIAL)
     return insitu_float_from_bits(sign | INFINITE);
   if (exponent < 1) {
-    const int32_t shift = insitu_min(1 - exponent, 25);
+    const int32_t shift = exponent < -24 ? 25 : 1 - exponent;
     const uint32_t lost = shift > 24 ? 1u : mantissa << (24 - shift) & 0xFFFFFFu;
     tail = lost | (tail != 0);
     mantissa >>= shift;
@@ -36,9 +24,11 @@ static float round_any(uint32_t sign, int32_t exponent, uint32_t mantissa, uint3
   return round_float(sign, exponent, mantissa, tail);
 }
 
-/* m n 2^24 of mantissas as [2^23, 2^24) and what follows it; returns 1 where m n >= 2^47. */
+/* The product of mantissas in [2^23, 2^24) as such a mantissa, and what follows it; returns 1 where
+ * it is 2^47 or more. */
 static inline int32_t multiply_mantissas(uint32_t m, uint32_t n, uint32_t *mantissa,
                                          uint32_t *tail) {
+#if defined(__thumb__) && !defined(__thumb2__)
   const uint32_t m1 = m >> 12, m0 = m & 0xFFFu, n1 = n >> 12, n0 = n & 0xFFFu;
   const uint32_t middle = m1 * n0 + m0 * n1;
   const uint32_t low = m0 * n0 + (middle << 12 & 0xFFFFFFu);
@@ -46,6 +36,13 @@ static inline int32_t multiply_mantissas(uint32_t m, uint32_t n, uint32_t *manti
   const int32_t carry = high >= IMPLIED;
   *mantissa = carry ? high : high << 1 | (low >> 23 & 1u);
   *tail = carry ? low & 0xFFFFFFu : low << 1 & 0xFFFFFFu;
+#else
+  const uint64_t product = (uint64_t)(m << 8) * n;
+  const uint32_t high = (uint32_t)(product >> 32), low = (uint32_t)product;
+  const int32_t carry = high >= IMPLIED;
+  *mantissa = carry ? high : high << 1 | low >> 31;
+  *tail = (carry ? low : low << 1) >> 8; /* no bit is lost: m << 8 has eight zeros at its end */
+#endif
   return carry;
 }
 
@@ -85,19 +82,17 @@ static int32_t take_apart(uint32_t bits, uint32_t *mantissa) {
   return exponent;
 }
 
-static int32_t is_no_number(uint32_t bits) { return (bits & ~SIGN) > INFINITE; }
-
 /* Operands that are infinite, zero or no numbers: whether it is one of them, and its result.
  * y: the second operand, or what 1 divided by it is like: zero for infinite, infinite for zero. */
 static int32_t special(uint32_t x, uint32_t y, float *result) {
   const uint32_t sign = (x ^ y) & SIGN, a = x & ~SIGN, b = y & ~SIGN;
   uint32_t bits;
-  if (is_no_number(x) || is_no_number(y))
+  if ((a == 0 || b == 0) && a < INFINITE && b < INFINITE)
+    bits = sign;
+  else if (is_no_number(x) || is_no_number(y))
     bits = (is_no_number(x) ? x : y) | NO_NUMBER;
   else if (a == INFINITE || b == INFINITE)
     bits = a == 0 || b == 0 ? NO_NUMBER : sign | INFINITE;
-  else if (a == 0 || b == 0)
-    bits = sign;
   else
     return 0;
   *result = insitu_float_from_bits(bits);
@@ -155,33 +150,4 @@ float insitu_divide_soft(float a, float b) {
   }
   const uint32_t quotient = divide_mantissas(left, divisor, &tail);
   return round_float((x ^ y) & SIGN, exponent, quotient, tail);
-}
-
-/* An integer in the order of the floats, -0 and 0 as one. */
-static inline int32_t ordered(uint32_t bits) {
-  const int32_t size = (int32_t)(bits & ~SIGN);
-  return bits >> 31 ? -size : size;
-}
-
-int32_t insitu_less_soft(float a, float b) {
-  const uint32_t x = insitu_float_bits(a), y = insitu_float_bits(b);
-  if (is_no_number(x) || is_no_number(y))
-    return 0;
-  return ordered(x) < ordered(y);
-}
-
-int32_t insitu_round_clamp_soft(float v, int32_t low, int32_t high) {
-  const uint32_t bits = insitu_float_bits(v);
-  const int32_t exponent = exponent_of(bits);
-  const uint32_t mantissa = (bits & FRACTION) | IMPLIED;
-  uint32_t size = 0;
-  if (exponent >= BIAS + 31) /* 2^31 or more, infinite, NaN */
-    return bits >> 31 || is_no_number(bits) ? low : high;
-  if (exponent >= BIAS + 23) {
-    size = mantissa << (exponent - 150);
-  } else if (exponent >= BIAS - 1) { /* 0.5 or more */
-    size = (mantissa + (1u << (149 - exponent))) >> (150 - exponent);
-  }
-  const int32_t whole = bits >> 31 ? -(int32_t)size : (int32_t)size;
-  return insitu_clamp(whole, low, high);
 }

@@ -38,14 +38,28 @@ int32_t insitu_take_input_f32(const insitu_layout_params_t *p, const float *x, f
   return wrong;
 }
 
+/* Stores a value; 1 where it is no number, or moved by the clamp by more than one step. */
+static __attribute__((noinline)) int32_t store(float value, float scale, int32_t zero, int8_t *q) {
+  const int32_t low = -128 - zero, high = 127 - zero;
+  const int32_t v = insitu_round_clamp(insitu_divide(value, scale), low - 2, high + 2);
+  *q = (int8_t)(zero + insitu_clamp(v, low, high));
+  return v < low - 1 || v > high + 1;
+}
+
 int32_t insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,
                                   const float *x, int8_t *q) {
-  const int32_t zero = q_q->zero_point, low = -128 - zero, high = 127 - zero;
+  int32_t beyond = 0;
+  INSITU_TRANSPOSE(places, p->channels, beyond += store(x[at], q_q->scale, q_q->zero_point, q++))
+  return beyond;
+}
+
+int32_t insitu_quantize_input_units_f32(const insitu_layout_params_t *p,
+                                        const insitu_qparams_t *q_q, const float *scale,
+                                        const float *offset, const float *x, int8_t *q) {
   int32_t beyond = 0;
   INSITU_TRANSPOSE(places, p->channels, {
-    const int32_t v = insitu_round_clamp(insitu_divide(x[at], q_q->scale), low - 2, high + 2);
-    beyond += v < low - 1 || v > high + 1;
-    *q++ = (int8_t)(zero + insitu_clamp(v, low, high));
+    const float value = insitu_subtract(x[at], offset[column]);
+    beyond += store(value, scale[column], q_q->zero_point, q++);
   })
   return beyond;
 }
