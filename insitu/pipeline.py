@@ -23,7 +23,7 @@ from insitu.data.samples import (
     quantize_samples,
 )
 from insitu.differentiate import differentiate
-from insitu.errors import ConfigError, InsituError, ModelError, PrecisionWarning
+from insitu.errors import ConfigError, DataError, InsituError, ModelError, PrecisionWarning
 from insitu.frontends import torch
 from insitu.frontends.model import Model
 from insitu.frontends.onnx import reader as onnx
@@ -31,10 +31,14 @@ from insitu.generate import check_name
 from insitu.graph.model import Array, Graph, Units
 from insitu.graph.scheme import Scheme
 from insitu.graph.verify import verify
+from insitu.measure.blame import Cause, find_cause
 from insitu.measure.fidelity import Fidelity, measure_fidelity
+from insitu.measure.quality import EXPLAINED, Kept, Quality, judge
 from insitu.network.board_run import Tools, check_tools
+from insitu.network.compiled import Network
 from insitu.network.fit import check_least, measured
 from insitu.network.trainable import TrainableNetwork
+from insitu.network.twin import Twin
 from insitu.plan import limit_scratch, plan_memory
 from insitu.prepare.end import layers_that_learn, with_end
 from insitu.prepare.layers import select_kept
@@ -44,6 +48,7 @@ from insitu.quantize import (
     first_float,
     input_units,
     quantize_graph,
+    quantize_with_names,
     with_alike_branches,
 )
 from insitu.quantize.error_unit import with_error_unit
@@ -126,10 +131,10 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     _refuse_early(graph, trained, training, target)
     check_tools(target.core, tools)
     shape = graph.sample.shape
-    last = channels_last(samples.x, shape)
-    graph, units, ranges = _sized(graph, last, trained, training.scheme, quantization)
+    image, seen = channels_last(samples.x, shape), Kept(graph.outputs[0], len(samples))
+    graph, units, ranges = _sized(graph, image, trained, training.scheme, quantization, seen)
     scheme = with_error_unit(training, given, graph, ranges)
-    integers = quantize_graph(graph, ranges, trained, scheme, units)
+    integers, names = quantize_with_names(graph, ranges, trained, scheme, units)
     step = differentiate(integers, scheme, rate=training.lr, seed=training.seed)
     verify(step)
     step = step if scratch is None else limit_scratch(step, scratch)
@@ -146,7 +151,9 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         folder=Path(),
     )
     q = quantize_samples(samples.x, shape, network.input_qparams)
-    return measured(network, q, samples, tools)
+    network = measured(network, q, samples, tools)
+    quality = _quality(network, names, seen, (image, q), _labels(samples, network))
+    return replace(network, quality=quality)
 
 
 def compare(
@@ -204,11 +211,16 @@ def _warn_untrainable(
 
 
 def _sized(
-    graph: Graph, x: Array, trained: Set[str], scheme: Scheme, quantization: QuantizationConfig
+    graph: Graph,
+    x: Array,
+    trained: Set[str],
+    scheme: Scheme,
+    quantization: QuantizationConfig,
+    also: Kept | None = None,
 ) -> tuple[Graph, Units | None, Mapping[str, tuple[float, float]]]:
     """The same network with branches of one size, the input's units, and every range."""
     method = quantization.calibration
-    ranges = calibrate(graph, x, method)
+    ranges = calibrate(graph, x, method, also=also)
     if first_float(graph, trained, scheme.precision) == 0:
         return graph, None, ranges
     alike = with_alike_branches(graph, ranges)
@@ -253,6 +265,41 @@ def _calibration_samples(model: Model, given: Samples, config: QuantizationConfi
     labelled = given.y is not None and given.y.ndim > 0 and len(given.y) == len(samples)
     samples = replace(samples, y=given.y if labelled else None)
     return evenly_spaced(samples, config.calibration_samples)
+
+
+def _quality(
+    network: Network,
+    names: Mapping[str, str],
+    seen: Kept,
+    samples: tuple[Array, Array],
+    labels: Array | None,
+) -> Quality:
+    """How far a network that is not trained yet agrees with its float form.
+
+    Args:
+        names: of the integer tensors that stand for float ones. seen: the float scores.
+        samples: those of the calibration, in float, channels last, and as the network takes them.
+        labels: theirs.
+    """
+    x, q = (side[seen.rows] for side in samples)
+
+    def explain() -> Cause:
+        some = slice(None, None, -(-len(q) // EXPLAINED))
+        return find_cause(network.float_graph, network.graph, names, x[some], q[some])
+
+    scores, _ = Twin(network, network.build_folder).library.predict(q)
+    known = None if labels is None else labels[seen.rows]
+    return judge(network.training.loss, seen.scores, scores, known, explain)
+
+
+def _labels(samples: Samples, network: Network) -> Array | None:
+    """Where there are some that suit the network, and its last layer knows them."""
+    if samples.y is None or network.training.classes or network.labels.record.ranged:
+        return None
+    try:
+        return checked(samples, network.input_shape, network.labels).y
+    except DataError:  # nothing but a score asks for them
+        return None
 
 
 def _as_samples(calibration: Array | Samples, targets: Array | None) -> Samples:

@@ -14,17 +14,14 @@ import numpy as np
 from insitu.data.samples import Samples, channels_last, quantize_samples
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, Node, QParams, Tensor, Units
+from insitu.measure.blame import Cause, as_read, dequantize, find_cause
+from insitu.measure.quality import AGREES
 from insitu.quantize import quantize_with_names
 from insitu.run.reference import Reference
 
-STANDS_OUT_DB = 25.0
-"""8 bits leave 35 dB and more of values that fill their range; a layer below this lost others."""
-
-FEW_STEPS = 8.0
-"""Root mean square of a layer's values in steps of the grid, below which outliers made its range;
-a normal distribution that fills its range has about 30."""
-
-MUCH_CLIPPED = 0.001
+LOST_DB = 20.0
+"""8 bits leave 30 dB and more of the scores' differences between samples; below this, some part has
+lost more than it must."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +58,7 @@ class Fidelity:
         same_class: share of samples with the same class in float and in integers; None where the
             output is no row of scores but a map or one number.
         float_accuracy, quantized_accuracy: share predicted as labelled; None without labels.
+        cause: what the scores lose most by; None where they lose no more than 8 bits must.
     """
 
     samples: int
@@ -70,6 +68,7 @@ class Fidelity:
     same_class: float | None
     float_accuracy: float | None
     quantized_accuracy: float | None
+    cause: Cause | None = None
 
     @property
     def worst(self) -> str | None:
@@ -79,24 +78,12 @@ class Fidelity:
 
     @property
     def advice(self) -> str:
-        """What to do about the worst layer."""
+        """What to do, and where."""
+        if self.cause is not None:
+            return f"{self.cause.where}: {self.cause.advice}"
         if self.worst is None:
             return "nothing is lost"
-        worst = self.layers[self.worst]
-        assert worst.own_sqnr_db is not None
-        if worst.clipped > MUCH_CLIPPED:
-            return (
-                f"{worst.clipped:.1%} of its values are beyond its range; calibrate with minmax or "
-                "a higher percentile, and with data as the network will see"
-            )
-        if worst.rms_lsb is not None and worst.rms_lsb < FEW_STEPS:
-            return (
-                f"outliers stretch its range, so that its values are {worst.rms_lsb:.1f} steps of "
-                "256 (root mean square); try --calibration mse or percentile"
-            )
-        if worst.own_sqnr_db < STANDS_OUT_DB:
-            return "8 bits are few for its weights or its output; train it and what follows it"
-        return "it loses no more than 8 bits must; there is nothing to do"
+        return f"{self.worst} loses no more than 8 bits must; there is nothing to do"
 
 
 def measure_fidelity(
@@ -130,16 +117,27 @@ def measure_fidelity(
     both = [np.stack(side).astype(np.float64) for side in zip(*scores, strict=True)]
     classes = [side.argmax(axis=1) for side in both]
     scored = len(graph.tensors[output].shape) == 1 < both[0].shape[1]
+    same = float((classes[0] == classes[1]).mean()) if scored else None
     accuracy = [None if samples.y is None else float((c == samples.y).mean()) for c in classes]
     return Fidelity(
         samples=len(samples),
         input=sums.input.distortion,
         layers={name: found.distortion for name, found in sums.layers.items() if found.count},
         score_cosine=float(np.mean(cosines(*both))),
-        same_class=float((classes[0] == classes[1]).mean()) if scored else None,
+        same_class=same,
         float_accuracy=accuracy[0],
         quantized_accuracy=accuracy[1],
+        cause=find_cause(graph, integers, names, real, grid)
+        if _is_much(both[0], both[1], same)
+        else None,
     )
+
+
+def _is_much(exact: Array, got: Array, same_class: float | None) -> bool:
+    """Whether scores[n, outputs] lose more than 8 bits must."""
+    spread = float(((exact - exact.mean(axis=0)) ** 2).sum())
+    lost = _decibels(spread, float(((exact - got) ** 2).sum()))
+    return (lost is not None and lost < LOST_DB) or (same_class is not None and same_class < AGREES)
 
 
 def cosines(a: Array, b: Array) -> Array:
@@ -173,7 +171,7 @@ class _Sums:
         known = {**floats, **constants, **real}
         name = self.graph.inputs[0]
         q = self.tensors[name].qparams
-        exact, got = (_as_read(value, q) for value in (floats[name], real[name]))
+        exact, got = (as_read(value, q) for value in (floats[name], real[name]))
         self.input.add(exact, exact, got, q)
         for node in self.graph.nodes:
             y = node.outputs[0]
@@ -187,22 +185,6 @@ def _alone(node: Node, values: Mapping[str, Array]) -> Array:
     assert node.op.float_reference is not None, node.op.name
     arguments = [values[name] for name in node.inputs if name]
     return np.asarray(node.op.float_reference(node.attributes, arguments)[0])
-
-
-def dequantize(value: Array, q: QParams | None) -> Array:
-    """What an integer tensor means, float64."""
-    wide = value.astype(np.float64)
-    if q is None:
-        return wide
-    real = (wide - q.zero_point) * q.scale.astype(np.float64)
-    return real if q.units is None else real * q.units.scale + q.units.offset
-
-
-def _as_read(value: Array, q: QParams | None) -> Array:
-    """A sample's values in the units that the network reads."""
-    if q is None or q.units is None:
-        return value
-    return (value - q.units.offset) / q.units.scale
 
 
 @dataclass

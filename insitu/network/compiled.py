@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +24,7 @@ from insitu.generate import StateLayout, state_layout
 from insitu.graph import text
 from insitu.graph.model import SCRATCH_LIMIT, Graph, Kind, Phase, QParams, Role, Tensor
 from insitu.measure.cost import step_figures
+from insitu.measure.quality import Quality
 from insitu.network import folder as on_disk
 from insitu.network.json_text import json_text
 from insitu.ops import OPS
@@ -52,6 +53,7 @@ class Network:
         full_scratch: the same on an unconstrained board, where this one had too little for all the
             scratch that kernels take to be fast; else None.
         folder: where the C sources lie.
+        quality: how far it agrees with the float network before it is trained.
         temporary: keeps `folder` alive while the network was never saved.
     """
 
@@ -67,6 +69,7 @@ class Network:
     folder: Path
     temporary: on_disk.ScratchFolder | None = None
     full_scratch: Measurement | None = None
+    quality: Quality = field(default_factory=Quality)
 
     @cached_property
     def state(self) -> StateLayout:
@@ -124,6 +127,7 @@ class Network:
             "macs_backward": self.macs(Phase.BACKWARD) + self.macs(Phase.UPDATE),
             **step_figures(self.graph, m, board),
             "toolchain": m.toolchain,
+            **asdict(self.quality),
             "fits": ram <= board.ram_bytes and m.flash_bytes <= board.flash_bytes,
         }
 
@@ -214,6 +218,7 @@ class Network:
             "board": asdict(self.board),
             "measurement": asdict(self.measurement),
             "unlimited": None if self.full_scratch is None else asdict(self.full_scratch),
+            "quality": asdict(self.quality),
             "plan": asdict(self.plan),
             "graph": text.dump(self.graph)[0],
             "float_graph": text.dump(self.float_graph)[0],
@@ -248,7 +253,7 @@ def _fields(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -
         return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
     plan, full_scratch = value["plan"], value.get("unlimited")
-    board = value["board"]
+    board, quality = value["board"], value.get("quality", {})
     return {
         "name": value["name"],
         "input_shape": tuple(value["input_shape"]),
@@ -262,6 +267,7 @@ def _fields(folder: Path, value: Mapping[str, Any], arrays: Mapping[str, Any]) -
         "board": Board(**{**board, "memories": tuple(Memory(**m) for m in board["memories"])}),
         "measurement": _measurement(value["measurement"]),
         "full_scratch": None if full_scratch is None else _measurement(full_scratch),
+        "quality": Quality(**{**quality, "warnings": tuple(quality.get("warnings", ()))}),
         "folder": folder,
     }
 

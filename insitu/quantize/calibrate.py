@@ -6,6 +6,8 @@ alike however BLAS sums; none is kept, only their extremes or a histogram.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from insitu.config import Calibration, parse_calibration
@@ -23,12 +25,19 @@ SHRINKINGS = 2.0 ** (-np.arange(7 * 16 + 1) / 16)
 """What a side of a range may shrink to, as a part of it: 1 to a 128th, 16 steps a halving."""
 
 
-def calibrate(graph: Graph, x: Array, method: str = "minmax") -> dict[str, tuple[float, float]]:
+def calibrate(
+    graph: Graph,
+    x: Array,
+    method: str = "minmax",
+    *,
+    also: Callable[[str, Array], None] | None = None,
+) -> dict[str, tuple[float, float]]:
     """(low, high) of the input and of every activation.
 
     Args:
         x: samples[n, ...] in the graph's own layout (channels last), float32, finite.
         method: see `config.QuantizationConfig`.
+        also: called with the name and the values of the input and of each activation, in batches.
 
     Raises:
         ModelError: the network computes something infinite on these samples.
@@ -46,6 +55,8 @@ def calibrate(graph: Graph, x: Array, method: str = "minmax") -> dict[str, tuple
                 f'{graph.name}: "{tensor}" reaches {low} to {high} on the calibration data; '
                 "check the weights and how the data is scaled"
             )
+        if also is not None:
+            also(tensor, value)
         seen = extremes.get(tensor, (low, high))
         extremes[tensor] = (min(seen[0], low), max(seen[1], high))
         if calibration.kind != "minmax":

@@ -18,6 +18,7 @@ from insitu.data.samples import NOTHING, Beyond
 from insitu.frontends.model import Model
 from insitu.measure.cost import DIRECTIONS, accuracy
 from insitu.measure.fidelity import Fidelity
+from insitu.measure.quality import Quality
 from insitu.network.compiled import Network
 from insitu.network.figures import (
     cost_cells,
@@ -77,7 +78,7 @@ def print_fidelity(console: Console, fidelity: Fidelity) -> None:
         _add(table, name, *cells, error, f"{row.clipped:.3%}", cosine, mark)
     console.print(table)
     if fidelity.worst is not None:
-        _say(console, f"{fidelity.worst}: {fidelity.advice}")
+        _say(console, fidelity.advice)
     facts = _facts()
     _fact(facts, "scores", f"cosine similarity {fidelity.score_cosine:.5f}")
     if fidelity.same_class is not None:
@@ -108,6 +109,7 @@ def print_compile(console: Console, network: Network, beyond: Beyond = NOTHING) 
     _step_facts(facts, network.figures, network.board)
     _beyond_fact(facts, beyond)
     _fact(facts, "compiler", network.measurement.toolchain)
+    _quality_facts(facts, network.quality)
     if network.temporary is None:
         _fact(facts, "written to", str(network.folder))
     console.print(facts)
@@ -252,6 +254,13 @@ def _bound_facts(facts: Table, shares: Mapping[str, float]) -> None:
         met = f"{percent(share)} of {layer}'s weights came to the end of their range"
         _fact(facts, label, f"{met}; {CURE}")
         label = ""
+
+
+def _quality_facts(facts: Table, quality: Quality) -> None:
+    """How far 8 bits agree with float."""
+    if quality.agreement is not None:
+        _fact(facts, "8 bits", f"as float in {percent(quality.agreement)} of calibration samples")
+    _warning_facts(facts, quality.warnings)
 
 
 def _beyond_fact(facts: Table, beyond: Beyond) -> None:

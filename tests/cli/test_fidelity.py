@@ -28,7 +28,8 @@ from insitu.errors import ConfigError, DataError
 from insitu.frontends.model import Model
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph
-from insitu.measure.fidelity import Fidelity, cosines, dequantize, measure_fidelity
+from insitu.measure.blame import dequantize
+from insitu.measure.fidelity import Fidelity, cosines, measure_fidelity
 from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate
 from insitu.quantize.assign import quantize_with_names
