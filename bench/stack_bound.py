@@ -75,12 +75,9 @@ def random_cases(firmwares: int, data: int, steps: int, first: int) -> tuple[int
         counts["cases"] += len(found.deepest)
         counts["below"] += sum(bound < painted for painted in found.deepest)
         counts["met"] += bound == deepest
-        print(
-            f"{counts['cases']:4} {machine:14} {toolchain:4} bound {bound:5} painted {deepest:5} "
-            f"over {bound - deepest:4} {scheme.precision} {scheme.preset}"
-            f"{' BELOW' if bound < deepest else ''}",
-            flush=True,
-        )
+        row = f"{counts['cases']:4} {machine:14} {toolchain:4} bound {bound:5} painted {deepest:5}"
+        how = f"{scheme.precision} {scheme.preset}{' BELOW' if bound < deepest else ''}"
+        print(f"{row} over {bound - deepest:4} {how}", flush=True)
 
     hold()
     print(f"{counts['firmwares']} firmwares")

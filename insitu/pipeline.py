@@ -135,9 +135,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     graph, units, ranges = _sized(graph, image, trained, training.scheme, quantization, seen)
     scheme = with_error_unit(training, given, graph, ranges)
     integers, names = quantize_with_names(graph, ranges, trained, scheme, units)
-    step = differentiate(integers, scheme, rate=training.lr, seed=training.seed)
-    verify(step)
-    step = step if scratch is None else limit_scratch(step, scratch)
+    step = _step(integers, scheme, training, scratch)
     network = TrainableNetwork(
         name=name,
         input_shape=model.input_shape,
@@ -154,6 +152,12 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     network = measured(network, q, samples, tools)
     quality = _quality(network, names, seen, (image, q), _labels(samples, network))
     return replace(network, quality=quality)
+
+
+def _step(integers: Graph, scheme: Scheme, training: TrainingConfig, scratch: int | None) -> Graph:
+    step = differentiate(integers, scheme, rate=training.lr, seed=training.seed)
+    verify(step)
+    return step if scratch is None else limit_scratch(step, scratch)
 
 
 def compare(
