@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import rp2040js
 from builds import source_of
-from fakes import board, stream, toolchain_or_skip, write_model
+from fakes import board, plant, stream, toolchain_or_skip, write_model
 
 from insitu.bench.steps import make_task
 from insitu.errors import ToolError
@@ -47,19 +47,19 @@ def test_rp2040js_comes_to_the_same_state(name: str, module: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("mishap", "says"),
+    ("planted", "says"),
     [
-        pytest.param(".short 0xfb91, 0xf0f2", "not implemented", id="sdiv"),
-        pytest.param("ldr r0, [%0, #0]", "not 32 bit aligned", id="odd-word"),
+        pytest.param("91fbf2f0", "not implemented", id="sdiv"),
+        pytest.param("01200068", "not 32 bit aligned", id="odd-word"),  # movs r0, #1; ldr r0, [r0]
     ],
 )
 def test_rp2040js_has_no_more_than_the_core(
-    mishap: str, says: str, module: Path, tmp_path: Path
+    planted: str, says: str, module: Path, tmp_path: Path
 ) -> None:
     """Else its opinion would be worth nothing."""
-    text = f'__asm__ volatile("{mishap}" :: "l"((uintptr_t)&model->state + 1U) : "r0");'
-    folder = write_model(tmp_path / "fake", mishap=text)
     chosen = toolchain_or_skip(CORE, "zig")
+    folder = write_model(tmp_path / "fake")
     firmware = build_firmware(folder, "fake", board(CORE), tmp_path, toolchain=chosen)
+    plant(firmware, "insitu_fake_train_step", bytes.fromhex(planted))
     with pytest.raises(ToolError, match=says):
         rp2040js.run(module, firmware, stream(2))

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from insitu.artifacts import Firmware
 from insitu.errors import ToolError
 from insitu.run.stream import PREDICT, Stream
 from insitu.runtime import FILES
 from insitu.target.board import Board, Memory
+from insitu.target.elf import read_elf
 from insitu.tools.compilers import GCC_MACHINE_FLAGS, Toolchain, find_toolchain
 from insitu.tools.emulators import EmulatorTool, find_emulator
 
@@ -55,6 +57,15 @@ def board(
         active_mw=10.0,
         power_source="none: a board of the tests",
     )
+
+
+def plant(firmware: Firmware, function: str, code: bytes) -> None:
+    """Replaces the first bytes of a function of a linked firmware, behind every check of it."""
+    image, linked = read_elf(firmware.elf), firmware.elf.read_bytes()
+    [segment] = (s for s in image.segments if s.address <= image.symbols[function] < image.load_end)
+    at = (image.symbols[function] & ~1) - segment.address
+    start = linked.index(segment.data) + at
+    firmware.elf.write_bytes(linked[:start] + code + linked[start + len(code) :])
 
 
 def stream(records: int, *, inputs: int = INPUTS, seed: int = 7) -> Stream:

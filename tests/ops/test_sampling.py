@@ -170,7 +170,7 @@ def test_the_worst_case_is_a_step_that_is_kept_and_the_mean_is_not(batch: int) -
         mean[update] = step_figures(net.graph, m, net.board)["instructions_update"]
         most = replace(m, instructions=m.worst_instructions)
         worst[update] = step_figures(net.graph, most, net.board)["instructions_update"]
-    assert worst["sampled:0.1:0.1"] == pytest.approx(worst["full"], rel=0.02)
+    assert worst["sampled:0.1:0.1"] == pytest.approx(worst["full"], rel=0.03)
     assert mean["sampled:0.1:0.1"] < mean["full"] / 2
 
 

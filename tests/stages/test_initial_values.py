@@ -24,11 +24,11 @@ SHAPES: tuple[Shape, ...] = ((16, 3, 3, 1), (32, 1, 8, 16), (48, 3, 3, 1), (64, 
 
 
 def pytorch(random: np.random.Generator, shape: Shape, fan_in: int) -> Array:
-    return random.uniform(-1, 1, shape) / np.sqrt(fan_in)
+    return np.asarray(random.uniform(-1, 1, shape) / np.sqrt(fan_in))
 
 
 def glorot(random: np.random.Generator, shape: Shape, fan_in: int) -> Array:
-    return random.uniform(-1, 1, shape) * np.sqrt(3 / fan_in)
+    return np.asarray(random.uniform(-1, 1, shape) * np.sqrt(3 / fan_in))
 
 
 def small(random: np.random.Generator, shape: Shape, fan_in: int) -> Array:
@@ -47,12 +47,12 @@ def kaiming(random: np.random.Generator, shape: Shape, fan_in: int) -> Array:
 
 
 def kaiming_uniform(random: np.random.Generator, shape: Shape, fan_in: int) -> Array:
-    return random.uniform(-1, 1, shape) * np.sqrt(6 / fan_in)
+    return np.asarray(random.uniform(-1, 1, shape) * np.sqrt(6 / fan_in))
 
 
 def heavy(random: np.random.Generator, shape: Shape, fan_in: int) -> Array:
     """As training leaves weights: most are near 0."""
-    return random.laplace(0, 0.1, shape) / np.sqrt(fan_in)
+    return np.asarray(random.laplace(0, 0.1, shape) / np.sqrt(fan_in))
 
 
 def unequal(random: np.random.Generator, shape: Shape, fan_in: int) -> Array:
