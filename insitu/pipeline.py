@@ -150,8 +150,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     )
     q = quantize_samples(samples.x, shape, network.input_qparams)
     network = measured(network, q, samples, tools)
-    quality = _quality(network, names, seen, (image, q), _labels(samples, network))
-    return replace(network, quality=quality)
+    return replace(network, quality=_quality(network, names, seen, (image, q), samples))
 
 
 def _step(integers: Graph, scheme: Scheme, training: TrainingConfig, scratch: int | None) -> Graph:
@@ -275,23 +274,24 @@ def _quality(
     network: Network,
     names: Mapping[str, str],
     seen: Kept,
-    samples: tuple[Array, Array],
-    labels: Array | None,
+    values: tuple[Array, Array],
+    samples: Samples,
 ) -> Quality:
     """How far a network that is not trained yet agrees with its float form.
 
     Args:
         names: of the integer tensors that stand for float ones. seen: the float scores.
-        samples: those of the calibration, in float, channels last, and as the network takes them.
-        labels: theirs.
+        values: of the samples in float, channels last, and as the network takes them.
+        samples: of the calibration.
     """
-    x, q = (side[seen.rows] for side in samples)
+    x, q = (side[seen.rows] for side in values)
 
     def explain() -> Cause:
         some = slice(None, None, -(-len(q) // EXPLAINED))
         return find_cause(network.float_graph, network.graph, names, x[some], q[some])
 
     scores, _ = Twin(network, network.build_folder).library.predict(q)
+    labels = _labels(samples, network)
     known = None if labels is None else labels[seen.rows]
     return judge(network.training.loss, seen.scores, scores, known, explain)
 

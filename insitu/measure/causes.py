@@ -115,10 +115,11 @@ def of_weights(w: Array, q: QParams) -> str:
     """w[rows, ...] in float, q as they are stored."""
     rows = np.abs(w.reshape(len(w), -1))
     scale = np.broadcast_to(q.scale.astype(np.float64), len(w))
-    if rows.any() and rows.max() < HALF * float(scale.min()):
+    steps = float(rows.max() / scale.min())
+    if 0 < steps < HALF:
         return (
-            f"its largest weight of {rows.max():.4g} takes {rows.max() / float(scale.min()):.2g} "
-            "of 127 steps, since its range has room for training: scale its weights up, and the "
+            f"its largest weight of {rows.max():.4g} takes {steps:.2g} of "
+            "127 steps: its range has room for training. Scale its weights up, and the "
             "next layer's down, or keep it in float by --precision float32"
         )
     typical = np.median(rows, axis=1) / scale
