@@ -35,11 +35,7 @@ def small(random: np.random.Generator, shape: Shape, fan_in: int) -> Array:
     return random.normal(0, 0.01, shape)
 
 
-def tiny(random: np.random.Generator, shape: Shape, fan_in: int) -> Array:
-    return random.normal(0, 1e-6, shape)
-
-
-SMALL: dict[str, Draw] = {"pytorch": pytorch, "glorot": glorot, "small": small, "tiny": tiny}
+SMALL: dict[str, Draw] = {"pytorch": pytorch, "glorot": glorot, "small": small}
 
 
 def kaiming(random: np.random.Generator, shape: Shape, fan_in: int) -> Array:
@@ -61,6 +57,11 @@ def unequal(random: np.random.Generator, shape: Shape, fan_in: int) -> Array:
     return pytorch(random, shape, fan_in) * factors
 
 
+def tiny(random: np.random.Generator, shape: Shape, fan_in: int) -> Array:
+    """Of a layer that reads large numbers."""
+    return random.normal(0, 1e-6, shape)
+
+
 def zeros(random: np.random.Generator, shape: Shape, fan_in: int) -> Array:
     return np.zeros(shape)
 
@@ -71,6 +72,7 @@ OTHERS: dict[str, Draw] = {
     "heavy": heavy,
     "unequal": unequal,
     "zeros": zeros,
+    "tiny": tiny,
 }
 
 

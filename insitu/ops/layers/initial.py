@@ -18,6 +18,10 @@ SMALL = 2.2
 """Largest weight, times sqrt(fan in), below which initial values need it. Kaiming's are above:
 uniform ones end at 2.45, normal ones beyond."""
 
+TINY = 0.05
+"""Largest weight, times sqrt(fan in), below which it would be less than about 2 steps of 127: what
+reads large numbers is as small as that and is sound."""
+
 NORMAL = 3.0
 """Kurtosis of a normal distribution; of a uniform one 1.8. Training makes heavy tails."""
 
@@ -35,7 +39,7 @@ def initial_range(w: Array, bias: Array) -> float:
     fan_in = rows.shape[1]
     power = (rows**2).mean(axis=1)
     mean = power.mean()
-    if not 0 < np.abs(rows).max() * np.sqrt(fan_in) < SMALL or mean == 0:
+    if not TINY < np.abs(rows).max() * np.sqrt(fan_in) < SMALL or mean == 0:
         return 0.0
     kurtosis = (rows**4).mean() / mean**2
     tails = NORMAL + SIGMAS * np.sqrt(24 / rows.size)
