@@ -1,6 +1,9 @@
 """insitu: train a neural network in place, fully quantized, on a Cortex-M microcontroller."""
 
+import sys
+
 from insitu.config import QuantizationConfig, TrainingConfig
+from insitu.data import datasets
 from insitu.errors import InsituError
 from insitu.network.trainable import TrainableNetwork
 from insitu.network.twin import History, Twin
@@ -17,8 +20,10 @@ __all__ = [
     "Twin",
     "compare",
     "compile",
+    "datasets",
     "find_board",
     "from_torch",
     "load",
 ]
+sys.modules[f"{__name__}.datasets"] = datasets  # its public name; it lives with what reads data
 __version__ = "0.1.0"

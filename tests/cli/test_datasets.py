@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import insitu
 from insitu.data import datasets
 from insitu.data.datasets import Array, Dataset, Remote
 from insitu.errors import DataError, InsituError, OutputError
@@ -22,6 +24,11 @@ SHARED = Path(os.environ.get("INSITU_DATA") or Path(__file__).parents[3] / "shar
 
 IMAGES = np.arange(3 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(3, 28, 28)
 LABELS = np.array([0, 9, 4], np.uint8)
+
+
+def test_the_public_name_is_insitu_datasets() -> None:
+    public = importlib.import_module("insitu.datasets")
+    assert public is insitu.datasets is datasets
 
 
 def idx(array: Array) -> bytes:
