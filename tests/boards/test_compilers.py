@@ -20,9 +20,9 @@ from insitu.run.stream import Stream
 pytestmark = [pytest.mark.toolchain, pytest.mark.slow]
 
 MOST = 1.05
-MOST_SOFT = {"MLP 64-32-10": 1.08}
-"""Without an FPU: a quarter of this small step is the loss, in float functions of the compiler's
-library, and compiler-rt's take 17,600 to 18,000 instructions there, libgcc's 13,132."""
+MOST_SOFT = {"MLP 64-32-10": 1.11}
+"""Without an FPU: half of this small step is insitu's own sums and products of floats, for which
+zig's compiler takes more instructions than gcc: 50,639 against 45,780 in all on an M4."""
 
 
 @functools.cache

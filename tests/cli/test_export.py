@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from insitu.artifacts import Measurement
 from insitu.errors import OutputError
 from insitu.firmware.flags import optimization
 from insitu.network.export import FORMATS, export
@@ -41,6 +42,7 @@ def test_cmake_optimises_as_the_firmware_does(tmp_path: Path, core: str) -> None
         input_shape=(1, 8, 8),
         labels=SimpleNamespace(are_targets=False),
         training=SimpleNamespace(lr=0.01),
+        measurement=Measurement(),
     )
     export(network, tmp_path / "out", format="cmake")
     text = (tmp_path / "out" / "CMakeLists.txt").read_text()

@@ -16,6 +16,7 @@ from unittest import mock
 import numpy as np
 
 import insitu
+from insitu import pipeline
 from insitu.artifacts import Measurement
 from insitu.config import TrainingConfig
 from insitu.frontends.model import Model
@@ -124,7 +125,10 @@ def _read_and_compile(path: Path, out: Path) -> str:
         return "too large for a sample here"
     x = np.random.default_rng(0).normal(size=(3, *model.input_shape)).astype(np.float32)
     try:
-        with mock.patch.object(fit, "measure_network", return_value=Measurement()):
+        with (
+            mock.patch.object(fit, "measure_network", return_value=Measurement()),
+            mock.patch.object(pipeline, "_quality", return_value=None),
+        ):
             insitu.compile(model, calibration=x, training=_training(model)).save(out)
     except insitu.InsituError as error:
         _check_line(error)

@@ -23,7 +23,7 @@ from sanitized import run_sanitized
 
 from insitu.differentiate import differentiate
 from insitu.generate import state_layout
-from insitu.graph.model import Array, Graph, Node, QParams, Value
+from insitu.graph.model import Array, Graph, Kind, Node, QParams, Role, Value
 from insitu.graph.scheme import PartialUpdate, Scheme
 from insitu.graph.verify import verify
 from insitu.ops.layers.error import expand_error
@@ -133,16 +133,17 @@ class Extreme:
     Attributes:
         node: whose bound of this index its inputs come to.
         w, bias: of all hidden layers; `first`: of the first instead, where not None. Rows of the
-            head are 1 and -1 by turns.
+            head are 4 and -4 by turns. held: their biases are as far as training can bring them.
     """
 
     case: Case
     node: str
     sum: Sum
     scheme: Scheme = DEFAULT
-    w: float = 1.0
+    w: float = 4.0
     bias: float = 0.0
     first: tuple[float, float] | None = None
+    held: bool = False
     index: int = 0
     steps: int = 5
 
@@ -164,8 +165,8 @@ def across(window: int) -> Layer:
 
 
 HALVED = average_pool((1, 2), (1, 2))
-SMALL = 1e-3
-"""Weights beside which a bias of 1,000 is held to 2^30 units of the accumulator."""
+SMALL = 0.015
+"""Weights beside which the largest bias is held to 2^30 units of the accumulator."""
 
 FALLING = (-1.0, 3.0)
 """Values are at their end for the least sample, so that for the largest an error passes."""
@@ -175,13 +176,13 @@ SQUEEZED = (across(66_311), FLATTEN, linear(1), RELU, multiply(2, 6))
 
 EXTREMES = {
     "linear": Extreme(
-        Case((33_155,), (linear(2), RELU, linear(2))), "linear1", products, w=SMALL, bias=1000.0
+        Case((33_155,), (linear(2), RELU, linear(2))), "linear1", products, w=SMALL, held=True
     ),
     "conv": Extreme(
         Case((1, 1, 33_155), (conv(2, (1, 1)), RELU, FLATTEN, linear(2))),
         "conv1",
         products,
-        w=SMALL, bias=1000.0,
+        w=SMALL, held=True,
     ),
     "scores": Extreme(Case((66_311,), (linear(2),)), "linear1", score_products),
     "error": Extreme(hidden(1040), "linear3.grad_input", lambda v: errors_by_row(v, 0)),
@@ -227,7 +228,7 @@ EXTREMES = {
         affine_products,
         PAPER,
         w=SMALL,
-        bias=1000.0,
+        held=True,
     ),
     "paper-error": Extreme(
         Case((3, 3, 2), (
@@ -266,7 +267,7 @@ def extreme_step(extreme: Extreme) -> Graph:
             if node is layers[-1]:
                 data = np.zeros_like(data)
                 if name == node.inputs[1]:
-                    data[0::2], data[1::2] = 1, -1
+                    data[0::2], data[1::2] = 4, -4
             tensors[name] = replace(tensors[name], data=data)
     graph = replace(graph, tensors=tensors)
     x = np.stack([np.zeros(extreme.case.shape), np.ones(extreme.case.shape)]).astype(np.float32)
@@ -275,7 +276,19 @@ def extreme_step(extreme: Extreme) -> Graph:
         quantize_graph(graph, calibrate(graph, x), trained, extreme.scheme), extreme.scheme
     )
     verify(step)
-    return step
+    return held(step) if extreme.held else step
+
+
+def held(step: Graph) -> Graph:
+    """With the largest biases that training can bring, whose units hold less at the start."""
+    names = {t.name for t in step.of_kind(Kind.STATE) if t.role is Role.BIAS}
+    return replace(
+        step,
+        tensors={
+            name: replace(t, data=np.full(t.shape, 2**30, np.int32)) if name in names else t
+            for name, t in step.tensors.items()
+        },
+    )
 
 
 class Watched:

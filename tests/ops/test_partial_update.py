@@ -241,7 +241,7 @@ class Selection(ctypes.Structure):
 def floats(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     toolchain = find_toolchain("host")
     library = tmp_path_factory.mktemp("floats") / "floats.so"
-    sources = [FILES[name] for name in ("select_rows_f32.c", "bias.c", "rows.c")]
+    sources = [FILES[name] for name in ("select_rows_f32.c", "bias.c", "rows.c", "sums_f32.c")]
     flags = (*toolchain.compile_flags(), *toolchain.link_flags(), *INCLUDE_FLAGS)
     toolchain.run(*flags, "-fvisibility=default", *sources, "-o", library)
     return ctypes.CDLL(str(library))
@@ -349,6 +349,6 @@ def test_fewer_rows_are_fewer_instructions_and_bytes() -> None:
         updates[update] = phases["instructions_update"]
         counts[update] = phases["instructions_backward"] + updates[update]
         state[update] = net.figures["state_bytes"]
-    assert updates["dynamic:0.1:0.1"] < updates["full"] / 3
+    assert updates["dynamic:0.1:0.1"] < updates["full"] / 2
     assert counts["dynamic:0.1:0.1"] < counts["full"] * 0.5
     assert state["bias"] < state["static:fc1=0.25"] < state["full"]

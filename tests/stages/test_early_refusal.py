@@ -70,6 +70,7 @@ def test_what_is_needed_at_least_is_no_more_than_what_is_needed() -> None:
             pipeline, "check_least", lambda step, _: seen.append(fit.least_bytes(step)["RAM"])
         )
         patch.setattr(pipeline, "measured", lambda network, *_: network)
+        patch.setattr(pipeline, "_quality", lambda *_: None)
         pipeline.compile(DEMO_ONNX, calibration=X, training=TRAINING)
     assert seen == [least]
 
