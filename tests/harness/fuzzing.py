@@ -20,6 +20,7 @@ from insitu import pipeline
 from insitu.artifacts import Measurement
 from insitu.config import TrainingConfig
 from insitu.frontends.model import Model
+from insitu.measure.quality import Quality
 from insitu.network import fit
 from insitu.prepare import layers
 
@@ -127,7 +128,7 @@ def _read_and_compile(path: Path, out: Path) -> str:
     try:
         with (
             mock.patch.object(fit, "measure_network", return_value=Measurement()),
-            mock.patch.object(pipeline, "_quality", return_value=None),
+            mock.patch.object(pipeline, "_quality", return_value=Quality()),
         ):
             insitu.compile(model, calibration=x, training=_training(model)).save(out)
     except insitu.InsituError as error:
