@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import hashlib
 import json
 import re
@@ -74,6 +75,7 @@ def tables() -> list[Table]:
     ]
 
 
+@functools.cache
 def without_words(path: Path) -> str:
     """The code of a file."""
     text = path.read_text(encoding="utf-8")
