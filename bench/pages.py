@@ -55,7 +55,7 @@ class Table:
             place = ROOT / name
             for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
                 if path.suffix in SUFFIXES and path.is_file():
-                    code.update(f"{path.relative_to(ROOT)}\n{without_words(path)}\n".encode())
+                    code.update(f"{path.relative_to(ROOT)}\n{_code_of(path)}\n".encode())
         page = hashlib.sha256(self.text.encode())
         return {"page": page.hexdigest()[:16], "code": code.hexdigest()[:16]}
 
@@ -75,7 +75,6 @@ def tables() -> list[Table]:
     ]
 
 
-@functools.cache
 def without_words(path: Path) -> str:
     """The code of a file."""
     text = path.read_text(encoding="utf-8")
@@ -91,6 +90,12 @@ def without_words(path: Path) -> str:
     return "\n".join(
         line.rstrip() for line in lines if line.strip() and not line.lstrip().startswith("#")
     )
+
+
+@functools.cache
+def _code_of(path: Path) -> str:
+    """Once for all pages."""
+    return without_words(path)
 
 
 def complaints() -> dict[str, str]:

@@ -129,6 +129,7 @@ def _read_and_compile(path: Path, out: Path) -> str:
         with (
             mock.patch.object(fit, "measure_network", return_value=Measurement()),
             mock.patch.object(pipeline, "_quality", return_value=Quality()),
+            mock.patch.object(pipeline, "check_tools"),
         ):
             insitu.compile(model, calibration=x, training=_training(model)).save(out)
     except insitu.InsituError as error:
