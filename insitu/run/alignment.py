@@ -1,7 +1,7 @@
 """Unicorn's code hook -> an error where a load or store of several words has an odd address.
 
-Invariant: as on every core, LDRD, LDM and their kind take multiples of four alone; QEMU faults on
-other addresses since 6.1, and Unicorn, which is made of QEMU 5, does not. The hook costs as much as
+Invariant: as on every core, LDRD, LDM and their kind take multiples of four alone; QEMU 7.2 faults
+on other addresses, and Unicorn 2.1, which is made of QEMU 5, does not. The hook costs as much as
 the emulation, so it is set where instructions are counted, in every `insitu compile`, and not in
 long runs. C side: runtime/ports/emulator/alignment.c.
 """

@@ -34,9 +34,8 @@ from insitu.data.datasets import turned_digits
 from insitu.data.samples import channels_last
 from insitu.differentiate import differentiate
 from insitu.graph.evaluate import evaluate_float
-from insitu.graph.model import Array, Graph, Kind, Node, Value
+from insitu.graph.model import Array, Graph, Kind, Node, Phase, Value
 from insitu.graph.scheme import fixed_fraction
-from insitu.measure.cost import step_figures
 from insitu.ops import OPS
 from insitu.ops.updates.selected_rows import largest_rows, rows_to_keep
 from insitu.prepare.simplify import simplify
@@ -345,10 +344,12 @@ def test_fewer_rows_are_fewer_instructions_and_bytes() -> None:
     for update in ("full", "dynamic:0.1:0.1", "static:fc1=0.25", "bias"):
         config = TrainingConfig(update=update)
         net = insitu.compile(insitu.load(DEMO_ONNX), calibration=x, training=config)
-        phases = step_figures(net.graph, net.measurement, net.board)
-        updates[update] = phases["instructions_update"]
-        counts[update] = phases["instructions_backward"] + updates[update]
+        spent = dict.fromkeys(Phase, 0)  # where errors are present; few are while it learns
+        for index, count in net.measurement.worst_instructions.items():
+            spent[net.graph.nodes[index].phase] += count
+        updates[update] = spent[Phase.UPDATE]
+        counts[update] = spent[Phase.BACKWARD] + updates[update]
         state[update] = net.figures["state_bytes"]
-    assert updates["dynamic:0.1:0.1"] < updates["full"] / 2
+    assert updates["dynamic:0.1:0.1"] < updates["full"] / 3
     assert counts["dynamic:0.1:0.1"] < counts["full"] * 0.5
     assert state["bias"] < state["static:fc1=0.25"] < state["full"]
