@@ -6,8 +6,8 @@ Only this module knows the order of the stages.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Set
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,12 @@ from insitu.frontends import torch
 from insitu.frontends.model import Model
 from insitu.frontends.onnx import reader as onnx
 from insitu.generate import check_name
-from insitu.graph.model import Array, Graph, Units
+from insitu.graph.model import Array, Graph
 from insitu.graph.scheme import Scheme
 from insitu.graph.verify import verify
-from insitu.measure.blame import Cause, find_cause
+from insitu.measure.blame import find_cause
 from insitu.measure.fidelity import Fidelity, measure_fidelity
-from insitu.measure.quality import EXPLAINED, Kept, Quality, judge
+from insitu.measure.quality import EXPLAINED, Kept, Verdict, judge
 from insitu.network.board_run import Tools, check_tools
 from insitu.network.compiled import Network
 from insitu.network.fit import check_least, measured
@@ -43,14 +43,7 @@ from insitu.plan import limit_scratch, plan_memory
 from insitu.prepare.end import layers_that_learn, with_end
 from insitu.prepare.layers import select_kept
 from insitu.prepare.simplify import simplify
-from insitu.quantize import (
-    calibrate,
-    first_float,
-    input_units,
-    quantize_graph,
-    quantize_with_names,
-    with_alike_branches,
-)
+from insitu.quantize import Sized, quantize_graph, refine, size
 from insitu.quantize.error_unit import with_error_unit
 from insitu.target.board import Board, find_board
 
@@ -132,25 +125,82 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     check_tools(target.core, tools)
     shape = graph.sample.shape
     image, seen = channels_last(samples.x, shape), Kept(graph.outputs[0], len(samples))
-    graph, units, ranges = _sized(graph, image, trained, training.scheme, quantization, seen)
-    scheme = with_error_unit(training, given, graph, ranges)
-    integers, names = quantize_with_names(graph, ranges, trained, scheme, units)
-    step = _step(integers, scheme, training, scratch)
-    network = TrainableNetwork(
+    sized = size(graph, image, trained, training.scheme, quantization.calibration, seen)
+
+    def made(sized: Sized) -> _Made:
+        scheme = with_error_unit(training, given, sized.graph, sized.ranges)
+        integers, names = sized.quantized(trained, scheme)
+        step = _step(integers, scheme, training, scratch)
+        network = _drafted(model.input_shape, graph, step, trained, training, target, name)
+        q = quantize_samples(samples.x, shape, network.input_qparams)
+        network = measured(network, q, samples, tools)
+        return _Made(network, sized.graph, names, q, _verdict(network, seen, q, samples))
+
+    def refined() -> Sized | None:
+        return refine(sized, image, trained, training.scheme, quantization.calibration)
+
+    return _better(made, sized, refined).explained(seen, image)
+
+
+def _drafted(
+    input_shape: tuple[int, ...],
+    graph: Graph,
+    step: Graph,
+    trained: frozenset[str],
+    training: TrainingConfig,
+    board: Board,
+    name: str,
+) -> TrainableNetwork:
+    """A network that nothing is generated of yet."""
+    return TrainableNetwork(
         name=name,
-        input_shape=model.input_shape,
+        input_shape=input_shape,
         graph=step,
         float_graph=graph,
         trained=trained,
         training=training,
         plan=plan_memory(step),
-        board=target,
+        board=board,
         measurement=Measurement(),
         folder=Path(),
     )
-    q = quantize_samples(samples.x, shape, network.input_qparams)
-    network = measured(network, q, samples, tools)
-    return replace(network, quality=_quality(network, names, seen, (image, q), samples))
+
+
+def _better(
+    made: Callable[[Sized], _Made], sized: Sized, refined: Callable[[], Sized | None]
+) -> _Made:
+    """What is made of a sized network, or of the refined one where that agrees with float more."""
+    first = made(sized)
+    more = refined() if first.verdict.could_be_better else None
+    if more is None:
+        return first
+    second = made(more)
+    return second if second.verdict.error < first.verdict.error else first
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A compiled network, and how far it agrees with its float form.
+
+    Attributes:
+        graph: what the integers stand for. names: of its activations, in integers.
+        q: the calibration samples as the network takes them.
+    """
+
+    network: TrainableNetwork
+    graph: Graph
+    names: Mapping[str, str]
+    q: Array
+    verdict: Verdict
+
+    def explained(self, seen: Kept, x: Array) -> TrainableNetwork:
+        """The network with what is to be said of it."""
+        quality = self.verdict.quality
+        if self.verdict.found:
+            some = seen.rows[:: -(-len(seen.rows) // EXPLAINED)]
+            cause = find_cause(self.graph, self.network.graph, self.names, x[some], self.q[some])
+            quality = self.verdict.explained(cause)
+        return replace(self.network, quality=quality)
 
 
 def _step(integers: Graph, scheme: Scheme, training: TrainingConfig, scratch: int | None) -> Graph:
@@ -196,40 +246,25 @@ def compare(
     chosen = evenly_spaced(chosen, samples)
     nothing: frozenset[str] = frozenset()
     x = channels_last(x, shape)
-    graph, units, ranges = _sized(graph, x, nothing, Scheme(), quantization)
-    _warn_untrainable(graph, ranges, units)
-    return measure_fidelity(graph, ranges, chosen, units)
+    method = quantization.calibration
+    sized = size(graph, x, nothing, Scheme(), method)
+    _warn_untrainable(sized)
+    fidelity = measure_fidelity(sized, chosen)
+    if fidelity.could_be_better:
+        refined = refine(sized, x, nothing, Scheme(), method)
+        tried = [fidelity] if refined is None else [fidelity, measure_fidelity(refined, chosen)]
+        fidelity = max(tried, key=lambda f: f.score_cosine)
+    return fidelity
 
 
-def _warn_untrainable(
-    graph: Graph, ranges: Mapping[str, tuple[float, float]], units: Units | None
-) -> None:
+def _warn_untrainable(sized: Sized) -> None:
     """Say what `compile` would refuse where every layer is trained."""
-    layers = frozenset(node.name for node in graph.nodes if node.op.weights)
+    layers = frozenset(node.name for node in sized.graph.nodes if node.op.weights)
     try:
-        quantize_graph(graph, ranges, layers, units=units)
+        sized.quantized(layers, Scheme())
     except ModelError as error:
         message = f"{error}; it is compared as it is where this layer, and those before it, stay"
         warnings.warn(message, PrecisionWarning, stacklevel=3)
-
-
-def _sized(
-    graph: Graph,
-    x: Array,
-    trained: Set[str],
-    scheme: Scheme,
-    quantization: QuantizationConfig,
-    also: Kept | None = None,
-) -> tuple[Graph, Units | None, Mapping[str, tuple[float, float]]]:
-    """The same network with branches of one size, the input's units, and every range."""
-    method = quantization.calibration
-    ranges = calibrate(graph, x, method, also=also)
-    if first_float(graph, trained, scheme.precision) == 0:
-        return graph, None, ranges
-    alike = with_alike_branches(graph, ranges)
-    if alike is not graph:
-        graph, ranges = alike, calibrate(alike, x, method)
-    return graph, *input_units(graph, x, ranges, trained, method)
 
 
 class _AnyRanges(dict[str, tuple[float, float]]):
@@ -270,30 +305,16 @@ def _calibration_samples(model: Model, given: Samples, config: QuantizationConfi
     return evenly_spaced(samples, config.calibration_samples)
 
 
-def _quality(
-    network: Network,
-    names: Mapping[str, str],
-    seen: Kept,
-    values: tuple[Array, Array],
-    samples: Samples,
-) -> Quality:
+def _verdict(network: Network, seen: Kept, q: Array, samples: Samples) -> Verdict:
     """How far a network that is not trained yet agrees with its float form.
 
     Args:
-        names: of the integer tensors that stand for float ones. seen: the float scores.
-        values: of the samples in float, channels last, and as the network takes them.
-        samples: of the calibration.
+        seen: the float scores. q: the samples of the calibration as the network takes them.
     """
-    x, q = (side[seen.rows] for side in values)
-
-    def explain() -> Cause:
-        some = slice(None, None, -(-len(q) // EXPLAINED))
-        return find_cause(network.float_graph, network.graph, names, x[some], q[some])
-
-    scores, _ = Twin(network, network.build_folder).library.predict(q)
+    scores, _ = Twin(network, network.build_folder).library.predict(q[seen.rows])
     labels = _labels(samples, network)
     known = None if labels is None else labels[seen.rows]
-    return judge(network.training.loss, seen.scores, scores, known, explain)
+    return judge(network.training.loss, seen.scores, scores, known)
 
 
 def _labels(samples: Samples, network: Network) -> Array | None:

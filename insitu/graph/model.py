@@ -346,6 +346,9 @@ class OpDef:
         absorb: what a producer can take into itself: {"affine": f, "clip": f, "permute": f}; a
             layer also what stands before it: {"padding": f, "units": f}.
         keeps_channels: attributes -> whether y of a channel is a mean, or the largest, of x of it.
+        scales: y of a channel is k times as large where it is so in all inputs, bounds aside.
+        columns: of a layer: (attributes, x[n, ...], shape of w) -> what its rows multiply,
+            [positions, groups, weights in a row].
         c_call: how the generated C calls it; None for ops that never reach C.
         scratch_bytes: (node, graph) -> bytes of arena alive during the node alone.
         in_place: pairs (output index, input index) that may share memory.
@@ -369,6 +372,8 @@ class OpDef:
     simplify: Callable[[Rewriter, Node], bool] | None = None
     absorb: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     keeps_channels: Callable[[Mapping[str, Any]], bool] = _mixes_channels
+    scales: bool = False
+    columns: Callable[[Mapping[str, Any], Array, tuple[int, ...]], Array] | None = None
     c_call: Call | None = None
     scratch_bytes: Callable[[Node, Graph], int] = _nothing
     in_place: tuple[tuple[int, int], ...] = ()

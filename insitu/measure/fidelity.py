@@ -13,10 +13,11 @@ import numpy as np
 
 from insitu.data.samples import Samples, channels_last, quantize_samples
 from insitu.graph.evaluate import evaluate_float
-from insitu.graph.model import Array, Graph, Node, QParams, Tensor, Units
+from insitu.graph.model import Array, Graph, Node, QParams, Tensor
+from insitu.graph.scheme import Scheme
 from insitu.measure.blame import Cause, as_read, dequantize, find_cause
-from insitu.measure.quality import AGREES
-from insitu.quantize import quantize_with_names
+from insitu.measure.quality import AGREES, USUAL
+from insitu.quantize import Sized
 from insitu.run.reference import Reference
 
 LOST_DB = 20.0
@@ -71,6 +72,11 @@ class Fidelity:
     cause: Cause | None = None
 
     @property
+    def could_be_better(self) -> bool:
+        """Whether 8 bits may have lost more than they must."""
+        return self.cause is not None or (self.same_class is not None and self.same_class < USUAL)
+
+    @property
     def worst(self) -> str | None:
         """The layer that adds most error for its signal; None where none adds any."""
         own = {k: v.own_sqnr_db for k, v in self.layers.items() if v.own_sqnr_db is not None}
@@ -86,23 +92,17 @@ class Fidelity:
         return f"{self.worst} loses no more than 8 bits must; there is nothing to do"
 
 
-def measure_fidelity(
-    graph: Graph,
-    ranges: Mapping[str, tuple[float, float]],
-    samples: Samples,
-    units: Units | None = None,
-) -> Fidelity:
+def measure_fidelity(sized: Sized, samples: Samples) -> Fidelity:
     """Run the samples through the simplified float network and through its quantized form.
 
     Args:
-        ranges: of every activation, see `quantize.calibrate`.
         samples: checked, channels first; labels lie in the classes if there are any.
-        units: of the input, see `quantize.input_units`.
 
     Raises:
         ModelError: an op has no integer form.
     """
-    integers, names = quantize_with_names(graph, ranges, frozenset(), units=units)
+    graph = sized.graph
+    integers, names = sized.quantized(frozenset(), Scheme())
     name, output = graph.inputs[0], graph.outputs[0]
     image = integers.tensors[integers.inputs[0]]
     grid = quantize_samples(samples.x, image.shape, image.qparams)

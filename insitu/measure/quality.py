@@ -5,8 +5,7 @@ Invariant: both networks see the same samples, which are those of the calibratio
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +22,9 @@ EXPLAINED = 32
 AGREES = 0.9
 """Share of samples on which networks agree that lose no more than 8 bits must: MLPerf Tiny's have
 97 to 100 %, and 128 samples of such a one fall below 90 % in one case of 20,000."""
+
+USUAL = 0.97
+"""Share that they agree on at least; below it compile tries what deep networks need."""
 
 MOST_ERROR = 0.1
 """Energy of the error of scores beside that of their differences from sample to sample: 10 dB,
@@ -47,6 +49,31 @@ class Quality:
     accuracy_quantized: float | None = None
     agreement: float | None = None
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How far a float and an integer network agree.
+
+    Attributes:
+        quality: without warnings.
+        error: energy of the error of the scores beside that of their differences between samples.
+        found: what is to be said where they disagree, else "".
+    """
+
+    quality: Quality
+    error: float
+    found: str
+
+    @property
+    def could_be_better(self) -> bool:
+        """Whether 8 bits may have lost more than they must."""
+        agreement = self.quality.agreement
+        return bool(self.found) or (agreement is not None and agreement < USUAL)
+
+    def explained(self, cause: Cause) -> Quality:
+        """With the warning that names what most is lost by."""
+        return replace(self.quality, warnings=(f"{self.found}; {cause.where}: {cause.advice}",))
 
 
 class Kept:
@@ -78,15 +105,12 @@ class Kept:
         return np.concatenate(self._scores)
 
 
-def judge(
-    loss: str, exact: Array, got: Array, labels: Array | None, explain: Callable[[], Cause]
-) -> Quality:
+def judge(loss: str, exact: Array, got: Array, labels: Array | None) -> Verdict:
     """How far two networks agree.
 
     Args:
         exact, got: scores[n, outputs] in float and in integers.
         labels: classes[n] or targets[n, outputs], as the loss takes them.
-        explain: finds the cause; called where they disagree.
     """
     record = LOSSES[loss]
     spread = float(((exact - exact.mean(axis=0)) ** 2).sum())
@@ -98,11 +122,13 @@ def judge(
     accuracy = [None if labels is None else record.score(side, labels) for side in (exact, got)]
     error = float(((exact - got) ** 2).sum()) / spread if spread > 0 else 0.0
     found = _disagreement(agreement, accuracy, error)
-    return Quality(
-        accuracy_float=accuracy[0],
-        accuracy_quantized=accuracy[1],
-        agreement=agreement,
-        warnings=(_sentence(found, len(exact), explain()),) if found else (),
+    quality = Quality(
+        accuracy_float=accuracy[0], accuracy_quantized=accuracy[1], agreement=agreement
+    )
+    return Verdict(
+        quality=quality,
+        error=error,
+        found=f"{found} of {len(exact)} calibration samples" if found else "",
     )
 
 
@@ -116,7 +142,3 @@ def _disagreement(agreement: float | None, accuracy: list[float | None], error: 
     if agreement is None and error > MOST_ERROR:
         return f"8 bits change the scores by {100 * np.sqrt(error):.0f} % of their own differences"
     return ""
-
-
-def _sentence(found: str, samples: int, cause: Cause) -> str:
-    return f"{found} of {samples} calibration samples; {cause.where}: {cause.advice}"

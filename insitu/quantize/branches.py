@@ -78,27 +78,36 @@ def _scaled(graph: Graph, node: Node, small: list[int], factors: Array, scale: A
     for i in small:
         producer = graph.producer(node.inputs[i])
         assert producer is not None
-        graph = _multiplied(graph, producer, 1 / float(F32(factors[i])))
+        graph = scaled_layer(graph, producer, 1 / float(F32(factors[i])))
     return graph
 
 
-def _multiplied(graph: Graph, layer: Node, factor: float) -> Graph:
-    """With a layer whose outputs are so many times larger."""
+def scaled_layer(graph: Graph, layer: Node, factor: float | Array) -> Graph:
+    """With a layer whose outputs are so many times larger, or each so many times."""
     w, b = (np.asarray(graph.operand(layer, k).data, np.float64) for k in ("w", "bias"))
-    rows = np.full(len(b), factor)
-    w, b = layer.op.absorb["affine"](w, b, rows, np.zeros(len(b)))
+    w, b = layer.op.absorb["affine"](w, b, np.broadcast_to(factor, b.shape), np.zeros(len(b)))
     tensors, names = dict(graph.tensors), dict(layer.operands)
     for operand, data in (("w", w), ("bias", b)):
         names[operand] = f"{layer[operand]}@{layer.name}.alike"
         tensors[names[operand]] = Tensor(
             names[operand], data.shape, "float32", Kind.CONSTANT, data.astype(F32)
         )
-    attributes: dict[str, Any] = dict(layer.attributes)
-    if "clip" in attributes:
-        attributes["clip"] = tuple(bound * factor for bound in attributes["clip"])
-    new = replace(layer, inputs=tuple(names.values()), attributes=attributes)
+    new = replace(with_scaled_clip(layer, factor), inputs=tuple(names.values()))
     nodes = tuple(new if n.name == layer.name else n for n in graph.nodes)
     return replace(graph, nodes=nodes, tensors=tensors)
+
+
+def with_scaled_clip(node: Node, factor: float | Array) -> Node:
+    """A node whose outputs are so many times larger: bounds other than 0 and none are so too."""
+    clip = node.attributes.get("clip", ())
+    if set(clip) <= {0.0, np.inf, -np.inf}:
+        return node
+    bounds = tuple(b if b == 0 else _number(np.multiply(b, factor)) for b in clip)
+    return replace(node, attributes={**node.attributes, "clip": bounds})
+
+
+def _number(bound: Any) -> float | tuple[float, ...]:
+    return tuple(bound.tolist()) if np.ndim(bound) else float(bound)
 
 
 def _warn(graph: Graph, node: Node, worst: int, sizes: tuple[Array, Array], cause: str) -> None:

@@ -235,15 +235,21 @@ def in_units(graph: Graph, units: Units, tensor: str | None = None) -> Graph:
 
     The first layers behind it have taken up scale and offset.
     """
-    tensors, nodes = dict(graph.tensors), {node.name: node for node in graph.nodes}
     for node in readers_of(graph, tensor).layers:
-        w, b = (np.asarray(graph.operand(node, k).data, np.float64) for k in ("w", "bias"))
-        w, b = node.op.absorb["units"](node.attributes, w, b, units)
-        names = dict(node.operands)
-        for operand, data in (("w", w), ("bias", b)):
-            names[operand] = f"{node[operand]}@{node.name}.units"
-            tensors[names[operand]] = Tensor(
-                names[operand], data.shape, "float32", Kind.CONSTANT, data.astype(F32)
-            )
-        nodes[node.name] = replace(node, inputs=tuple(names.values()))
-    return replace(graph, tensors=tensors, nodes=tuple(nodes.values()))
+        graph = with_columns(graph, node, units)
+    return graph
+
+
+def with_columns(graph: Graph, layer: Node, units: Units) -> Graph:
+    """The graph with a layer that reads its input in these units."""
+    w, b = (np.asarray(graph.operand(layer, k).data, np.float64) for k in ("w", "bias"))
+    w, b = layer.op.absorb["units"](layer.attributes, w, b, units)
+    tensors, names = dict(graph.tensors), dict(layer.operands)
+    for operand, data in (("w", w), ("bias", b)):
+        names[operand] = f"{layer[operand]}@{layer.name}.units"
+        tensors[names[operand]] = Tensor(
+            names[operand], data.shape, "float32", Kind.CONSTANT, data.astype(F32)
+        )
+    new = replace(layer, inputs=tuple(names.values()))
+    nodes = tuple(new if n.name == layer.name else n for n in graph.nodes)
+    return replace(graph, tensors=tensors, nodes=nodes)

@@ -31,7 +31,7 @@ from insitu.graph.model import Array, Graph
 from insitu.measure.blame import dequantize
 from insitu.measure.fidelity import Fidelity, cosines, measure_fidelity
 from insitu.prepare.simplify import simplify
-from insitu.quantize import calibrate
+from insitu.quantize import Sized, calibrate
 from insitu.quantize.assign import quantize_with_names
 from insitu.run.reference import Reference
 
@@ -45,9 +45,8 @@ def channels_first(x: Array) -> Array:
 
 def measured(graph: Graph, x: Array, y: Array | None = None, method: str = "minmax") -> Fidelity:
     """x channels last."""
-    return measure_fidelity(
-        graph, calibrate(graph, x, method), Samples(channels_first(x), y, "test")
-    )
+    sized = Sized(graph, calibrate(graph, x, method))
+    return measure_fidelity(sized, Samples(channels_first(x), y, "test"))
 
 
 def decibels(signal: Array, error: Array) -> float:

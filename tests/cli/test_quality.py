@@ -23,6 +23,7 @@ from insitu.measure.fidelity import Fidelity
 from insitu.measure.quality import COMPARED, Kept, judge
 from insitu.network import fit
 from insitu.network.trainable import TrainableNetwork
+from insitu.quantize import sized
 
 FEATURES, HIDDEN, CLASSES, SAMPLES = 6, 24, 5, 400
 UNLIKE = np.asarray([0.001, 0.001, 0.001, 1.0, 1.0, 1.0])
@@ -143,7 +144,7 @@ FAULTS = {
 @pytest.fixture
 def one_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The input without units of each feature's own, which mend what is planted."""
-    monkeypatch.setattr(pipeline, "input_units", lambda graph, x, ranges, *_: (None, ranges))
+    monkeypatch.setattr(sized, "input_units", lambda graph, x, ranges, *_: (None, ranges))
 
 
 def fidelity(net: Net, folder: Path, calibration: str = "minmax") -> Fidelity:
@@ -253,22 +254,23 @@ def test_the_layer_whose_weights_and_biases_are_small_is_blamed(make: Make) -> N
 
 def test_scores_of_real_targets_are_compared_by_their_error() -> None:
     exact = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
-    assert judge("mse", exact, exact, None, lambda: SOUND).warnings == ()
-    told = judge("mse", exact, exact[::-1], None, lambda: SOUND)
-    assert told.agreement is None
-    assert "8 bits change the scores by" in told.warnings[0]
+    assert judge("mse", exact, exact, None).found == ""
+    told = judge("mse", exact, exact[::-1], None)
+    assert told.quality.agreement is None
+    (warning,) = told.explained(SOUND).warnings
+    assert "8 bits change the scores by" in warning
 
 
 def test_bits_agree_where_both_are_on_one_side() -> None:
     exact = np.asarray([[1.0, -1.0], [2.0, 3.0]], np.float32)
     got = np.asarray([[0.5, 1.0], [2.0, 3.0]], np.float32)
-    assert judge("bce", exact, got, None, lambda: SOUND).agreement == 0.75
+    assert judge("bce", exact, got, None).quality.agreement == 0.75
 
 
 def test_a_fresh_head_chooses_nothing() -> None:
     nothing = np.zeros((10, 3), np.float32)
-    told = judge("cross_entropy", nothing, nothing, None, lambda: SOUND)
-    assert (told.agreement, told.warnings) == (None, ())
+    told = judge("cross_entropy", nothing, nothing, None)
+    assert (told.quality.agreement, told.found) == (None, "")
 
 
 @pytest.mark.parametrize("samples", [5, 128, 1000])

@@ -20,9 +20,11 @@ from insitu import pipeline
 from insitu.artifacts import Measurement
 from insitu.config import TrainingConfig
 from insitu.frontends.model import Model
-from insitu.measure.quality import Quality
+from insitu.measure.quality import Quality, Verdict
 from insitu.network import fit
 from insitu.prepare import layers
+
+AGREED = Verdict(quality=Quality(), error=0.0, found="")
 
 MEMORY_BYTES = 3 * 2**30
 """Address space of the process; the libraries alone take a part of it."""
@@ -128,7 +130,7 @@ def _read_and_compile(path: Path, out: Path) -> str:
     try:
         with (
             mock.patch.object(fit, "measure_network", return_value=Measurement()),
-            mock.patch.object(pipeline, "_quality", return_value=Quality()),
+            mock.patch.object(pipeline, "_verdict", return_value=AGREED),
             mock.patch.object(pipeline, "check_tools"),
         ):
             insitu.compile(model, calibration=x, training=_training(model)).save(out)

@@ -14,7 +14,7 @@ from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph
 from insitu.measure.fidelity import measure_fidelity
 from insitu.prepare.simplify import simplify
-from insitu.quantize import calibrate, with_alike_branches
+from insitu.quantize import Sized, calibrate, with_alike_branches
 
 MAPS = Case(
     (6, 6, 2),
@@ -53,8 +53,8 @@ def test_a_small_branch_is_scaled_up(name: str) -> None:
     alike = with_alike_branches(graph, ranges)
     np.testing.assert_allclose(scores(alike, x), scores(graph, x), rtol=1e-4, atol=1e-4)
     given = Samples(x.transpose(0, 3, 1, 2) if x.ndim == 4 else x, None, "x")
-    before = measure_fidelity(graph, ranges, given)
-    after = measure_fidelity(alike, calibrate(alike, x), given)
+    before = measure_fidelity(Sized(graph, ranges), given)
+    after = measure_fidelity(Sized(alike, calibrate(alike, x)), given)
     assert before.score_cosine < 0.97
     assert after.score_cosine > 0.999
 

@@ -35,7 +35,7 @@ from insitu.graph.model import Array, Graph, QParams, Units
 from insitu.measure.fidelity import measure_fidelity
 from insitu.ops import OPS
 from insitu.prepare.simplify import simplify
-from insitu.quantize import calibrate, input_units, quantize_graph
+from insitu.quantize import Sized, calibrate, input_units, quantize_graph
 from insitu.quantize.units import in_units
 from insitu.run.schedule import training_stream
 from insitu.run.twin_library import TwinLibrary
@@ -124,9 +124,9 @@ def test_fidelity_is_measured_in_the_units(world: str) -> None:
     last = channels_last(x, shape)
     graph = classifier(last.reshape(120, -1), y, shape)
     ranges, samples = calibrate(graph, last), Samples(x, y.astype(np.int32), "x")
-    one = measure_fidelity(graph, ranges, samples)
+    one = measure_fidelity(Sized(graph, ranges), samples)
     units, own = input_units(graph, last, ranges, frozenset(), "minmax")
-    each = measure_fidelity(graph, own, samples, units)
+    each = measure_fidelity(Sized(graph, own, units), samples)
     assert one.same_class is not None and each.same_class is not None
     assert one.same_class < 0.6
     assert each.same_class > 0.98

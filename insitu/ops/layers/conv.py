@@ -23,7 +23,7 @@ from insitu.ops.layers.linear import forward_c, grad_input_c, input_bytes, list_
 from insitu.ops.layers.rows import accumulator_bound, quantize_layer, requantize
 from insitu.ops.numerics.by_type import bit_exact, by_type, is_float, no_scratch
 from insitu.ops.numerics.geometry import Padding, dilation_of, groups_of, output_size
-from insitu.ops.numerics.grouped import products, transposed, weight_gradient
+from insitu.ops.numerics.grouped import columns, products, transposed, weight_gradient
 from insitu.ops.numerics.quantization import centred, scale_of
 from insitu.ops.numerics.ranges import UNCLIPPED, observed_too
 from insitu.ops.updates.bias import update_bias
@@ -128,6 +128,7 @@ conv: OpDef = OpDef(
         "padding": _wider,
         "units": _in_units,
     },
+    columns=columns,
     c_call=by_type(_c_call, conv_f32.forward_c),
     scratch_bytes=by_type(_scratch, conv_f32.forward_scratch),
     macs=calls.layer_macs,

@@ -138,6 +138,7 @@ linear = OpDef(
         "permute": _permute,
         "units": _in_units,
     },
+    columns=lambda attributes, x, shape: x.reshape(len(x), 1, -1),
     c_call=by_type(forward_c, linear_f32.forward_c),
     scratch_bytes=by_type(_input_bytes, no_scratch),
     macs=calls.layer_macs,

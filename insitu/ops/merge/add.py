@@ -108,6 +108,7 @@ add = OpDef(
         quantizer, node, {"subtract": _sign(node.attributes) < 0}
     ),
     absorb={"clip": with_clip},
+    scales=True,
     c_call=by_type(_c_call, _float_c),
     in_place=((0, 0), (0, 1)),
 )

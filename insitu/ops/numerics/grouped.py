@@ -70,6 +70,13 @@ def terms(attributes: Attributes, x: Array, shape: tuple[int, ...]) -> Array:
     return np.repeat(split.reshape(positions, groups, -1), shape[0] // groups, axis=1)
 
 
+def columns(attributes: Attributes, x: Array, shape: tuple[int, ...]) -> Array:
+    """x[batch, h, w, c] -> [positions, groups, weights in a row]; shape: of the weights."""
+    patches, groups = patches_of(attributes, x, shape), groups_of(attributes)
+    split = patches.reshape(-1, shape[1] * shape[2], groups, shape[3])
+    return split.swapaxes(1, 2).reshape(len(split), groups, -1)
+
+
 def _by_group(w: Array, groups: int) -> Array:
     """w[o, ...] -> [group, row of the group, ...]."""
     return w.reshape(groups, -1, *w.shape[1:])

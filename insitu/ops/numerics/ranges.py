@@ -26,7 +26,11 @@ UNCLIPPED = (-np.inf, np.inf)
 def activation_qparams(
     quantizer: Quantizer, node: Node, clip: tuple[float, float], *, dynamic: bool
 ) -> QParams:
-    """Quantization of a layer's output from its calibrated range, as state where it follows."""
+    """Quantization of a layer's output from its calibrated range, as state where it follows.
+
+    Of bounds that are one a channel, the tightest hold.
+    """
+    clip = (float(np.max(clip[0])), float(np.min(clip[1])))
     known = quantizer.known(node.outputs[0])
     if known is not None and not dynamic:
         return affine_qparams(F32(known.scale), known.zero_point, *clip)

@@ -1,0 +1,189 @@
+"""What deep networks get: channels of one size, steps of weights that make up for each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from case_layers import (
+    ALL_1,
+    FLATTEN,
+    RELU,
+    RELU6,
+    Case,
+    add,
+    average_pool,
+    conv,
+    grouped,
+    linear,
+    max_pool,
+)
+from case_models import float_graph, samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from insitu.data.samples import Samples
+from insitu.graph.evaluate import evaluate_float
+from insitu.graph.model import Array, Graph, QParams
+from insitu.graph.scheme import Scheme
+from insitu.measure.fidelity import measure_fidelity
+from insitu.prepare.simplify import simplify
+from insitu.quantize import calibrate, quantize_graph, refine, size
+from insitu.quantize.equalize import equalized
+from insitu.quantize.rounding import compensated, nearest, on_grids
+
+POINT = (1, 1)
+RESIDUAL = Case(
+    (8, 8, 3),
+    (
+        *(conv(12, padding=ALL_1), RELU6, conv(6, POINT)),
+        *(conv(18, POINT), RELU6, grouped(18, 18, padding=ALL_1), RELU6, conv(6, POINT), add(3, 8)),
+        *(conv(18, POINT), RELU6, grouped(18, 18, padding=ALL_1), RELU6, conv(6, POINT)),
+        *(add(9, 14), RELU, average_pool(), max_pool(), FLATTEN, linear(16), RELU, linear(5)),
+    ),
+)
+"""Inverted residuals: each sum's members can change together only, and every kind of bound."""
+
+
+def unlike(seed: int = 0) -> Graph:
+    """Rows of all layers but the last differ in size up to 200 fold."""
+    graph, rng = simplify(float_graph(RESIDUAL)), np.random.default_rng(seed)
+    layers = [node for node in graph.nodes if node.op.weights]
+    for node in layers[:-1]:
+        w, bias = (graph.operand(node, name).data for name in ("w", "bias"))
+        assert w is not None and bias is not None
+        sizes = 200.0 ** -rng.random(len(w))
+        w *= sizes.reshape(-1, *[1] * (w.ndim - 1))
+        bias *= sizes
+    return graph
+
+
+def scores(graph: Graph, x: Array) -> Array:
+    return evaluate_float(graph, {graph.inputs[0]: x.astype(np.float64)})[graph.outputs[0]]
+
+
+def activations(graph: Graph, x: Array) -> dict[str, Array]:
+    seen: dict[str, Array] = {}
+    evaluate_float(graph, {graph.inputs[0]: x.astype(np.float64)}, observe=seen.__setitem__)
+    return seen
+
+
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**16), size=st.floats(0.1, 30))
+def test_a_network_with_channels_of_one_size_computes_the_same(seed: int, size: float) -> None:
+    """Where ReLU6 cuts too, and on samples that calibration has not seen."""
+    graph, x = unlike(seed), samples(RESIDUAL, 60) * size
+    other = equalized(graph, x[:20], frozenset())
+    assert other is not graph
+    exact = scores(graph, x)
+    np.testing.assert_allclose(scores(other, x), exact, rtol=1e-3, atol=1e-4 * np.abs(exact).max())
+
+
+def test_channels_come_closer_to_one_size() -> None:
+    graph, x = unlike(), samples(RESIDUAL, 60)
+
+    def smallest(graph: Graph) -> float:
+        """The mean over maps of how far the smallest channel reaches beside the largest."""
+        maps = [v for v in activations(graph, x).values() if v.ndim == 4]
+        reach = [np.abs(v).max(axis=(0, 1, 2)) for v in maps]
+        return float(np.mean([r.min() / r.max() for r in reach]))
+
+    assert smallest(equalized(graph, x, frozenset())) > 5 * smallest(graph)
+
+
+def test_what_is_trained_or_came_quantized_stays() -> None:
+    graph, x = unlike(), samples(RESIDUAL, 20)
+    layers = frozenset(node.name for node in graph.nodes if node.op.weights)
+    assert equalized(graph, x, layers) is graph
+    known = {
+        t.name: replace(t, qparams=QParams(scale=np.ones(t.shape[0], np.float32)))
+        for node in graph.nodes
+        if node.op.weights
+        for t in [graph.operand(node, "w")]
+    }
+    given = replace(graph, tensors={**graph.tensors, **known})
+    assert equalized(given, x, frozenset()) is given
+
+
+def test_a_trained_layer_reads_what_a_frozen_one_makes_larger() -> None:
+    graph, x = unlike(), samples(RESIDUAL, 40)
+    last = [node.name for node in graph.nodes if node.op.weights][-2:]
+    other = equalized(graph, x, frozenset(last))
+    np.testing.assert_allclose(scores(other, x), scores(graph, x), rtol=1e-3, atol=1e-5)
+    kept, now = (
+        {n.name: g.operand(n, "bias").data for n in g.nodes if n.op.weights} for g in (graph, other)
+    )
+    for name in last:
+        np.testing.assert_array_equal(kept[name], now[name])
+
+
+rows = st.integers(0, 2**32 - 1)
+
+
+@given(seed=rows, groups=st.integers(1, 3), out=st.integers(1, 4), fan_in=st.integers(1, 12))
+def test_whole_steps_of_8_bits_lose_no_more_than_the_nearest(
+    seed: int, groups: int, out: int, fan_in: int
+) -> None:
+    """On the whole; of a single row the nearest can be better, and then it is kept."""
+    rng = np.random.default_rng(seed)
+    exact = rng.normal(size=(groups, out, fan_in)) * 40
+    mixed = rng.normal(size=(groups, fan_in, fan_in))
+    covariance = mixed @ mixed.swapaxes(1, 2) + 0.1 * np.eye(fan_in)
+    chosen = compensated(exact, covariance)
+    assert chosen.shape == exact.shape
+    assert np.array_equal(chosen, np.rint(chosen)) and np.abs(chosen).max() <= 127
+    if fan_in == 1:
+        np.testing.assert_array_equal(chosen, nearest(exact))
+
+
+def test_inputs_that_go_together_share_their_error() -> None:
+    """Three equal inputs with weights of 0.4 steps: together 1.2, the nearest whole sum is 1."""
+    covariance = np.ones((1, 3, 3)) + 0.01 * np.eye(3)
+    exact = np.full((1, 1, 3), 0.4)
+    assert nearest(exact).sum() == 0
+    assert compensated(exact, covariance).sum() == 1
+
+
+def test_weights_lie_on_the_grid_and_make_less_error() -> None:
+    graph, x = unlike(), samples(RESIDUAL, 60)
+    integers = quantize_graph(graph, calibrate(graph, x), frozenset())
+    other = on_grids(graph, integers, x, units=False)
+    before, after = activations(graph, x), activations(other, x)
+    again = quantize_graph(other, calibrate(other, x), frozenset())
+    for node in other.nodes:
+        if not node.op.weights:
+            continue
+        w = other.operand(node, "w")
+        assert w.data is not None and w.qparams is not None
+        steps = w.data / w.qparams.scale.reshape(-1, *[1] * (w.data.ndim - 1))
+        np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
+        stored = again.tensors.get(f"{node.name}.w")
+        assert stored is not None
+        np.testing.assert_array_equal(stored.data, np.rint(steps))
+    shift = np.abs((after[graph.outputs[0]] - before[graph.outputs[0]]).mean())
+    assert shift < 0.02 * np.abs(before[graph.outputs[0]]).max()
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile:99.9", "mse"])
+def test_a_refined_network_is_closer_to_float(method: str) -> None:
+    graph, x = unlike(3), samples(RESIDUAL, 120)
+    nothing: frozenset[str] = frozenset()
+    sized = size(graph, x[:60], nothing, Scheme(), method)
+    better = refine(sized, x[:60], nothing, Scheme(), method)
+    assert better is not None
+    held = Samples(x[60:].transpose(0, 3, 1, 2), None, "held back")
+    before, after = measure_fidelity(sized, held), measure_fidelity(better, held)
+    assert 1 - after.score_cosine < (1 - before.score_cosine) / 3, (before, after)
+
+
+def test_where_everything_is_trained_or_float_nothing_can_be_refined() -> None:
+    graph, x = unlike(), samples(RESIDUAL, 20)
+    layers = frozenset(node.name for node in graph.nodes if node.op.weights)
+    for scheme, trained in (
+        (Scheme(), layers),
+        (Scheme(precision="float32"), layers),
+        (Scheme(preset="paper"), frozenset(list(layers)[:1])),
+    ):
+        sized = size(graph, x, trained, scheme, "minmax")
+        assert refine(sized, x, trained, scheme, "minmax") is None
