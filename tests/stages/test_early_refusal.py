@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fuzzing import AGREED
 from networks import DEMO_ONNX
 
 import insitu
@@ -37,7 +38,7 @@ def not_to_be_called(*_: object, **__: object) -> None:
 def test_what_cannot_fit_is_refused_before_calibration(
     monkeypatch: pytest.MonkeyPatch, kind: str, has: int
 ) -> None:
-    monkeypatch.setattr(pipeline, "calibrate", not_to_be_called)
+    monkeypatch.setattr(pipeline, "size", not_to_be_called)
     monkeypatch.setattr(fit, "generate", not_to_be_called)
     monkeypatch.setattr(compilers, "look_for", not_to_be_called)
     with pytest.raises(FitError, match=f"bytes of {kind}") as refused:
@@ -70,7 +71,7 @@ def test_what_is_needed_at_least_is_no_more_than_what_is_needed() -> None:
             pipeline, "check_least", lambda step, _: seen.append(fit.least_bytes(step)["RAM"])
         )
         patch.setattr(pipeline, "measured", lambda network, *_: network)
-        patch.setattr(pipeline, "_quality", lambda *_: None)
+        patch.setattr(pipeline, "_verdict", lambda *_: AGREED)
         pipeline.compile(DEMO_ONNX, calibration=X, training=TRAINING)
     assert seen == [least]
 
@@ -79,7 +80,7 @@ def test_what_is_needed_at_least_is_no_more_than_what_is_needed() -> None:
 def test_a_missing_tool_is_told_before_calibration(
     monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    monkeypatch.setattr(pipeline, "calibrate", not_to_be_called)
+    monkeypatch.setattr(pipeline, "size", not_to_be_called)
     if missing == "compiler":
         monkeypatch.setattr(compilers, "look_for", lambda *_: None)
     else:

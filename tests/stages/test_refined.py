@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,11 +25,16 @@ from case_models import float_graph, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import insitu
+from insitu import pipeline
+from insitu.config import TrainingConfig
 from insitu.data.samples import Samples
+from insitu.frontends.model import Model
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph, QParams
 from insitu.graph.scheme import Scheme
 from insitu.measure.fidelity import measure_fidelity
+from insitu.measure.quality import Verdict
 from insitu.prepare.simplify import simplify
 from insitu.quantize import calibrate, quantize_graph, refine, size
 from insitu.quantize.equalize import equalized
@@ -187,3 +194,33 @@ def test_where_everything_is_trained_or_float_nothing_can_be_refined() -> None:
     ):
         sized = size(graph, x, trained, scheme, "minmax")
         assert refine(sized, x, trained, scheme, "minmax") is None
+
+
+def test_compile_keeps_what_is_closer_to_float_and_trains_it_alike_everywhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph, x = unlike(3), samples(RESIDUAL, 100)
+    last = graph.operand(graph.nodes[-1], "bias").data
+    assert last is not None
+    last -= scores(graph, x).mean(axis=0).astype(np.float32)
+    verdicts: list[Verdict] = []
+    judged = pipeline._verdict
+
+    def kept(*arguments: Any) -> Verdict:
+        verdicts.append(judged(*arguments))
+        return verdicts[-1]
+
+    monkeypatch.setattr(pipeline, "_verdict", kept)
+    image = x.transpose(0, 3, 1, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = insitu.compile(
+            Model("deep", graph, (3, 8, 8)),
+            calibration=image,
+            training=TrainingConfig(layers="last:1"),
+        )
+        run = network.run(image, scores(graph, x).argmax(axis=1).astype(np.int32), steps=20)
+    before, after = verdicts
+    assert after.error < before.error / 2
+    assert network.quality.agreement == after.quality.agreement
+    assert run.twin_equal
