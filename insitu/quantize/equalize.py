@@ -19,9 +19,13 @@ from insitu.graph.model import Array, Graph, Node, Units
 from insitu.quantize.branches import scaled_layer, with_scaled_clip
 from insitu.quantize.units import with_columns
 
-TRIED = ((1.0, 64.0), (1.0, 8.0), (0.75, 64.0), (0.5, 64.0), (0.0, 1.0))
-"""A power of how far a channel reaches, and the largest factor: by the first all reach equally far,
-by the last nothing changes; those between leave small channels room to grow."""
+POWERS = (1.0, 0.75, 0.5, 0.25, 0.0)
+"""Of how far a channel reaches: by 1 all reach equally far, by 0 nothing changes; those between
+leave small channels room to grow."""
+
+LARGEST_FACTOR = 8.0
+"""With more, a channel that calibration saw little of is cut off too soon, and the weights that
+take it back outweigh the others of their row."""
 
 SAMPLES, BATCH = 128, 16
 """Of the calibration, evenly spaced, that are looked at, and at a time."""
@@ -47,7 +51,7 @@ def equalized(graph: Graph, x: Array, trained: Set[str]) -> Graph:
     lost = _lost(graph, halves[1], ends[0], groups) + _lost(graph, halves[0], ends[1], groups)
     both = {name: ends[0][name].joined(ends[1][name]) for name in names}
     for group, best in zip(groups, lost.argmin(axis=1), strict=True):
-        factors = _factors(both, group, *TRIED[best])
+        factors = _factors(both, group, POWERS[best])
         if (factors < 1).any():
             graph = _scaled(graph, group, factors)
     return graph
@@ -132,31 +136,31 @@ def _ends(graph: Graph, x: Array, names: Set[str]) -> dict[str, _Ends]:
     return found
 
 
-def _factors(ends: dict[str, _Ends], group: Sequence[str], power: float, largest: float) -> Array:
+def _factors(ends: dict[str, _Ends], group: Sequence[str], power: float) -> Array:
     """factors[c] <= 1 of the tensors of a group."""
     parts = np.max([ends[name].parts for name in group], axis=0)
-    return np.asarray(np.maximum(parts**power, 1 / largest), F32)
+    return np.asarray(np.maximum(parts**power, 1 / LARGEST_FACTOR), F32)
 
 
 def _lost(graph: Graph, x: Array, ends: dict[str, _Ends], groups: Sequence[Sequence[str]]) -> Array:
-    """[group, of TRIED]: squared error by variance, summed over channels and tensors."""
-    factors = [[_factors(ends, group, *tried) for tried in TRIED] for group in groups]
+    """[group, power]: squared error by variance, summed over channels and tensors."""
+    factors = [[_factors(ends, group, power) for power in POWERS] for group in groups]
     index = {name: i for i, group in enumerate(groups) for name in group}
     error: dict[str, Array] = {}
-    power: dict[str, Array] = {}
+    variance: dict[str, Array] = {}
 
     def look(name: str, rows: Array) -> None:
         found = [
             ((ends[name].on_grid(rows, f) - rows) ** 2).sum(axis=0) for f in factors[index[name]]
         ]
         error[name] = error.get(name, 0) + np.stack(found)
-        power[name] = power.get(name, 0) + ((rows - rows.mean(axis=0)) ** 2).sum(axis=0)
+        variance[name] = variance.get(name, 0) + ((rows - rows.mean(axis=0)) ** 2).sum(axis=0)
 
     _each(graph, x, set(index), look)
-    lost = np.zeros((len(groups), len(TRIED)))
+    lost = np.zeros((len(groups), len(POWERS)))
     for name, i in index.items():
-        live = power[name] > 0
-        lost[i] += np.minimum(error[name][:, live] / power[name][live], 1).sum(axis=1)
+        live = variance[name] > 0
+        lost[i] += np.minimum(error[name][:, live] / variance[name][live], 1).sum(axis=1)
     return lost
 
 
