@@ -190,7 +190,12 @@ def quantized_scores(graph: Graph, calibration: Array, method: str, samples: Arr
     """[n, scores] by the generated C of a simplified float network; arrays channels first."""
     shape = graph.tensors[graph.inputs[0]].shape
     ranges = calibrate(graph, channels_last(calibration, shape), method)
-    step = differentiate(quantize_graph(graph, ranges, select_layers(graph, "last:1")))
+    return scores_in_c(quantize_graph(graph, ranges, select_layers(graph, "last:1")), samples)
+
+
+def scores_in_c(integers: Graph, samples: Array) -> Array:
+    """[n, scores] by the generated C of an integer network of which a layer is trained."""
+    step = differentiate(integers)
     verify(step)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

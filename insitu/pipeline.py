@@ -32,7 +32,7 @@ from insitu.graph.model import Array, Graph
 from insitu.graph.scheme import Scheme
 from insitu.graph.verify import verify
 from insitu.measure.blame import find_cause
-from insitu.measure.fidelity import Fidelity, measure_fidelity
+from insitu.measure.fidelity import Fidelity, explained, measure_fidelity
 from insitu.measure.quality import EXPLAINED, Kept, Verdict, judge
 from insitu.network.board_run import Tools, check_tools
 from insitu.network.compiled import Network
@@ -250,11 +250,12 @@ def compare(
     sized = size(graph, x, nothing, Scheme(), method)
     _warn_untrainable(sized)
     fidelity = measure_fidelity(sized, chosen)
-    if fidelity.could_be_better:
-        refined = refine(sized, x, nothing, Scheme(), method)
-        tried = [fidelity] if refined is None else [fidelity, measure_fidelity(refined, chosen)]
-        fidelity = max(tried, key=lambda f: f.score_cosine)
-    return fidelity
+    more = refine(sized, x, nothing, Scheme(), method) if fidelity.could_be_better else None
+    if more is not None:
+        second = measure_fidelity(more, chosen)
+        if second.score_cosine > fidelity.score_cosine:
+            fidelity, sized = second, more
+    return explained(fidelity, sized, chosen)
 
 
 def _warn_untrainable(sized: Sized) -> None:

@@ -7,7 +7,7 @@ whose bits the C has, with the float network in float64.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -59,7 +59,8 @@ class Fidelity:
         same_class: share of samples with the same class in float and in integers; None where the
             output is no row of scores but a map or one number.
         float_accuracy, quantized_accuracy: share predicted as labelled; None without labels.
-        cause: what the scores lose most by; None where they lose no more than 8 bits must.
+        loses: whether the scores lose more than 8 bits must.
+        cause: what they then lose most by, once it is explained.
     """
 
     samples: int
@@ -69,12 +70,13 @@ class Fidelity:
     same_class: float | None
     float_accuracy: float | None
     quantized_accuracy: float | None
+    loses: bool = False
     cause: Cause | None = None
 
     @property
     def could_be_better(self) -> bool:
         """Whether 8 bits may have lost more than they must."""
-        return self.cause is not None or (self.same_class is not None and self.same_class < USUAL)
+        return self.loses or (self.same_class is not None and self.same_class < USUAL)
 
     @property
     def worst(self) -> str | None:
@@ -127,10 +129,19 @@ def measure_fidelity(sized: Sized, samples: Samples) -> Fidelity:
         same_class=same,
         float_accuracy=accuracy[0],
         quantized_accuracy=accuracy[1],
-        cause=find_cause(graph, integers, names, real, grid)
-        if _is_much(both[0], both[1], same)
-        else None,
+        loses=_is_much(both[0], both[1], same),
     )
+
+
+def explained(fidelity: Fidelity, sized: Sized, samples: Samples) -> Fidelity:
+    """With the cause, where the scores lose more than 8 bits must; arguments as it was measured."""
+    if not fidelity.loses:
+        return fidelity
+    integers, names = sized.quantized(frozenset(), Scheme())
+    image = integers.tensors[integers.inputs[0]]
+    grid = quantize_samples(samples.x, image.shape, image.qparams)
+    real = channels_last(samples.x, image.shape).astype(np.float64)
+    return replace(fidelity, cause=find_cause(sized.graph, integers, names, real, grid))
 
 
 def _is_much(exact: Array, got: Array, same_class: float | None) -> bool:

@@ -69,7 +69,8 @@ class Verdict:
     def could_be_better(self) -> bool:
         """Whether 8 bits may have lost more than they must."""
         agreement = self.quality.agreement
-        return bool(self.found) or (agreement is not None and agreement < USUAL)
+        few = agreement is not None and agreement < USUAL
+        return bool(self.found) or few or self.error > MOST_ERROR
 
     def explained(self, cause: Cause) -> Quality:
         """With the warning that names what most is lost by."""
@@ -114,14 +115,17 @@ def judge(loss: str, exact: Array, got: Array, labels: Array | None) -> Verdict:
     """
     record = LOSSES[loss]
     spread = float(((exact - exact.mean(axis=0)) ** 2).sum())
-    agreement = None
+    agreement, choices = None, np.empty(0)
     if record.targets is None and exact.shape[1] > 1 and spread > 0:
-        agreement = float((exact.argmax(axis=1) == got.argmax(axis=1)).mean())
+        choices = exact.argmax(axis=1)
+        agreement = float((choices == got.argmax(axis=1)).mean())
     elif record.decide(exact).dtype == np.bool_:
-        agreement = float((record.decide(exact) == record.decide(got)).mean())
+        choices = record.decide(exact)
+        agreement = float((choices == record.decide(got)).mean())
     accuracy = [None if labels is None else record.score(side, labels) for side in (exact, got)]
     error = float(((exact - got) ** 2).sum()) / spread if spread > 0 else 0.0
-    found = _disagreement(agreement, accuracy, error)
+    chooses = bool((choices != choices[:1]).any())  # else agreement says nothing
+    found = _disagreement(agreement if chooses else None, accuracy, error)
     quality = Quality(
         accuracy_float=accuracy[0], accuracy_quantized=accuracy[1], agreement=agreement
     )

@@ -16,7 +16,8 @@ import numpy as np
 
 from insitu.errors import PrecisionWarning
 from insitu.fixed_point import F32
-from insitu.graph.model import Array, Graph, Kind, Node, Tensor, Units
+from insitu.graph.model import Array, Graph, Node, Units
+from insitu.quantize.parameters import parameters_of, with_parameters
 from insitu.quantize.units import FEW_STEPS, in_units, readers_of
 
 Ranges = Mapping[str, tuple[float, float]]
@@ -84,17 +85,10 @@ def _scaled(graph: Graph, node: Node, small: list[int], factors: Array, scale: A
 
 def scaled_layer(graph: Graph, layer: Node, factor: float | Array) -> Graph:
     """With a layer whose outputs are so many times larger, or each so many times."""
-    w, b = (np.asarray(graph.operand(layer, k).data, np.float64) for k in ("w", "bias"))
-    w, b = layer.op.absorb["affine"](w, b, np.broadcast_to(factor, b.shape), np.zeros(len(b)))
-    tensors, names = dict(graph.tensors), dict(layer.operands)
-    for operand, data in (("w", w), ("bias", b)):
-        names[operand] = f"{layer[operand]}@{layer.name}.alike"
-        tensors[names[operand]] = Tensor(
-            names[operand], data.shape, "float32", Kind.CONSTANT, data.astype(F32)
-        )
-    new = replace(with_scaled_clip(layer, factor), inputs=tuple(names.values()))
-    nodes = tuple(new if n.name == layer.name else n for n in graph.nodes)
-    return replace(graph, nodes=nodes, tensors=tensors)
+    w, bias = parameters_of(graph, layer)
+    rows = np.broadcast_to(factor, bias.shape)
+    values = layer.op.absorb["affine"](w, bias, rows, np.zeros(len(bias)))
+    return with_parameters(graph, with_scaled_clip(layer, factor), values, "alike")
 
 
 def with_scaled_clip(node: Node, factor: float | Array) -> Node:

@@ -15,7 +15,7 @@ import numpy as np
 
 from insitu.fixed_point import F32
 from insitu.graph.evaluate import evaluate_float
-from insitu.graph.model import Array, Graph, Node, Units
+from insitu.graph.model import Array, Graph, Units
 from insitu.quantize.branches import scaled_layer, with_scaled_clip
 from insitu.quantize.units import with_columns
 
@@ -31,7 +31,7 @@ SAMPLES, BATCH = 128, 16
 """Of the calibration, evenly spaced, that are looked at, and at a time."""
 
 
-def equalized(graph: Graph, x: Array, trained: Set[str]) -> Graph:
+def equalized(graph: Graph, x: Array, kept: Set[str]) -> Graph:
     """The graph itself where no map can change.
 
     The factors of one half of the samples are judged on the other, so that channels seldom seen
@@ -39,9 +39,9 @@ def equalized(graph: Graph, x: Array, trained: Set[str]) -> Graph:
 
     Args:
         x: calibration samples[n, ...] in the graph's own layout.
-        trained: names of the layers whose weights are to be trained; they stay as they are.
+        kept: names of nodes whose outputs stay: of trained layers, and of what remains in float.
     """
-    groups = list(_groups(graph, trained))
+    groups = list(_groups(graph, kept))
     names = {name for group in groups for name in group}
     some = x[np.linspace(0, len(x) - 1, min(len(x), SAMPLES)).round().astype(int)]
     if not names or len(some) < 2:
@@ -57,7 +57,7 @@ def equalized(graph: Graph, x: Array, trained: Set[str]) -> Graph:
     return graph
 
 
-def _groups(graph: Graph, trained: Set[str]) -> Iterator[tuple[str, ...]]:
+def _groups(graph: Graph, kept: Set[str]) -> Iterator[tuple[str, ...]]:
     """The tensors that can only change together, without those that cannot change at all."""
     leader = {name: name for name in graph.tensors}
     fixed = {*graph.inputs, *graph.outputs}
@@ -69,6 +69,7 @@ def _groups(graph: Graph, trained: Set[str]) -> Iterator[tuple[str, ...]]:
         return name
 
     for node in graph.nodes:
+        fixed.update(node.outputs if node.name in kept else ())
         maps = [name for name in node.inputs if graph.tensors[name].data is None]
         if node.op.scales or node.op.keeps_channels(node.attributes):
             for name in maps:
@@ -78,7 +79,7 @@ def _groups(graph: Graph, trained: Set[str]) -> Iterator[tuple[str, ...]]:
             known = any(w.qparams is not None for w in weights)
             if known or "units" not in node.op.absorb:
                 fixed.update(maps)
-            if known or node.name in trained or not {"affine", "units"} <= {*node.op.absorb}:
+            if known or not {"affine", "units"} <= {*node.op.absorb}:
                 fixed.update(node.outputs)
     members: dict[str, list[str]] = {}
     for node in graph.nodes:
@@ -166,18 +167,16 @@ def _lost(graph: Graph, x: Array, ends: dict[str, _Ends], groups: Sequence[Seque
 
 def _scaled(graph: Graph, group: tuple[str, ...], factors: Array) -> Graph:
     """The group's tensors, each channel divided by its factor."""
-    units = Units(factors, np.zeros_like(factors))
-    for name in [node.name for node in graph.nodes]:
-        node = _node(graph, name)
-        if node.outputs[0] in group and node.op.weights:
-            graph = scaled_layer(graph, node, 1 / factors.astype(np.float64))
-        elif node.outputs[0] in group:
-            new = with_scaled_clip(node, 1 / factors.astype(np.float64))
-            graph = graph.with_nodes([new if n.name == name else n for n in graph.nodes])
-        if node.op.weights and node["x"] in group:
-            graph = with_columns(graph, _node(graph, name), units)
+    units, larger = Units(factors, np.zeros_like(factors)), 1 / factors.astype(np.float64)
+    members = {*group}
+    for node in [n for n in graph.nodes if not members.isdisjoint((*n.inputs, *n.outputs))]:
+        if node.outputs[0] in members and not node.op.weights:
+            nodes = {n.name: n for n in graph.nodes}
+            nodes[node.name] = with_scaled_clip(node, larger)
+            graph = graph.with_nodes(tuple(nodes.values()))
+        elif node.outputs[0] in members:
+            graph = scaled_layer(graph, node, larger)
+        if node.op.weights and node["x"] in members:
+            now = next(n for n in graph.nodes if n.name == node.name)
+            graph = with_columns(graph, now, units)
     return graph
-
-
-def _node(graph: Graph, name: str) -> Node:
-    return next(node for node in graph.nodes if node.name == name)

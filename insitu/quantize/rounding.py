@@ -8,13 +8,12 @@ remains of the mean by the bias. Invariant: a row that the nearest steps serve b
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
-from insitu.fixed_point import F32
 from insitu.graph.evaluate import evaluate_float
-from insitu.graph.model import Array, Graph, Kind, Node, QParams, Tensor
+from insitu.graph.model import Array, Graph, Kind, Node
+from insitu.quantize.parameters import parameters_of, with_parameters
 
 SAMPLES, BATCH = 64, 4
 """Of the calibration, evenly spaced, that the covariances are made of, and at a time."""
@@ -26,7 +25,7 @@ LONGEST_ROW = 2048
 """A longer row keeps the nearest steps: its covariance would take 32 MB and more."""
 
 DAMPING = 0.01
-"""Of the mean variance, added to each, so that inputs that never vary have an inverse."""
+"""Of the mean variance, added to each, so that there is an inverse where inputs go together."""
 
 
 def on_grids(graph: Graph, integers: Graph, x: Array, *, units: bool) -> Graph:
@@ -57,13 +56,11 @@ def on_grids(graph: Graph, integers: Graph, x: Array, *, units: bool) -> Graph:
         batch = some[start : start + BATCH].astype(np.float64)
         observe(graph.inputs[0], batch)
         evaluate_float(graph, {graph.inputs[0]: batch}, observe=observe)
-    tensors, nodes = dict(graph.tensors), {node.name: node for node in graph.nodes}
     for node in layers:
-        names = dict(node.operands)
-        for operand, tensor in _on_grid(graph, node, grids[node.name], moments[node.name]):
-            names[operand], tensors[tensor.name] = tensor.name, tensor
-        nodes[node.name] = replace(node, inputs=tuple(names.values()))
-    return replace(graph, tensors=tensors, nodes=tuple(nodes.values()))
+        scale = grids[node.name]
+        values = _on_grid(parameters_of(graph, node), scale, moments[node.name])
+        graph = with_parameters(graph, node, values, "rounded", scale)
+    return graph
 
 
 def _grids(graph: Graph, integers: Graph, *, units: bool) -> Iterator[tuple[Node, Array]]:
@@ -98,12 +95,12 @@ class _Moments:
 
     @property
     def covariance(self) -> Array:
-        """[groups, k, k], damped so that it can be inverted."""
+        """[groups, k, k] in units of the mean variance, damped so that it can be inverted."""
         mean = self.mean
         found = self._products / self.count - mean[:, :, None] * mean[:, None, :]
-        variance = np.trace(found, axis1=1, axis2=2) / found.shape[1]
-        extra = np.where(variance > 0, DAMPING * variance, 1.0)
-        return np.asarray(found + extra[:, None, None] * np.eye(found.shape[1]))
+        variance = np.trace(found, axis1=1, axis2=2)[:, None, None] / found.shape[1]
+        found = np.where(variance > 0, found / np.where(variance > 0, variance, 1.0), 0.0)
+        return np.asarray(found + DAMPING * np.eye(found.shape[1]))
 
 
 def _columns(graph: Graph, node: Node, x: Array) -> Array:
@@ -113,24 +110,14 @@ def _columns(graph: Graph, node: Node, x: Array) -> Array:
     return found[:: -(-len(found) // POSITIONS)]
 
 
-def _on_grid(
-    graph: Graph, node: Node, scale: Array, moments: _Moments
-) -> Iterator[tuple[str, Tensor]]:
-    """Weights and biases of a layer by operand."""
-    w, b = (np.asarray(graph.operand(node, k).data, np.float64) for k in ("w", "bias"))
-    groups = len(moments.mean)
-    rows, steps = w.reshape(groups, -1, moments.mean.shape[1]), scale.reshape(groups, -1)
-    exact = rows / steps[..., None]
-    tried = nearest(exact), compensated(exact, moments.covariance)
-    errors = [q * steps[..., None] - rows for q in tried]
-    lost = [np.einsum("gri,gij,grj->gr", e, moments.covariance, e) for e in errors]
-    error = np.where((lost[1] < lost[0])[..., None], errors[1], errors[0])
-    bias = b - np.einsum("gri,gi->gr", error, moments.mean).reshape(-1)
-    name = f"{node['w']}@{node.name}.rounded"
-    data, q = (rows + error).reshape(w.shape).astype(F32), QParams(scale=scale)
-    yield "w", Tensor(name, w.shape, "float32", Kind.CONSTANT, data, q)
-    name = f"{node['bias']}@{node.name}.rounded"
-    yield "bias", Tensor(name, b.shape, "float32", Kind.CONSTANT, bias.astype(F32))
+def _on_grid(values: tuple[Array, Array], scale: Array, moments: _Moments) -> tuple[Array, Array]:
+    """Weights on the grid scale[o], and biases that make up for the mean of what they lose."""
+    w, bias = values
+    mean = moments.mean
+    rows, steps = w.reshape(*mean.shape[:1], -1, mean.shape[1]), scale.reshape(len(mean), -1, 1)
+    chosen = best_steps(rows / steps, moments.covariance) * steps
+    lost = np.einsum("gri,gi->gr", chosen - rows, mean)
+    return chosen.reshape(w.shape), bias - lost.reshape(-1)
 
 
 def nearest(steps: Array) -> Array:
@@ -138,18 +125,28 @@ def nearest(steps: Array) -> Array:
     return np.asarray(np.clip(np.rint(steps), -127, 127))
 
 
-def compensated(steps: Array, covariance: Array) -> Array:
-    """Rows[group, o, k] in steps of their grid -> whole steps, the most varying inputs first."""
+def best_steps(exact: Array, covariance: Array) -> Array:
+    """Rows[group, o, k] in steps of their grid -> whole steps that make a small error.
+
+    Args:
+        covariance: [group, k, k] of what the rows multiply, positive definite.
+    """
+    tried = nearest(exact), _compensated(exact, covariance)
+    lost = [np.einsum("gri,gij,grj->gr", q - exact, covariance, q - exact) for q in tried]
+    return np.where((lost[1] < lost[0])[..., None], tried[1], tried[0])
+
+
+def _compensated(exact: Array, covariance: Array) -> Array:
+    """One weight after another, the most varying inputs first: those left make up for it."""
     order = np.argsort(-np.diagonal(covariance, axis1=1, axis2=2), axis=1, kind="stable")
-    left = np.take_along_axis(steps, order[:, None, :], axis=2).copy()
-    sorted_rows = np.take_along_axis(covariance, order[:, :, None], axis=1)
-    sorted_both = np.take_along_axis(sorted_rows, order[:, None, :], axis=2)
-    upper = np.linalg.cholesky(np.linalg.inv(sorted_both)).swapaxes(1, 2)
+    left = np.take_along_axis(exact, order[:, None, :], axis=2)
+    ordered = np.take_along_axis(covariance, order[:, :, None], axis=1)
+    ordered = np.take_along_axis(ordered, order[:, None, :], axis=2)
+    upper = np.linalg.cholesky(np.linalg.inv(ordered)).swapaxes(1, 2)
     for i in range(left.shape[2]):
         whole = nearest(left[:, :, i])
         error = (left[:, :, i] - whole) / upper[:, i, i, None]
         left[:, :, i] = whole
         left[:, :, i + 1 :] -= error[..., None] * upper[:, None, i, i + 1 :]
-    chosen = np.empty_like(left)
-    np.put_along_axis(chosen, np.broadcast_to(order[:, None, :], left.shape), left, axis=2)
-    return chosen
+    back = np.argsort(order, axis=1)
+    return np.take_along_axis(left, back[:, None, :], axis=2)

@@ -6,9 +6,11 @@ cost, where it is another graph.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 
+from insitu.errors import PrecisionWarning
 from insitu.graph.model import Array, Graph, Units
 from insitu.graph.scheme import Scheme
 from insitu.ops import LAYER_RULES
@@ -73,10 +75,14 @@ def refine(sized: Sized, x: Array, trained: Set[str], scheme: Scheme, method: st
     The frozen part with channels of one size, ranges of least error, and steps of weights that make
     up for each other. Arguments as of `size`, which made `sized`.
     """
-    if LAYER_RULES[scheme.preset] or first_float(sized.graph, trained, scheme.precision) == 0:
+    border = first_float(sized.graph, trained, scheme.precision)
+    if LAYER_RULES[scheme.preset] or border == 0:
         return None
-    alike = equalized(sized.graph, x, trained)
-    better = size(alike, x, trained, scheme, "mse" if method == "minmax" else method)
+    floats = {node.name for node in sized.graph.nodes[border:]}
+    alike = equalized(sized.graph, x, trained | floats)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)  # said when `sized` was made
+        better = size(alike, x, trained, scheme, "mse" if method == "minmax" else method)
     integers, _ = better.quantized(trained, scheme)
     rounded = on_grids(better.graph, integers, x, units=better.units is not None)
     return replace(better, rounded=rounded) if rounded is not sized.graph else None

@@ -17,8 +17,9 @@ from insitu.config import parse_calibration
 from insitu.errors import PrecisionWarning
 from insitu.fixed_point import F32
 from insitu.graph.evaluate import evaluate_float
-from insitu.graph.model import Array, Graph, Kind, Node, Tensor, Units
+from insitu.graph.model import Array, Graph, Node, Units
 from insitu.quantize.calibrate import range_of
+from insitu.quantize.parameters import parameters_of, with_parameters
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -242,14 +243,5 @@ def in_units(graph: Graph, units: Units, tensor: str | None = None) -> Graph:
 
 def with_columns(graph: Graph, layer: Node, units: Units) -> Graph:
     """The graph with a layer that reads its input in these units."""
-    w, b = (np.asarray(graph.operand(layer, k).data, np.float64) for k in ("w", "bias"))
-    w, b = layer.op.absorb["units"](layer.attributes, w, b, units)
-    tensors, names = dict(graph.tensors), dict(layer.operands)
-    for operand, data in (("w", w), ("bias", b)):
-        names[operand] = f"{layer[operand]}@{layer.name}.units"
-        tensors[names[operand]] = Tensor(
-            names[operand], data.shape, "float32", Kind.CONSTANT, data.astype(F32)
-        )
-    new = replace(layer, inputs=tuple(names.values()))
-    nodes = tuple(new if n.name == layer.name else n for n in graph.nodes)
-    return replace(graph, tensors=tensors, nodes=nodes)
+    values = layer.op.absorb["units"](layer.attributes, *parameters_of(graph, layer), units)
+    return with_parameters(graph, layer, values, "units")

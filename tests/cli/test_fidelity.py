@@ -29,7 +29,7 @@ from insitu.frontends.model import Model
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array, Graph
 from insitu.measure.blame import dequantize
-from insitu.measure.fidelity import Fidelity, cosines, measure_fidelity
+from insitu.measure.fidelity import Fidelity, cosines, explained, measure_fidelity
 from insitu.prepare.simplify import simplify
 from insitu.quantize import Sized, calibrate
 from insitu.quantize.assign import quantize_with_names
@@ -46,7 +46,8 @@ def channels_first(x: Array) -> Array:
 def measured(graph: Graph, x: Array, y: Array | None = None, method: str = "minmax") -> Fidelity:
     """x channels last."""
     sized = Sized(graph, calibrate(graph, x, method))
-    return measure_fidelity(sized, Samples(channels_first(x), y, "test"))
+    given = Samples(channels_first(x), y, "test")
+    return explained(measure_fidelity(sized, given), sized, given)
 
 
 def decibels(signal: Array, error: Array) -> float:

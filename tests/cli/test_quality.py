@@ -267,6 +267,19 @@ def test_bits_agree_where_both_are_on_one_side() -> None:
     assert judge("bce", exact, got, None).quality.agreement == 0.75
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "bce"])
+def test_scores_that_all_choose_the_same_are_compared_by_their_error(loss: str) -> None:
+    """Else networks whose scores have nothing in common agree on every sample."""
+    middle = np.asarray([9, 90, 9], np.float32)
+    exact = np.random.default_rng(0).normal(middle, size=(100, 3)).astype(np.float32)
+    told = judge(loss, exact, exact[::-1], None)
+    assert told.quality.agreement == 1
+    assert "8 bits change the scores by" in told.found
+    assert told.could_be_better
+    sound = judge(loss, exact, exact + 0.01, None)
+    assert (sound.found, sound.could_be_better) == ("", False)
+
+
 def test_a_fresh_head_chooses_nothing() -> None:
     nothing = np.zeros((10, 3), np.float32)
     told = judge("cross_entropy", nothing, nothing, None)

@@ -21,7 +21,7 @@ from insitu.ops.numerics.arguments import pointers, rescaled, size_call
 from insitu.ops.numerics.by_type import bit_exact, by_type, clamped
 from insitu.ops.numerics.outputs import error, put_out
 from insitu.ops.numerics.quantization import centred, scale_of
-from insitu.ops.numerics.ranges import observed_too, quantize_rescaled
+from insitu.ops.numerics.ranges import UNCLIPPED, observed_too, quantize_rescaled
 
 BITS = 14
 """Of a multiplier's fraction: both products are exact to 1/128 of a step."""
@@ -44,7 +44,8 @@ def _sign(attributes: Attributes) -> int:
 
 
 def _float(attributes: Attributes, inputs: Arrays) -> Arrays:
-    return [np.clip(inputs[0] + _sign(attributes) * inputs[1], *bounds_of(attributes))]
+    y = inputs[0] + _sign(attributes) * inputs[1]
+    return [np.clip(y, *attributes.get("clip", UNCLIPPED))]
 
 
 def _exact_float(node: Node, inputs: Values, outputs: Quantizations) -> Arrays:
