@@ -61,7 +61,7 @@ class Case:
     x: Array
 
 
-def pretrained(weights: Path) -> insitu.Model:
+def pretrained(weights: Path) -> Graph:
     """MobileNetV2 1.0 for 128 x 128."""
     import torch
     from torch import nn
@@ -95,7 +95,7 @@ def pretrained(weights: Path) -> insitu.Model:
     network.load_state_dict(torch.load(weights, weights_only=True))
     mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     whole = nn.Sequential(network.features, mean, network.classifier)
-    return insitu.from_torch(whole.eval(), torch.zeros(1, 3, 128, 128))
+    return insitu.from_torch(whole.eval(), torch.zeros(1, 3, 128, 128)).graph
 
 
 def photographs(split: str, count: int) -> Array:
@@ -109,7 +109,7 @@ def photographs(split: str, count: int) -> Array:
 def mobilenet(weights: Path, images: int) -> Case:
     """The pretrained network and photographs."""
     calibration, x = photographs("train", CALIBRATED), photographs("test", images)
-    graph = simplify(pretrained(weights).graph)
+    graph = simplify(pretrained(weights))
     return Case("MobileNetV2, photographs", graph, calibration, x)
 
 
