@@ -33,7 +33,6 @@ import insitu
 from insitu import pipeline
 from insitu.data.datasets import Array, cwru, digits, fashion_mnist, kws, split
 from insitu.generate import generate
-from insitu.network.board_run import Tools
 from insitu.network.folder import ScratchFolder, write_sources
 from insitu.network.trainable import TrainableNetwork
 from insitu.ops.layers import initial
@@ -228,7 +227,7 @@ def initialize(net: nn.Sequential, kind: str, seed: int) -> None:
             layers[-1].weight.normal_(0, SMALL_HEAD, generator=random)
 
 
-def unmeasured(network: TrainableNetwork, _sample: Array, _tools: Tools) -> TrainableNetwork:
+def unmeasured(network: TrainableNetwork, *_: object) -> TrainableNetwork:
     """In C, but no board is asked what it costs."""
     folder = ScratchFolder()
     seed = network.training.seed

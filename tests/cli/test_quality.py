@@ -20,7 +20,7 @@ from insitu.graph.model import Array
 from insitu.measure import causes
 from insitu.measure.blame import Cause
 from insitu.measure.fidelity import Fidelity
-from insitu.measure.quality import COMPARED, Kept, judge
+from insitu.measure.quality import COMPARED, Kept, Quality, Verdict, judge
 from insitu.network import fit
 from insitu.network.trainable import TrainableNetwork
 from insitu.quantize import sized
@@ -278,6 +278,24 @@ def test_scores_that_all_choose_the_same_are_compared_by_their_error(loss: str) 
     assert told.could_be_better
     sound = judge(loss, exact, exact + 0.01, None)
     assert (sound.found, sound.could_be_better) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "error", "found", "expected"),
+    [
+        (0.96, 0.01, "", True),
+        (None, 0.2, "", True),
+        (1.0, 0.2, "", True),
+        (1.0, 0.01, "8 bits lose", True),
+        (0.98, 0.05, "", False),
+        (None, 0.05, "", False),
+    ],
+)
+def test_what_loses_much_by_either_measure_could_be_better(
+    agreement: float | None, error: float, found: str, expected: bool
+) -> None:
+    verdict = Verdict(quality=Quality(agreement=agreement), error=error, found=found)
+    assert verdict.could_be_better is expected
 
 
 def test_a_fresh_head_chooses_nothing() -> None:
