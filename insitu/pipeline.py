@@ -29,6 +29,7 @@ from insitu.frontends.model import Model
 from insitu.frontends.onnx import reader as onnx
 from insitu.generate import check_name
 from insitu.graph.model import Array, Graph
+from insitu.graph.names import order_of
 from insitu.graph.scheme import Scheme
 from insitu.graph.verify import verify
 from insitu.measure.blame import find_cause
@@ -92,7 +93,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
 
     Args:
         model: from `load` or `from_torch`, or the path that `load` takes.
-        calibration: x[n, ...], channels first, as the network will see it; or
+        calibration: x[n, ...], as the network's own input has it (mostly channels first); or
             `Samples`.
         targets: of the calibration samples, for the loss mse, so that their range is known; or
             their classes, so that the steps that are measured are like yours.
@@ -124,7 +125,8 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
     _refuse_early(graph, trained, training, target)
     check_tools(target.core, tools)
     shape = graph.sample.shape
-    image, seen = channels_last(samples.x, shape), Kept(graph.outputs[0], len(samples))
+    image = channels_last(samples.x, shape, last=graph.channels_last)
+    seen = Kept(graph.outputs[0], len(samples))
     sized = size(graph, image, trained, training.scheme, quantization.calibration, seen)
 
     def made(sized: Sized) -> _Made:
@@ -132,7 +134,7 @@ def compile(  # noqa: A001 - insitu.compile is what it is called by its users
         integers, names = sized.quantized(trained, scheme)
         step = _step(integers, scheme, training, scratch)
         network = _drafted(model.input_shape, graph, step, trained, training, target, name)
-        q = quantize_samples(samples.x, shape, network.input_qparams)
+        q = quantize_samples(samples.x, shape, network.input_qparams, last=graph.channels_last)
         network = measured(network, q, samples, tools)
         return _Made(network, sized.graph, names, q, _verdict(network, seen, q, samples))
 
@@ -221,7 +223,8 @@ def compare(
 
     Args:
         model: from `load`, or the path that `load` takes.
-        data: x[n, ...], channels first; ranges are found on it as `compile` does.
+        data: x[n, ...], as the network's own input has it; ranges are found on it as `compile`
+            does.
         labels: y[n], where there are any; targets of other losses are not looked at.
         samples: compare at most so many of them, evenly spaced.
 
@@ -242,10 +245,11 @@ def compare(
     labels_of = label_type(graph, TrainingConfig().loss)
     labelled = given.y is not None and given.y.dtype.kind in "iu" and given.y.ndim < 2
     classifies = labelled and max(labels_of.shape) == labels_of.outputs > 1
-    chosen = checked(given, model.input_shape, labels_of if classifies else None)
+    wanted = labels_of if classifies else None
+    chosen = checked(given, model.input_shape, wanted, order=order_of(graph))
     chosen = evenly_spaced(chosen, samples)
     nothing: frozenset[str] = frozenset()
-    x = channels_last(x, shape)
+    x = channels_last(x, shape, last=graph.channels_last)
     method = quantization.calibration
     sized = size(graph, x, nothing, Scheme(), method)
     _warn_untrainable(sized)
@@ -299,8 +303,8 @@ def _check_scratch(scratch: int | None) -> None:
 
 def _calibration_samples(model: Model, given: Samples, config: QuantizationConfig) -> Samples:
     """float32[n, ...], checked, at most as many as the config asks for; y as it was given."""
-    samples = checked(given, model.input_shape)
-    check_calibration(samples)
+    samples = checked(given, model.input_shape, order=order_of(model.graph))
+    check_calibration(samples, last=model.graph.channels_last)
     labelled = given.y is not None and given.y.ndim > 0 and len(given.y) == len(samples)
     samples = replace(samples, y=given.y if labelled else None)
     return evenly_spaced(samples, config.calibration_samples)
@@ -323,7 +327,8 @@ def _labels(samples: Samples, network: Network) -> Array | None:
     if samples.y is None or network.training.classes or network.labels.record.ranged:
         return None
     try:
-        return checked(samples, network.input_shape, network.labels).y
+        order = order_of(network.graph)
+        return checked(samples, network.input_shape, network.labels, order=order).y
     except DataError:  # nothing but a score asks for them
         return None
 

@@ -34,6 +34,7 @@ from insitu.app.options import (
 )
 from insitu.data.samples import Samples, checked, read_samples
 from insitu.errors import ConfigError, FitError, InsituError, ToolError
+from insitu.graph.names import order_of
 from insitu.network.folder import check_replaceable
 from insitu.network.trainable import TrainableNetwork
 from insitu.prepare import layers
@@ -81,7 +82,7 @@ def main() -> None:
 
 def _samples(path: Path, network: TrainableNetwork) -> Samples:
     found = read_samples(path, labels=not network.labels.are_targets)
-    return checked(found, network.input_shape, network.labels)
+    return checked(found, network.input_shape, network.labels, order=order_of(network.graph))
 
 
 @app.command()

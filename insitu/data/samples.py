@@ -2,7 +2,8 @@
 
 Invariant: what passes is finite, of the right shape and not empty; labels lie in the classes, or
 are targets that suit the outputs and the loss (`labels`).
-Users' data has N and the channels first, the network's feature maps have the channels last.
+Users' data has N first, then a sample as the network's file has it: mostly with the channels first.
+The network's feature maps have the channels last.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Samples:
     """Data as the user gave it.
 
     Attributes:
-        x: float32[n, ...], channels first.
+        x: float32[n, ...], in the order of the network's own input.
         y: int32[n] classes, or float32[n, outputs] targets, channels first; or None.
         source: where it came from, for messages.
     """
@@ -74,13 +75,18 @@ def read_samples(path: Path, *, labels: bool) -> Samples:
 
 
 def checked(
-    samples: Samples, input_shape: tuple[int, ...], labels: LabelType | None = None
+    samples: Samples,
+    input_shape: tuple[int, ...],
+    labels: LabelType | None = None,
+    *,
+    order: str = "channels first",
 ) -> Samples:
     """The samples, x as float32, y as the loss takes it; checked samples pass unchanged.
 
     Args:
-        input_shape: of one sample, channels first.
+        input_shape: of one sample.
         labels: where given, labels are wanted, of this type.
+        order: of a sample's axes, for messages.
 
     Raises:
         DataError: shape, type, NaN, empty, labels that do not suit the network.
@@ -91,8 +97,7 @@ def checked(
         raise DataError(f"{source}: x holds {x.dtype}, not numbers; save it as float32")
     if x.ndim == 0 or x.shape[1:] != input_shape:
         raise DataError(
-            f"{source}: x{list(x.shape)} but the network takes x{wanted}, channels first; "
-            "reshape the data"
+            f"{source}: x{list(x.shape)} but the network takes x{wanted}, {order}; reshape the data"
         )
     if len(x) == 0:
         raise DataError(f"{source}: x{list(x.shape)} has 0 samples; 1 is the least")
@@ -108,8 +113,8 @@ def checked(
     return Samples(x, y, source)
 
 
-def check_calibration(samples: Samples) -> None:
-    """Refuse data that says nothing about ranges.
+def check_calibration(samples: Samples, *, last: bool = False) -> None:
+    """Refuse data that says nothing about ranges; `last`: samples have the channels last.
 
     Raises:
         DataError: a channel of a map or signal, or all of a feature vector, never changes.
@@ -117,12 +122,13 @@ def check_calibration(samples: Samples) -> None:
     x = samples.x
     if x.ndim < 3:
         x = x.reshape(len(x), 1, -1)
-    by_channel = np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
+    by_channel = np.moveaxis(x, -1 if last else 1, 0)
+    by_channel = by_channel.reshape(len(by_channel), -1)
     constant = by_channel.min(axis=1) == by_channel.max(axis=1)
     if constant.any():
         channel = int(constant.argmax())
         raise DataError(
-            f"{samples.source}: channel {channel} of {x.shape[1]} is {by_channel[channel, 0]:g} "
+            f"{samples.source}: channel {channel} of {len(constant)} is {by_channel[channel, 0]:g} "
             f"throughout all {len(x)} samples, so it has no range; calibrate with data in which "
             "it varies or remove it from the network"
         )
@@ -136,36 +142,45 @@ def evenly_spaced(samples: Samples, most: int) -> Samples:
     return Samples(samples.x[rows], None if samples.y is None else samples.y[rows], samples.source)
 
 
-def channels_last(x: Array, shape: tuple[int, ...]) -> Array:
-    """x[n, ...] channels first -> [n, *shape]; shape is (h, w, c), or (features,)."""
-    if len(shape) == 1:
+def channels_last(x: Array, shape: tuple[int, ...], *, last: bool = False) -> Array:
+    """x[n, ...] channels first -> [n, *shape]; shape is (h, w, c), or (features,).
+
+    Args:
+        last: samples have the channels last already.
+    """
+    if len(shape) == 1 or last:
         return x.reshape(len(x), *shape)
     height, width, channels = shape
     return x.reshape(len(x), channels, height, width).transpose(0, 2, 3, 1)
 
 
-def quantize_samples(x: Array, shape: tuple[int, ...], q: QParams | None) -> Array:
-    """Float samples, channels first -> int8[n, elements], channels last; float32 without `q`.
+def quantize_samples(
+    x: Array, shape: tuple[int, ...], q: QParams | None, *, last: bool = False
+) -> Array:
+    """Float samples, as in `channels_last` -> int8[n, elements]; float32 without `q`.
 
     What lies beyond the range comes to its end, NaN to -128. Twin: insitu_quantize_input_f32,
     insitu_quantize_input_units_f32 and insitu_take_input_f32 in layout.c.
     """
     if q is None:
-        return np.ascontiguousarray(channels_last(x.astype(F32), shape).reshape(len(x), -1))
+        x = channels_last(x.astype(F32), shape, last=last)
+        return np.ascontiguousarray(x.reshape(len(x), -1))
     zero = q.zero_point
-    grid = zero + round_clamp(_in_steps(x, shape, q), -128 - zero, 127 - zero)
+    steps = _in_steps(channels_last(x.astype(F32), shape, last=last), q)
+    grid = zero + round_clamp(steps, -128 - zero, 127 - zero)
     return grid.astype(np.int8).reshape(len(x), -1)
 
 
-def _in_steps(x: Array, shape: tuple[int, ...], q: QParams) -> Array:
-    """float32[n, *shape] of samples, channels first: how many steps from the zero point."""
+def _in_steps(real: Array, q: QParams) -> Array:
+    """float32[n, *shape] of samples: how many steps from the zero point."""
     with np.errstate(over="ignore", invalid="ignore"):  # far values, signalling NaN
-        real = channels_last(x.astype(F32), shape)
         return np.asarray((real if q.units is None else real - q.units.offset) / q.channel_scale)
 
 
-def count_beyond(x: Array, shape: tuple[int, ...], q: QParams | None) -> Array:
-    """int32[n]: what `insitu_NAME_quantize_input` returns of samples, channels first.
+def count_beyond(
+    x: Array, shape: tuple[int, ...], q: QParams | None, *, last: bool = False
+) -> Array:
+    """int32[n]: what `insitu_NAME_quantize_input` returns of samples, as in `channels_last`.
 
     That is how many values are no numbers, or rounded to more than one step beyond the range;
     without `q`, how many are not finite. Twin: layout.c, as of `quantize_samples`.
@@ -173,7 +188,8 @@ def count_beyond(x: Array, shape: tuple[int, ...], q: QParams | None) -> Array:
     if q is None:
         taken = np.isfinite(x.astype(F32))
     else:
-        steps, low, high = _in_steps(x, shape, q), -128 - q.zero_point, 127 - q.zero_point
+        steps = _in_steps(channels_last(x.astype(F32), shape, last=last), q)
+        low, high = -128 - q.zero_point, 127 - q.zero_point
         taken = (steps > F32(low - 1.5)) & (steps < F32(high + 1.5))
     return np.asarray((~taken).reshape(len(x), -1).sum(axis=1), np.int32)
 

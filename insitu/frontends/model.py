@@ -35,7 +35,7 @@ class Model:
 
     Attributes:
         graph: float ops, channels last; nodes are named after the network's own nodes.
-        input_shape: of one sample of the users' data, channels first, without batch.
+        input_shape: of one sample of the users' data, as the file has it, without batch.
         unsupported: every node that stands in the way, in order of execution.
         notes: what of the file is not kept, though it stands in no way.
     """

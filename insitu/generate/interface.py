@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from insitu.generate.c_text import C_TYPES, comment, comment_shape
 from insitu.generate.model_text import ModelText
 from insitu.graph.model import Tensor
-from insitu.graph.names import SEED
+from insitu.graph.names import SEED, order_of
 
 INT8_COUNTED = """\
 are not finite, or more than a step beyond the range of the calibration: these are clamped,
@@ -144,8 +144,9 @@ def _way_in(model: ModelText) -> str:
     kind, counted = "int8 input", INT8_COUNTED
     if q is None:
         kind, counted = "float input: reordered", "are not finite. */"
+    order = order_of(model.graph)
     text = f"""\
-/* A sample as sensors give it, channels first, to the model's {kind}. Returns how many values
+/* A sample as sensors give it, {order}, to the model's {kind}. Returns how many values
  * {counted}"""
     if q is None or q.units is None:
         return text

@@ -9,7 +9,7 @@ from __future__ import annotations
 from insitu.generate import c_text
 from insitu.generate.model_text import ModelText
 from insitu.generate.runtime_files import headers_for
-from insitu.graph.model import Array, Ends, Kind, Node, Phase, QParams
+from insitu.graph.model import Array, Ends, Kind, Node, Phase, QParams, Tensor
 
 
 def network(model: ModelText) -> str:
@@ -288,6 +288,8 @@ def _train_step(model: ModelText, nodes: list[Node], apply: list[Node]) -> list[
 def _settings(model: ModelText) -> list[str]:
     x = model.input
     height, width, channels = x.shape if len(x.shape) == 3 else (1, 1, x.size)
+    if model.graph.channels_last:  # nothing changes places
+        height, width, channels = 1, 1, channels if _has_units(x) else x.size
     shape = c_text.struct_initializer({"height": height, "width": width, "channels": channels})
     settings = _settings_text(model.prefix).splitlines()
     return [*settings, "", *_saturated_weights(model), "", *_way_in(model, shape)]
@@ -313,6 +315,7 @@ def _saturated_weights(model: ModelText) -> list[str]:
 def _way_in(model: ModelText, shape: str) -> list[str]:
     """From a sample as sensors give it to the model's input."""
     x, tables = model.input, []
+    by_place = model.graph.channels_last and _has_units(x)
     call = f"insitu_quantize_input_f32(&shape, &{model.names[x.name]}_q, x, q)"
     if x.qparams is None:
         call = "insitu_take_input_f32(&shape, x, q)"
@@ -325,8 +328,24 @@ def _way_in(model: ModelText, shape: str) -> list[str]:
         f"int32_t {model.prefix}_quantize_input(const float *x, {model.input_type} *q) {{",
         f"  static const insitu_layout_params_t shape = {shape};",
         *tables,
-        f"  return {call};",
+        *(_each_place(x, call) if by_place else [f"  return {call};"]),
         "}",
+    ]
+
+
+def _has_units(x: Tensor) -> bool:
+    return x.qparams is not None and x.qparams.units is not None
+
+
+def _each_place(x: Tensor, call: str) -> list[str]:
+    """Channels last: a place after the other, as samples have them."""
+    size, channels = x.size, x.shape[-1]
+    return [
+        "  int32_t count = 0, at;",
+        f"  for (at = 0; at < {size}; at += {channels}) {{",
+        f"    count += {call.replace('x, q)', 'x + at, q + at)')};",
+        "  }",
+        "  return count;",
     ]
 
 

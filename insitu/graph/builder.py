@@ -25,6 +25,7 @@ class Builder:
         self.tensors: dict[str, Tensor] = dict(graph.tensors) if graph else {}
         self.nodes: list[Node] = list(graph.nodes) if graph else []
         self.inputs: list[str] = list(graph.inputs) if graph else []
+        self.channels_last = graph is not None and graph.channels_last
         self.full_gradient = 1.0
         """The gradient of the loss that 127 stands for, see `ops.losses`."""
 
@@ -156,4 +157,5 @@ class Builder:
         quantized = [t.qparams for t in self.tensors.values() if t.name in used]
         used.update(q.range for q in quantized if q is not None and q.range is not None)
         tensors = {name: tensor for name, tensor in self.tensors.items() if name in used}
-        return Graph(self.name, tuple(self.nodes), tensors, tuple(self.inputs), tuple(outputs))
+        nodes, inputs = tuple(self.nodes), tuple(self.inputs)
+        return Graph(self.name, nodes, tensors, inputs, tuple(outputs), self.channels_last)

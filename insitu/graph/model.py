@@ -208,6 +208,7 @@ class Graph:
     tensors: Mapping[str, Tensor]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    channels_last: bool = False  # users' samples lie as maps do here; else channels first
 
     def producer(self, tensor: str) -> Node | None:
         """The node that writes `tensor`, or None for inputs, constants and state."""

@@ -1,5 +1,9 @@
 """Names of the tensors that every training step has, and no layer."""
 
+from __future__ import annotations
+
+from insitu.graph.model import Graph
+
 LABEL = "label"
 """Input: int32[1], the class; or float32 in the shape of the scores, against real targets."""
 
@@ -14,3 +18,8 @@ SEED = "seed"
 
 BATCH_COUNT = "batch_count"
 """State int32[1]: samples of the present batch."""
+
+
+def order_of(graph: Graph) -> str:
+    """Of the axes of users' samples, in words."""
+    return "channels last" if graph.channels_last else "channels first"

@@ -42,6 +42,7 @@ def dump(graph: Graph) -> tuple[dict[str, Any], dict[str, Array]]:
         "name": graph.name,
         "inputs": list(graph.inputs),
         "outputs": list(graph.outputs),
+        "channels_last": graph.channels_last,
         "tensors": tensors,
         "nodes": [_dump_node(node) for node in graph.nodes],
     }
@@ -95,7 +96,9 @@ def load(value: Mapping[str, Any], arrays: Mapping[str, Array], ops: Mapping[str
     try:
         tensors = {entry["name"]: _load_tensor(entry, arrays) for entry in value["tensors"]}
         nodes = tuple(_load_node(entry, ops) for entry in value["nodes"])
-        return Graph(value["name"], nodes, tensors, tuple(value["inputs"]), tuple(value["outputs"]))
+        inputs, outputs = tuple(value["inputs"]), tuple(value["outputs"])
+        last = bool(value.get("channels_last", False))
+        return Graph(value["name"], nodes, tensors, inputs, outputs, last)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"the saved graph is damaged ({type(error).__name__} at {error}); compile it again"

@@ -98,7 +98,7 @@ def measure_fidelity(sized: Sized, samples: Samples) -> Fidelity:
     """Run the samples through the simplified float network and through its quantized form.
 
     Args:
-        samples: checked, channels first; labels lie in the classes if there are any.
+        samples: checked; labels lie in the classes if there are any.
 
     Raises:
         ModelError: an op has no integer form.
@@ -107,8 +107,8 @@ def measure_fidelity(sized: Sized, samples: Samples) -> Fidelity:
     integers, names = sized.quantized(frozenset(), Scheme())
     name, output = graph.inputs[0], graph.outputs[0]
     image = integers.tensors[integers.inputs[0]]
-    grid = quantize_samples(samples.x, image.shape, image.qparams)
-    real = channels_last(samples.x, image.shape).astype(np.float64)
+    grid = quantize_samples(samples.x, image.shape, image.qparams, last=graph.channels_last)
+    real = channels_last(samples.x, image.shape, last=graph.channels_last).astype(np.float64)
     reference, sums = Reference(integers), _Sums(graph, integers, names)
     scores: list[tuple[Array, Array]] = []
     for x, q in zip(real, grid, strict=True):
@@ -137,11 +137,12 @@ def explained(fidelity: Fidelity, sized: Sized, samples: Samples) -> Fidelity:
     """With the cause, where the scores lose more than 8 bits must; arguments as it was measured."""
     if not fidelity.loses:
         return fidelity
+    graph = sized.graph
     integers, names = sized.quantized(frozenset(), Scheme())
     image = integers.tensors[integers.inputs[0]]
-    grid = quantize_samples(samples.x, image.shape, image.qparams)
-    real = channels_last(samples.x, image.shape).astype(np.float64)
-    return replace(fidelity, cause=find_cause(sized.graph, integers, names, real, grid))
+    grid = quantize_samples(samples.x, image.shape, image.qparams, last=graph.channels_last)
+    real = channels_last(samples.x, image.shape, last=graph.channels_last).astype(np.float64)
+    return replace(fidelity, cause=find_cause(graph, integers, names, real, grid))
 
 
 def _is_much(exact: Array, got: Array, same_class: float | None) -> bool:

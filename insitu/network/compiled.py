@@ -45,7 +45,7 @@ class Network:
 
     Attributes:
         name: prefix of the C symbols, "insitu_NAME".
-        input_shape: of one sample of the users' data, channels first.
+        input_shape: of one sample of the users' data, as the network's own input has it.
         graph: one training step in integers; its FORWARD nodes are the prediction.
         float_graph: the simplified network before quantization.
         trained: names of the trained layers.

@@ -10,6 +10,7 @@ from pathlib import Path
 from insitu.errors import ConfigError, OutputError
 from insitu.firmware.flags import optimization
 from insitu.generate.c_text import literal
+from insitu.graph.names import order_of
 from insitu.network.compiled import Network
 from insitu.network.folder import cannot_write
 
@@ -31,7 +32,7 @@ insitu_status_t example_init(void) {{
 {sample}"""
 
 WITH_CLASSES = """\
-/* sample: {shape} floats, channels first; label: -1 where it is not known. Returns the class. A
+/* sample: {shape} floats, {order}; label: -1 where it is not known. Returns the class. A
  * sample with values that are no numbers, or far from all of the calibration, is not learnt. */
 int32_t example_sample(const float *sample, int32_t label) {{
   static {prefix}_input_t x[{prefix}_input_size];
@@ -44,7 +45,7 @@ int32_t example_sample(const float *sample, int32_t label) {{
 """
 
 WITH_TARGETS = """\
-/* sample: {shape} floats, channels first; target[{prefix}_outputs]: 0 where it is not known.
+/* sample: {shape} floats, {order}; target[{prefix}_outputs]: 0 where it is not known.
  * Returns the loss before learning, without a target 0, and -1 where something is wrong; without a
  * target the scores are in scores[]. A sample with values that are no numbers, or far from all of
  * the calibration, is not learnt. */
@@ -151,7 +152,9 @@ def _example(network: Network) -> str:
         what="targets" if targets else "a label",
         stack=_stack(network),
         rate=literal(network.training.lr),
-        sample=(WITH_TARGETS if targets else WITH_CLASSES).format(prefix=prefix, shape=shape),
+        sample=(WITH_TARGETS if targets else WITH_CLASSES).format(
+            prefix=prefix, shape=shape, order=order_of(network.graph)
+        ),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from insitu.data.samples import Beyond, Samples, checked, count_beyond
 from insitu.errors import ConfigError
 from insitu.graph.model import Array
+from insitu.graph.names import order_of
 from insitu.network.board_run import BoardRun, Tools, run_on_board
 from insitu.network.compiled import Network
 from insitu.network.export import export
@@ -40,10 +41,9 @@ class TrainableNetwork(Network):
         return Twin(self, self.build_folder)
 
     def beyond(self, x: Array) -> Beyond:
-        """How many values of samples x[n, ...], channels first, the device would clamp."""
-        return Beyond.of_counts(
-            count_beyond(np.asarray(x), self.graph.sample.shape, self.input_qparams)
-        )
+        """How many values of samples x[n, ...] the device would clamp."""
+        shape, last = self.graph.sample.shape, self.graph.channels_last
+        return Beyond.of_counts(count_beyond(np.asarray(x), shape, self.input_qparams, last=last))
 
     def run(
         self,
@@ -86,7 +86,7 @@ class TrainableNetwork(Network):
 
     def _checked(self, x: Array, y: Array | None, source: str) -> Samples:
         given = Samples(np.asarray(x), None if y is None else np.asarray(y), source)
-        return checked(given, self.input_shape, self.labels)
+        return checked(given, self.input_shape, self.labels, order=order_of(self.graph))
 
     def report(self) -> dict[str, Any]:
         """Bytes, instructions, time and energy by layer and by tensor."""

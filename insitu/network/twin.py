@@ -17,6 +17,7 @@ from insitu.data.samples import NOTHING, Beyond, Samples, checked
 from insitu.errors import ConfigError
 from insitu.firmware.build import build_host
 from insitu.graph.model import Array, Ends, Kind
+from insitu.graph.names import order_of
 from insitu.network.compiled import Network
 from insitu.network.divergence import Epoch, Watch
 from insitu.network.saturation import weights_at_bound
@@ -95,12 +96,13 @@ class Twin:
         self.library.set_seed(network.training.seed)
 
     def quantize(self, x: Array) -> Array:
-        """Samples, channels first, float -> int8[n, elements] as the device takes them.
+        """Samples, float -> int8[n, elements] as the device takes them.
 
         Raises:
             DataError: wrong shape, NaN, empty.
         """
-        samples = checked(Samples(np.asarray(x), None, "x"), self.network.input_shape)
+        given, network = Samples(np.asarray(x), None, "x"), self.network
+        samples = checked(given, network.input_shape, order=order_of(network.graph))
         return self.library.quantize_input(samples.x)
 
     def beyond(self, x: Array) -> Beyond:
@@ -118,7 +120,7 @@ class Twin:
         validation: tuple[Array, Array] | None = None,
         progress: Progress | None = None,
     ) -> History:
-        """Train on x[n, ...] channels first, one sample a step.
+        """Train on x[n, ...], one sample a step.
 
         Args:
             y: classes[n]; for the losses mse and bce targets[n, outputs] or in the shape of the
@@ -236,7 +238,8 @@ class Twin:
 
     def _checked(self, x: Array, y: Array | None) -> Samples:
         given = Samples(np.asarray(x), None if y is None else np.asarray(y), "x")
-        return checked(given, self.network.input_shape, self.network.labels)
+        network = self.network
+        return checked(given, network.input_shape, network.labels, order=order_of(network.graph))
 
     def _as_taken(self, samples: Samples) -> tuple[Array, Array]:
         """Checked samples -> (x, labels) as the model takes them."""

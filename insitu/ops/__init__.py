@@ -25,6 +25,7 @@ from insitu.ops.losses.table import emit_label, emit_loss
 from insitu.ops.losses.targets import binary_cross_entropy, mean_squared_error
 from insitu.ops.maps.layout import flatten, identity, unflatten
 from insitu.ops.maps.pad import pad, slice_op
+from insitu.ops.maps.permute import permute, reshape
 from insitu.ops.maps.pool import average_pool, average_pool_grad, max_pool, max_pool_grad
 from insitu.ops.maps.resize import resize, resize_grad
 from insitu.ops.merge.add import add, add_errors, emit_sum_of_errors, negate
@@ -110,6 +111,8 @@ OPS: dict[str, OpDef] = {
         average_pool_grad,
         flatten,
         unflatten,
+        permute,
+        reshape,
         softmax,
         dequantize,
         quantize_error,

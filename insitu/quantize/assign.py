@@ -113,6 +113,7 @@ class Quantizer:
         """Start with the input, quantized to its range, or as `floats`."""
         self.graph, self._ranges, self._trained = graph, ranges, trained
         self.builder = Builder(graph.name)
+        self.builder.channels_last = graph.channels_last
         x = graph.sample
         q = x.qparams or range_qparams(*ranges[x.name], float("-inf"), float("inf"))
         dtype = "float32" if floats else "int8"

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from insitu.data.samples import NOTHING, Beyond
 from insitu.frontends.model import Model
+from insitu.graph.names import order_of
 from insitu.measure.cost import DIRECTIONS, accuracy
 from insitu.measure.fidelity import Fidelity
 from insitu.measure.quality import Quality
@@ -45,13 +46,12 @@ def is_plain(console: Console) -> bool:
 
 
 def print_inspect(console: Console, model: Model, layers: Sequence[Layer]) -> None:
-    """Layers with totals, the input's shape, then every unsupported node with a way out."""
+    """Layers with totals, the input, then every unsupported node with a way out."""
     shape = ", ".join(map(str, model.input_shape))
-    _title(console, model.name, f"input x[N, {shape}], channels first")
+    _title(console, model.name, f"input x[N, {shape}], {order_of(model.graph)}")
     table = _table("layer", "op", "output", ">parameters", ">MACs", "trainable")
     for row in layers:
-        output = "x".join(map(str, row.output_shape))
-        can = "yes" if row.trainable else ""
+        output, can = "x".join(map(str, row.output_shape)), "yes" if row.trainable else ""
         _add(table, row.name, row.op, output, row.parameters, row.macs, can)
     table.add_section()
     _add(table, "total", "", "", sum(r.parameters for r in layers), sum(r.macs for r in layers), "")

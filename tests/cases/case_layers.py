@@ -135,6 +135,16 @@ def add(*of: int, subtract: bool = False) -> Layer:
     return Layer("add", {"subtract": subtract}, of=of)
 
 
+def permute(*order: int) -> Layer:
+    """The axes of a map in another order."""
+    return Layer("permute", {"order": order})
+
+
+def reshape(*shape: int) -> Layer:
+    """The same memory by another shape."""
+    return Layer("reshape", {"shape": shape})
+
+
 RELU = clip(0.0, math.inf)
 RELU6 = clip(0.0, 6.0)
 FLATTEN = Layer("flatten")

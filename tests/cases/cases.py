@@ -27,6 +27,8 @@ from case_layers import (
     grouped,
     linear,
     max_pool,
+    permute,
+    reshape,
     unflatten,
 )
 from mixing_cases import MIXING, ZOO_MIXING
@@ -162,6 +164,13 @@ LINEARS = {
 LAYOUTS = {
     "flatten-kept": after_front(max_pool(), FLATTEN, RELU, unflatten(3, 3, 3), conv(2, (2, 2))),
     "flatten-then-clip": after_front(average_pool(), FLATTEN, clip(0.25, 1.0)),
+    "permute": after_front(permute(1, 2, 0), conv(3), RELU),
+    "permute-then-linear": after_front(permute(2, 0, 1), reshape(126)),
+    "shuffle": after_front(
+        *(conv(6, (1, 1)), RELU, reshape(42, 2, 3), permute(0, 2, 1), reshape(6, 7, 6)),
+        *(grouped(6, 3, padding=ALL_1), RELU),
+    ),
+    "reshape-kept": after_front(max_pool(), reshape(27), RELU, reshape(3, 3, 3), conv(2, (2, 2))),
     "unflatten": Case((24,), (linear(24), RELU, unflatten(3, 4, 2), conv(3, (2, 2)), RELU, *HEAD)),
     "identity": after_front(IDENTITY, conv(3), IDENTITY),
     "norm": after_front(conv(4), NORM, RELU),

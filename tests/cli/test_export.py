@@ -40,6 +40,7 @@ def test_cmake_optimises_as_the_firmware_does(tmp_path: Path, core: str) -> None
         name="m",
         folder=folder,
         input_shape=(1, 8, 8),
+        graph=SimpleNamespace(channels_last=False),
         labels=SimpleNamespace(are_targets=False),
         training=SimpleNamespace(lr=0.01),
         measurement=Measurement(),

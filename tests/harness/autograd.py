@@ -133,12 +133,24 @@ def of_torch(node: Node, x: Any, data: list[Any]) -> Any:
             return functional.max_pool2d(bordered, attributes["kernel"], attributes["stride"])
         case "average_pool":
             return average(x, attributes)
-        case "flatten":
-            return x.reshape(len(x), -1)
-        case "unflatten":
-            height, width, channels = attributes["shape"]
-            return x.reshape(len(x), channels, height, width)
+        case "flatten" | "unflatten" | "permute" | "reshape":
+            return relaid(node.op.name, x, attributes)
     raise AssertionError(node.op.name)
+
+
+def relaid(op: str, x: Any, attributes: Any) -> Any:
+    """One node that changes the order or the shape; permute and reshape have the channels last."""
+    if op == "flatten":
+        return x.reshape(len(x), -1)
+    if op == "unflatten":
+        height, width, channels = attributes["shape"]
+        return x.reshape(len(x), channels, height, width)
+    last = x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+    if "order" in attributes:
+        last = last.permute(0, *(axis + 1 for axis in attributes["order"]))
+    else:
+        last = last.reshape(len(x), *attributes["shape"])
+    return last.permute(0, 3, 1, 2) if last.ndim == 4 else last
 
 
 def torch_loss(loss: str, scores: Any, labels: Array) -> Any:

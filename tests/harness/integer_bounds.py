@@ -359,6 +359,8 @@ RULES: dict[str, Rule] = {
     "max_pool": exact,
     "flatten": exact,
     "unflatten": exact,
+    "permute": exact,
+    "reshape": exact,
     "average_pool": average,
     "add": add,
     "add_errors": add_errors,

@@ -56,7 +56,9 @@ def of_onnxruntime(proto: onnx.ModelProto, x: Array) -> Array:
 
 def of_insitu(read_model: Model, x: Array) -> Array:
     graph = read_model.graph
-    values = evaluate_float(graph, {graph.inputs[0]: channels_last(x.astype(np.float64))})
+    x = x.astype(np.float64)
+    x = x.reshape(len(x), *graph.sample.shape) if graph.channels_last else channels_last(x)
+    values = evaluate_float(graph, {graph.inputs[0]: x})
     return values[graph.outputs[0]]
 
 

@@ -187,11 +187,6 @@ UNSUPPORTED: dict[str, tuple[onnx.ModelProto, str]] = {
         "ceil_mode 1 with count_include_pad 1",
     ),
     "mean-of-channels": (layer("ReduceMean", IMAGE, {}, axes=[1]), "ReduceMean over axes [1]"),
-    "transpose": (layer("Transpose", IMAGE, {}, perm=[0, 2, 3, 1]), "moves elements"),
-    "many-rows": (
-        model([1, 3, 4], [node("MatMul", "x w")], {"w": normal(4, 2)}),
-        "x[1, 3, 4] has 3 rows of 4 features",
-    ),
     "dynamic-weight": (
         model([1, 4], [node("Relu", "x", "r"), node("MatMul", "x r")]),
         'its weight "r" is computed from the input',

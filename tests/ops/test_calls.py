@@ -94,6 +94,7 @@ NETWORKS: tuple[tuple[Case, Sequence[Scheme]], ...] = (
     (CASES["max"], SCHEMES[-2:]),
     (CASES["conv-odd"], (*SCHEMES[-2:], Scheme(precision="mixed"))),
     (CASES["linear"], SCHEMES[-2:]),
+    (CASES["shuffle"], SCHEMES[: len(OPTIONS) * 2]),
     (MAP, [Scheme(loss=loss, precision=p) for loss in TARGETED for p in PRECISIONS]),
 )
 

@@ -67,6 +67,24 @@ def _unflatten(node: Node, data: list[Array]) -> Step:
     return "Reshape", [np.asarray([0, channels, height, width])], {}
 
 
+def _permute(node: Node, data: list[Array]) -> Step:
+    there = {0: 2, 1: 3, 2: 1}  # our axis -> ONNX's
+    height, width, channels = (there[axis] for axis in node.attributes["order"])
+    return "Transpose", [], {"perm": [0, channels, height, width]}
+
+
+def _reshape(node: Node, data: list[Array]) -> list[Step]:
+    """In the order of our memory, channels last."""
+    shape = node.attributes["shape"]
+    steps: list[Step] = []
+    if len(node.attributes["of"]) == 3:
+        steps.append(("Transpose", [], {"perm": [0, 2, 3, 1]}))
+    steps.append(("Reshape", [np.asarray([0, *shape])], {}))
+    if len(shape) == 3:
+        steps.append(("Transpose", [], {"perm": [0, 3, 1, 2]}))
+    return steps
+
+
 def _prelu(node: Node, data: list[Array]) -> Step:
     is_map = len(node.attributes["of"]) == 3
     return "PRelu", [d.reshape(-1, 1, 1) for d in data] if is_map else data, {}
@@ -163,6 +181,8 @@ TRANSLATIONS: dict[str, Translation] = {
     "clip": _clip,
     "average_pool": _average,
     "unflatten": _unflatten,
+    "permute": _permute,
+    "reshape": _reshape,
     "max_pool": lambda node, data: ("MaxPool", [], _window(node.attributes)),
     "flatten": lambda node, data: ("Flatten", [], {}),
     "identity": lambda node, data: ("Identity", [], {}),

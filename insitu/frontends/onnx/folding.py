@@ -16,7 +16,8 @@ from onnx.reference import ReferenceEvaluator
 from insitu.errors import ModelError
 from insitu.frontends.onnx import qdq_folding as onnx_rounding
 from insitu.frontends.onnx.file import foreign
-from insitu.frontends.onnx.scope import NotSupportedError, Operation, Shape
+from insitu.frontends.onnx.operation import NotSupportedError, Operation
+from insitu.frontends.onnx.order import Shape
 from insitu.graph.model import Array
 
 LARGEST_CONSTANT = 64 * 2**20  # bytes, of one result

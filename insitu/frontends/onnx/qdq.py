@@ -13,9 +13,10 @@ from dataclasses import replace
 import numpy as np
 
 from insitu.fixed_point import F32, affine_qparams, real_range
+from insitu.frontends.onnx.operation import NotSupportedError, Operation
 from insitu.frontends.onnx.operators.activations import FUNCTIONS
 from insitu.frontends.onnx.operators.shape import PASSES_ON
-from insitu.frontends.onnx.scope import NotSupportedError, Operation, QuantizedData, Scope, Value
+from insitu.frontends.onnx.scope import QuantizedData, Scope, Value
 from insitu.graph.model import Array, QParams
 from insitu.ops import OPS
 from insitu.ops.losses.table import LOSSES

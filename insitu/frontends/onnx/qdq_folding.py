@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from insitu.frontends.onnx.scope import NotSupportedError, Operation
+from insitu.frontends.onnx.operation import NotSupportedError, Operation
 from insitu.graph.model import Array
 
 INTEGERS = ("int4", "uint4", "int8", "uint8", "int16", "uint16", "int32")

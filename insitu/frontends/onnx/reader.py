@@ -20,10 +20,12 @@ from insitu.errors import ModelError
 from insitu.frontends.model import Model, Unsupported
 from insitu.frontends.onnx import qdq as onnx_quantized
 from insitu.frontends.onnx.advice import advice
+from insitu.frontends.onnx.entry import has_channels_last
 from insitu.frontends.onnx.file import STANDARD_DOMAINS, checked, load, opset_of
 from insitu.frontends.onnx.folding import Folder, infer, static_shape, to_array
 from insitu.frontends.onnx.fusion import with_functions
 from insitu.frontends.onnx.names import Names, legible
+from insitu.frontends.onnx.operation import NotSupportedError, Operation, operation
 from insitu.frontends.onnx.operators import activations as onnx_functions
 from insitu.frontends.onnx.operators import arithmetic as onnx_arithmetic
 from insitu.frontends.onnx.operators import conv_transpose as onnx_transposed
@@ -31,16 +33,8 @@ from insitu.frontends.onnx.operators import layers as onnx_layers
 from insitu.frontends.onnx.operators import moves as onnx_moves
 from insitu.frontends.onnx.operators import pools as onnx_pools
 from insitu.frontends.onnx.operators import shape as onnx_layout
-from insitu.frontends.onnx.scope import (
-    NotSupportedError,
-    Operation,
-    Scope,
-    Shape,
-    Value,
-    check_shape,
-    form_of,
-    operation,
-)
+from insitu.frontends.onnx.order import Facing, Shape
+from insitu.frontends.onnx.scope import Scope, Value, check_shape, form_of
 from insitu.graph.builder import Builder
 from insitu.ops import OPS
 
@@ -72,6 +66,7 @@ IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {
     "QuantizeLinear": onnx_quantized.quantize_linear,
     "ReduceMax": partial(onnx_pools.reduce, "max_pool"),
     "ReduceMean": partial(onnx_pools.reduce, "average_pool"),
+    "ReduceSum": onnx_pools.reduce_sum,
     "Relu": onnx_functions.relu,
     "Resize": onnx_moves.resize,
     "Selu": onnx_functions.selu,
@@ -145,18 +140,27 @@ def _import(proto: onnx.ModelProto, stem: str, chosen: str | None) -> Model:
     scope = Scope(builder, opset_of(proto), batch)
     scope.constants = constants
     scope.outputs = frozenset({output})
-    name = builder.input(builder.unique(legible(entry.name) or "input"), form)
-    scope.values[entry.name] = Value(name, (1, *shape))
     nodes = with_functions(graph.node, constants, entry.name, STANDARD_DOMAINS)
     nodes = _needed(nodes, output)
     for node in nodes:
         for read_name in set(node.input):
             scope.readers.setdefault(read_name, []).append(node)
+    _begin(scope, entry.name, shape, form)
     _walk(scope, nodes, _declared_shapes(graph))
     if output not in scope.values:
         raise ModelError(f'the output "{output}" does not depend on the input "{entry.name}"')
     result = builder.finish((_final(scope, output),))
     return Model(stem, result, shape, tuple(scope.unsupported), tuple(scope.notes))
+
+
+def _begin(scope: Scope, entry: str, shape: Shape, form: Shape) -> None:
+    """Declare the input; where all that reads it has the channels last, so have our samples."""
+    last = has_channels_last(entry, len(shape) + 1, scope.readers, scope.constants)
+    builder = scope.builder
+    builder.channels_last = last
+    held = (1,) * (3 - len(shape)) + shape if last else form
+    name = builder.input(builder.unique(legible(entry) or "input"), held)
+    scope.values[entry] = scope.as_seen(name, (1, *shape), Facing(last))
 
 
 def _only_input(
@@ -339,5 +343,6 @@ def _final(scope: Scope, output: str) -> str:
         return value.tensor
     if math.prod(value.shape) == max(value.shape):
         return scope.as_vector(value)
-    held = scope.builder.tensors[value.tensor].shape
-    return value.tensor if form_of(value.shape) in (None, held) else scope.as_form(value)
+    if form_of(value.shape) is None:
+        return value.tensor if value.order is None else scope.as_vector(value)
+    return scope.as_form(value)

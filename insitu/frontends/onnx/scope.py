@@ -1,46 +1,30 @@
 """the state of one import: which ONNX names are constants, which are tensors of our graph.
 
-Invariant: a `Value` holds the elements of an ONNX activation in ONNX's own (row-major, channels
-first) order: as a vector x[f], or as a map x[h, w, c] whose channels-first reading is that order.
-Reshape and its like therefore only change `Value.shape`; `flatten` and `unflatten` nodes are made
-when an op needs the other form.
+Invariant: a `Value` holds the elements of an ONNX activation and knows in which order ONNX reads
+them: of a map x[h, w, c] mostly channels first. Reshape therefore only changes `Value.shape` and
+Transpose only `Value.order`; `flatten`, `unflatten`, `permute` and `reshape` nodes are made when an
+op needs another form.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
 
 from insitu.errors import ModelError
 from insitu.frontends.model import Unsupported
-from insitu.frontends.onnx.file import STANDARD_DOMAINS
+from insitu.frontends.onnx.operation import NotSupportedError, Operation
+from insitu.frontends.onnx.order import Facing, Order, Shape
 from insitu.graph.builder import Builder
 from insitu.graph.model import Array, Node, QParams
 from insitu.ops import OPS
 
 LARGEST_TENSOR = 2**27  # elements; half a gigabyte in float, far beyond any microcontroller
-LARGEST_ATTRIBUTE = 2**15  # for kernels, strides and padding
-
-LATEST = onnx.defs.onnx_opset_version()
-VARIADIC = onnx.defs.OpSchema.FormalParameterOption.Variadic
-
-Shape = tuple[int, ...]
-
-
-class NotSupportedError(Exception):
-    """Raised by an importer, caught by the walk: the node becomes `opaque` and is listed."""
-
-    def __init__(self, reason: str, advice: str = "") -> None:
-        """Keep both halves apart; without an advice of its own the operator's is given."""
-        super().__init__(reason)
-        self.reason = reason
-        self.advice = advice
 
 
 @dataclass(frozen=True)
@@ -50,11 +34,13 @@ class Value:
     Attributes:
         shape: with the batch axis (1) where ONNX has one; None where nobody knows.
         layout: name of the last node that changed the shape only.
+        order: how ONNX reads the tensor, where it is not `Order.of` its shape.
     """
 
     tensor: str
     shape: Shape | None
     layout: str = ""
+    order: Order | None = None
 
 
 @dataclass(frozen=True)
@@ -69,105 +55,6 @@ class QuantizedData:
     dtype: str
     scale: Array
     zero: Array
-
-
-@dataclass(frozen=True)
-class Operation:
-    """An ONNX node, its name readable and its attributes unpacked.
-
-    Attributes:
-        inputs: the names of tensors in their order, "" for one that is left out.
-        operands: what ONNX calls an input -> its tensor.
-    """
-
-    op: str
-    name: str
-    inputs: tuple[str, ...]
-    operands: Mapping[str, str]
-    outputs: tuple[str, ...]
-    attributes: dict[str, Any]
-    proto: onnx.NodeProto = field(repr=False)
-
-    def error(self, text: str) -> ModelError:
-        """A ModelError that says where."""
-        return ModelError(f'{self.op} "{self.name}": {text}')
-
-    def __contains__(self, operand: str) -> bool:
-        """Whether the optional input is given."""
-        return bool(self.operands.get(operand))
-
-    def __getitem__(self, operand: str) -> str:
-        """The tensor that stands there."""
-        if operand not in self:
-            places = {name: f"input {index}" for index, name in enumerate(self.operands)}
-            what = "" if operand[-1].isdigit() else f", its {operand},"
-            raise self.error(f"{places.get(operand, 'an input')}{what} is missing")
-        return self.operands[operand]
-
-    @property
-    def first(self) -> str:
-        """What its first input is called."""
-        return next(iter(self.operands), "x")
-
-    def one_output(self) -> None:
-        """Refuse further outputs that somebody asks for."""
-        extra = [name for name in self.outputs[1:] if name]
-        if extra:
-            raise NotSupportedError(f'its further output "{extra[0]}" is not available')
-
-    def integers(self, key: str, count: int, default: int) -> Shape:
-        """The attribute `key` of `count` integers in [0, 2^15)."""
-        values = tuple(int(v) for v in self.attributes.get(key, (default,) * count))
-        if len(values) != count:
-            raise self.error(f"{key} = {list(values)} has {len(values)} entries, {count} belong")
-        low = min(values, default=0)
-        if low < 0 or max(values, default=0) >= LARGEST_ATTRIBUTE:
-            raise self.error(f"{key} = {list(values)} is outside [0, {LARGEST_ATTRIBUTE})")
-        return values
-
-    def flag(self, key: str, *, default: bool = False) -> bool:
-        """The attribute `key`, 0 or 1."""
-        value = self.attributes.get(key, int(default))
-        if value not in (0, 1):
-            raise self.error(f"{key} is {value}, it is 0 or 1")
-        return bool(value)
-
-    def text(self, key: str, default: str) -> str:
-        """The attribute `key`, a string."""
-        value = self.attributes.get(key, default)
-        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def operation(node: onnx.NodeProto, name: str, opset: int) -> Operation:
-    """Unpack a node.
-
-    Raises:
-        ModelError: an attribute that cannot be read.
-    """
-    attributes = {}
-    for attribute in node.attribute:
-        try:
-            attributes[attribute.name] = helper.get_attribute_value(attribute)
-        except (ValueError, TypeError):
-            raise ModelError(
-                f'{node.op_type} "{name}": attribute {attribute.name} is damaged'
-            ) from None
-    inputs, outputs = tuple(node.input), tuple(node.output)
-    names = _input_names(node, opset)
-    operands = dict(zip(names, inputs, strict=False))
-    return Operation(node.op_type, name, inputs, operands, outputs, attributes, node)
-
-
-def _input_names(node: onnx.NodeProto, opset: int) -> list[str]:
-    """What ONNX calls the inputs of a standard operator, in all opsets alike: "mean", "W"."""
-    known = [v for v in (opset, LATEST) if onnx.defs.has(node.op_type, v, "")]
-    if node.domain not in STANDARD_DOMAINS or not known:
-        return [f"input{index}" for index in range(len(node.input))]
-    formal = onnx.defs.get_schema(node.op_type, known[0], "").inputs
-    names = [parameter.name.removeprefix("input_") for parameter in formal]
-    if formal and formal[-1].option == VARIADIC:
-        return [*names[:-1], *(f"{names[-1]}{i}" for i in range(len(node.input)))]
-    return names
 
 
 def form_of(shape: Shape) -> Shape | None:
@@ -198,6 +85,7 @@ class Scope:
         self.quantized: dict[str, QuantizedData] = {}  # constants behind a DequantizeLinear
         self.origins: dict[str, str] = {}  # constants -> those that they are other forms of
         self.weighted: dict[str, str] = {}  # such a constant -> the first layer that reads it
+        self.factors: dict[str, float] = {}  # of sums held as averages, which a constant divides
         self.integers: dict[str, QParams] = {}  # outputs of QuantizeLinear
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         self.outputs: frozenset[str] = frozenset()
@@ -266,6 +154,8 @@ class Scope:
     def _with_form(self, value: Value, form: Shape) -> str:
         tensor = value.tensor
         held = self.builder.tensors[tensor].shape
+        if value.order is not None:
+            return self._rearranged(value, value.order, form)
         if held == form:
             return tensor
         name = value.layout or "layout"
@@ -277,30 +167,111 @@ class Scope:
         (tensor,) = self.builder.node(OPS["unflatten"], [tensor], name=name, attributes=attributes)
         return tensor
 
+    def _rearranged(self, value: Value, order: Order, form: Shape) -> str:
+        """The tensor of a value that ONNX reads in an order of its own."""
+        arranged = order.arranged(form)
+        if arranged is None:
+            vector = self._rearranged(value, order, (self.builder.tensors[value.tensor].size,))
+            return self._with_form(Value(vector, value.shape, value.layout), form)
+        sizes, reading = arranged.sizes, arranged.reading
+        if len(sizes) > 3:
+            raise NotSupportedError(
+                f"the transpositions before it move {len(sizes)} groups of axes, {list(sizes)}; "
+                "at most 3 groups can change places",
+                "transpose in steps, each of which changes two axes, with an operator between them",
+            )
+        tensor = value.tensor
+        if reading != tuple(range(len(reading))):
+            missing = 3 - len(sizes)
+            tensor = self._layout(value, "reshape", tensor, shape=(1,) * missing + sizes)
+            axes = (*range(missing), *(axis + missing for axis in reading))
+            tensor = self._layout(value, "permute", tensor, order=axes)
+        return self._layout(value, "reshape", tensor, shape=form)
+
+    def _layout(self, value: Value, kind: str, tensor: str, **attributes: Shape) -> str:
+        if attributes.get("shape") == self.builder.tensors[tensor].shape:
+            return tensor
+        name = self.builder.unique(value.layout or "layout")
+        (tensor,) = self.builder.node(OPS[kind], [tensor], name=name, attributes=attributes)
+        return tensor
+
+    def facing(self, op: Operation, *operands: str) -> Facing:
+        """Whether maps that `op` reads, by default its first, lie here as ONNX has them."""
+        return Facing(all(self._lies_last(*self.value(op, o)) for o in operands or ("",)))
+
+    def _lies_last(self, value: Value, shape: Shape) -> bool:
+        held = self.builder.tensors[value.tensor].shape
+        if len(held) != 3 or not 3 <= len(shape) <= 4 or shape[0] != 1:
+            return False
+        if value.order is None and held == form_of(shape):
+            return False
+        order = value.order or Order.of(held)
+        return held == (1, *shape[1:])[-3:] and order.plain == Order(held, (0, 1, 2)).plain
+
+    def seen(self, op: Operation, facing: Facing, operand: str = "") -> str:
+        """The map x[h, w, c] that `op` reads there, which lies as `facing` says."""
+        return self.value(op, operand)[0].tensor if facing.last else self.in_form(op, operand)
+
+    def with_channels_last(self, op: Operation) -> str:
+        """The first input of `op` as a map x[h, w, c] whose channels are ONNX's last axis."""
+        value, shape = self.value(op)
+        if self.facing(op).last:
+            return value.tensor
+        axes = shape[1:] if len(shape) > 2 else shape
+        form = (1,) * (3 - len(axes)) + axes
+        if len(form) != 3 or math.prod(form) != math.prod(shape):
+            raise NotSupportedError(
+                f"its input has the shape {list(shape)}; at most 3 axes of one sample can be read",
+                "reshape to [1, places, features] before it",
+            )
+        vector = self.as_vector(value)
+        return self._layout(value, "reshape", vector, shape=form)
+
+    def as_seen(self, tensor: str, shape: Shape, seen: Order | Facing | None) -> Value:
+        """The value that a tensor is in ONNX's shape."""
+        held = self.builder.tensors[tensor].shape
+        if isinstance(seen, Facing):
+            seen = Order(held, (0, 1, 2)) if seen.last else None
+        usual = seen is None or seen.plain == Order.of(held).plain
+        return Value(tensor, shape, order=None if usual else seen)
+
+    def arranged(self, value: Value, data: Array) -> Array:
+        """A constant in ONNX's shape of a value -> in the shape of its tensor."""
+        held = self.builder.tensors[value.tensor].shape
+        order = value.order or Order.of(held)
+        data = data.reshape([order.sizes[axis] for axis in order.reading])
+        return data.transpose(np.argsort(order.reading)).reshape(held)
+
     def emit(
         self,
         op: Operation,
         kind: str,
         inputs: Sequence[str],
         shape: Shape | None = None,
+        seen: Order | Facing | None = None,
         /,
         **attributes: Any,
     ) -> None:
-        """Append a node of ours for `op`; `shape` is ONNX's, by default made from the tensor's."""
+        """Append a node of ours for `op`.
+
+        Args:
+            shape: ONNX's, by default made from the tensor's.
+            seen: how ONNX reads the tensor, by default by `Order.of` its shape.
+        """
         name = self.builder.unique(op.name)
         (tensor,) = self.builder.node(OPS[kind], inputs, name=name, attributes=attributes)
         if shape is None:
             height, width, channels = self.builder.tensors[tensor].shape
             rank = len(self.value(op)[1])
             shape = (1, channels, width) if rank == 3 else (1, channels, height, width)
-        self.bind(op, 0, Value(tensor, shape))
+        self.bind(op, 0, self.as_seen(tensor, shape, seen))
         if OPS[kind].weights:
             self.layers.add(op.outputs[0])
 
     def elementwise(self, op: Operation, kind: str, **attributes: Any) -> None:
         """Append a node of ours for `op`, whose output is like its first input."""
         value, shape = self.value(op)
-        self.emit(op, kind, [value.tensor], shape, **attributes)
+        self.emit(op, kind, [value.tensor], shape, value.order, **attributes)
 
     def weight(self, op: Operation, letter: str, data: Array, *, scale: Array | None = None) -> str:
         """Add a constant named after `op`; scale[row], where the file says it."""
@@ -336,7 +307,7 @@ class Scope:
                 f"the input {list(old)} has {math.prod(old)} elements, "
                 f"{list(shape)} has {math.prod(shape)}"
             )
-        self.bind(op, 0, Value(value.tensor, shape, op.name))
+        self.bind(op, 0, Value(value.tensor, shape, op.name, value.order))
 
 
 def check_shape(shape: Sequence[int], what: str) -> None:

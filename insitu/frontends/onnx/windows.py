@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from insitu.frontends.onnx.scope import NotSupportedError, Operation, Shape
+from insitu.frontends.onnx.operation import NotSupportedError, Operation
+from insitu.frontends.onnx.order import Shape
 
 LARGEST_WINDOWS = 2**25
 """Elements of all windows of a node; 28 million are those of the largest layer of VGG-16."""

@@ -356,6 +356,17 @@ void insitu_flatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_t 
 /* y[h, w, c] = x[c, h, w] */
 void insitu_unflatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_t *y);
 
+/* Sizes of y, and how far apart its neighbours along each axis lie in x. */
+typedef struct {
+  int32_t height, width, channels, height_step, width_step, channels_step;
+} insitu_permute_params_t;
+
+/* y[i, j, k]: the axes of x in another order. */
+void insitu_permute_s8(const insitu_permute_params_t *p, const int8_t *x, int8_t *y);
+
+/* y = x; y may be x. */
+void insitu_reshape_s8(const insitu_size_params_t *p, const int8_t *x, int8_t *y);
+
 /* q[h, w, c] = clamp(zero + round(x[c, h, w] / scale)): a sample as sensors give it; NaN gives
  * -128. Returns how many were no numbers, or moved by the clamp by more than one step. */
 int32_t insitu_quantize_input_f32(const insitu_layout_params_t *p, const insitu_qparams_t *q_q,

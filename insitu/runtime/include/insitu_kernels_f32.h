@@ -174,7 +174,13 @@ void insitu_flatten_f32(const insitu_layout_params_t *p, const float *x, float *
 /* y[h, w, c] = x[c, h, w] */
 void insitu_unflatten_f32(const insitu_layout_params_t *p, const float *x, float *y);
 
-/* The same for a sample as sensors give it. Returns how many are NaN or infinite. */
+/* y[i, j, k]: the axes of x in another order. */
+void insitu_permute_f32(const insitu_permute_params_t *p, const float *x, float *y);
+
+/* y = x; y may be x. */
+void insitu_reshape_f32(const insitu_size_params_t *p, const float *x, float *y);
+
+/* y[h, w, c] = x[c, h, w] of a sample as sensors give it. Returns how many are NaN or infinite. */
 int32_t insitu_take_input_f32(const insitu_layout_params_t *p, const float *x, float *y);
 
 typedef struct {

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from insitu.frontends.onnx.operation import NotSupportedError, Operation, broadcast
 from insitu.frontends.onnx.operators.shape import PASSES_ON
-from insitu.frontends.onnx.scope import NotSupportedError, Operation, Scope
+from insitu.frontends.onnx.scope import Scope
 from insitu.graph.model import Array
 
 FUNCTIONS = {
@@ -104,21 +105,24 @@ def prelu(scope: Scope, op: Operation) -> None:
     if slope.size == 1:
         _prelu(scope, op, slope.reshape(1))
         return
-    _, shape = scope.value(op)
-    aligned = (1,) * (len(shape) - slope.ndim) + slope.shape
-    channels = shape[1] if len(shape) > 1 else 1
-    if len(aligned) != len(shape) or math.prod(aligned) != channels or aligned[1] != channels:
+    if not scope.facing(op).last:
+        scope.in_form(op)
+    value, shape = scope.value(op)
+    channels = scope.builder.tensors[value.tensor].shape[-1]
+    by_channel = np.zeros((2, 1))
+    if slope.ndim <= len(shape):
+        by_channel = scope.arranged(value, broadcast(op, slope, shape)).reshape(-1, channels)
+    if by_channel.shape[1] != channels or (by_channel != by_channel[:1]).any():
         raise NotSupportedError(
             f"its slope{list(slope.shape)} for x{list(shape)} is neither one number nor one for "
             f"each of {channels} channels"
         )
-    scope.in_form(op)
-    _prelu(scope, op, slope.reshape(-1))
+    _prelu(scope, op, by_channel[0])
 
 
 def _prelu(scope: Scope, op: Operation, slope: Array) -> None:
     value, shape = scope.value(op)
-    scope.emit(op, "prelu", [value.tensor, scope.weight(op, "slope", slope)], shape)
+    scope.emit(op, "prelu", [value.tensor, scope.weight(op, "slope", slope)], shape, value.order)
 
 
 def softmax(scope: Scope, op: Operation) -> None:

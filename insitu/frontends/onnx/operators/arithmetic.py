@@ -10,8 +10,9 @@ import math
 
 import numpy as np
 
-from insitu.frontends.onnx.operators.layers import broadcast
-from insitu.frontends.onnx.scope import NotSupportedError, Operation, Scope
+from insitu.frontends.onnx.operation import NotSupportedError, Operation, broadcast
+from insitu.frontends.onnx.order import Order
+from insitu.frontends.onnx.scope import Scope
 from insitu.graph.model import Array
 
 OTHER = {"A": "B", "B": "A"}
@@ -50,17 +51,23 @@ def multiply(scope: Scope, op: Operation) -> None:
     large = "B" if math.prod(second) > math.prod(first) else "A"
     small = OTHER[large]
     shape, other = (second, first) if large == "B" else (first, second)
-    by_channel = len(shape) > 2 and other == (1, shape[1], *(1 for _ in shape[2:]))
+    facing = scope.facing(op, large)
+    channels = facing.back([1, facing.first(shape)[1], *(1 for _ in shape[2:])])
+    by_channel = len(shape) > 2 and other == channels
     if shape != other and not by_channel:
         raise NotSupportedError(
             f"its inputs have the shapes {list(first)} and {list(second)}, only equal ones, "
             "or one number a channel, can be multiplied",
             "bring both to one shape before it",
         )
-    factor = scope.values[op[small]].tensor
-    if shape == other or scope.builder.tensors[factor].shape != (shape[1],):
+    if shape == other:
+        tensors, seen = _alike(scope, op)
+        scope.emit(op, "multiply", tensors, shape, seen)
+        return
+    factor = scope.values[op[small]].tensor  # a vector, or a map of one place
+    if scope.builder.tensors[factor].size != scope.builder.tensors[factor].shape[-1]:
         factor = scope.in_form(op, small)
-    scope.emit(op, "multiply", [scope.in_form(op, large), factor], shape)
+    scope.emit(op, "multiply", [scope.seen(op, facing, large), factor], shape, facing)
 
 
 def divide(scope: Scope, op: Operation) -> None:
@@ -89,15 +96,27 @@ def _meet(scope: Scope, op: Operation, **attributes: bool) -> None:
             f"its inputs have the shapes {list(first)} and {list(second)}, only equal ones meet",
             "bring both to one shape before it",
         )
-    scope.emit(op, "add", [scope.in_form(op, "A"), scope.in_form(op, "B")], first, **attributes)
+    tensors, seen = _alike(scope, op)
+    scope.emit(op, "add", tensors, first, seen, **attributes)
+
+
+def _alike(scope: Scope, op: Operation) -> tuple[list[str], Order | None]:
+    """Two tensors of one shape that ONNX reads alike, and how."""
+    (first, _), (second, _) = scope.value(op, "A"), scope.value(op, "B")
+    held = [scope.builder.tensors[value.tensor].shape for value in (first, second)]
+    if held[0] == held[1] and len(held[0]) == 3 and first.order == second.order is not None:
+        return [first.tensor, second.tensor], first.order
+    return [scope.in_form(op, "A"), scope.in_form(op, "B")], None
 
 
 def _by_channel(scope: Scope, op: Operation, side: str) -> Array:
     """The constant there as one number a channel of the other side, float64."""
     _, shape = scope.value(op, OTHER[side])
     c = scope.floats(op, side, "constant")
-    channels = scope.builder.tensors[_changed(scope, op, OTHER[side])].shape[-1]
-    by_channel = broadcast(op, c, shape).reshape(channels, -1)
+    _changed(scope, op, OTHER[side])
+    value, _ = scope.value(op, OTHER[side])
+    by_channel = scope.arranged(value, broadcast(op, c, shape))
+    by_channel = by_channel.reshape(-1, by_channel.shape[-1]).T
     if (by_channel != by_channel[:, :1]).any():
         raise NotSupportedError(
             f"its constant has the shape {list(c.shape)}, only one number a channel is available",
@@ -108,14 +127,22 @@ def _by_channel(scope: Scope, op: Operation, side: str) -> Array:
 
 def _changed(scope: Scope, op: Operation, side: str) -> str:
     """The tensor there: as its layer wrote it, else in the form of its shape."""
-    if op[side] in scope.layers:
-        return scope.values[op[side]].tensor
+    value, _ = scope.value(op, side)
+    held = scope.builder.tensors[value.tensor]
+    one_place = len(held.shape) == 3 and held.size == held.shape[-1]
+    if op[side] in scope.layers or one_place or scope.facing(op, side).last:
+        return value.tensor
     return scope.in_form(op, side)
 
 
 def _affine(scope: Scope, op: Operation, side: str, scale: Array, shift: Array) -> None:
     """The activation there times scale[c] plus shift[c]."""
     name, tensor = op[side], _changed(scope, op, side)
+    if name in scope.factors:
+        scale = scale * scope.factors[name]
+        if np.allclose(scale, 1, rtol=2e-6, atol=0) and not shift.any():
+            scope.bind(op, 0, scope.value(op, side)[0])
+            return
     alone = name in scope.layers and len(scope.readers[name]) == 1 and name not in scope.outputs
     if len(scope.builder.tensors[tensor].shape) != 3 and not alone:
         raise NotSupportedError(
@@ -131,5 +158,6 @@ def _affine(scope: Scope, op: Operation, side: str, scale: Array, shift: Array) 
         raise op.error("its constant, or one divided by it, is infinite in float32")
     parameters |= {"mean": np.zeros(len(scale)), "variance": np.ones(len(scale))}
     inputs = [scope.weight(op, letter, data) for letter, data in parameters.items()]
-    scope.emit(op, "batch_norm", [tensor, *inputs], scope.value(op, side)[1], epsilon=0.0)
+    value, shape = scope.value(op, side)
+    scope.emit(op, "batch_norm", [tensor, *inputs], shape, value.order, epsilon=0.0)
     scope.layers.add(op.outputs[0])

@@ -7,8 +7,10 @@ convolution cannot pad (begin > kernel - 1) is cropped from that map.
 
 from __future__ import annotations
 
+from insitu.frontends.onnx.operation import NotSupportedError, Operation
 from insitu.frontends.onnx.operators.layers import bias, layer_weight
-from insitu.frontends.onnx.scope import NotSupportedError, Operation, Scope, Shape
+from insitu.frontends.onnx.order import Shape
+from insitu.frontends.onnx.scope import Scope
 from insitu.frontends.onnx.windows import auto_pad_of, steps_of
 from insitu.graph.model import Array
 from insitu.ops import OPS

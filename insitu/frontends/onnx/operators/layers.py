@@ -10,9 +10,11 @@ import math
 
 import numpy as np
 
+from insitu.frontends.onnx.operation import NotSupportedError, Operation, broadcast
 from insitu.frontends.onnx.operators.shape import PASSES_ON
+from insitu.frontends.onnx.order import Facing, Shape
 from insitu.frontends.onnx.qdq import row_scales
-from insitu.frontends.onnx.scope import NotSupportedError, Operation, Scope, Shape
+from insitu.frontends.onnx.scope import Scope
 from insitu.frontends.onnx.windows import check_cost, window_of
 from insitu.graph.model import Array, OpDef
 from insitu.ops import OPS
@@ -93,7 +95,7 @@ def gemm(scope: Scope, op: Operation) -> None:
     if "C" in op:
         c = scope.floats(op, "C", "bias")
         b = beta * broadcast(op, c, (1, w.shape[0])).reshape(-1)
-    _linear(scope, op, alpha * w, b, (1, w.shape[0]))
+    _linear(scope, op, alpha * w, b, (shape[0], w.shape[0]))
 
 
 def matmul(scope: Scope, op: Operation) -> None:
@@ -110,12 +112,6 @@ def matmul(scope: Scope, op: Operation) -> None:
 
 def _linear(scope: Scope, op: Operation, w: Array, b: Array, result: Shape) -> None:
     value, shape = scope.value(op)
-    rows = math.prod(shape[:-1])
-    if rows != 1:
-        raise NotSupportedError(
-            f"x{list(shape)} has {rows} rows of {shape[-1]} features, only 1 row is available",
-            "flatten before it, or use a 1 x 1 convolution, and train again",
-        )
     if w.shape[1] != shape[-1]:
         raise op.error(
             f"x{list(shape)} has {shape[-1]} features but the weight takes {w.shape[1]}; "
@@ -123,9 +119,20 @@ def _linear(scope: Scope, op: Operation, w: Array, b: Array, result: Shape) -> N
         )
     if not (np.isfinite(w).all() and np.isfinite(b).all()):
         raise op.error("alpha or beta make its weights NaN or infinite")
+    if math.prod(shape[:-1]) != 1:
+        _at_each_place(scope, op, w, b, result)
+        return
     x = scope.as_vector(value)
     inputs = [x, layer_weight(scope, op, "B", w), scope.weight(op, "b", b)]
     scope.emit(op, "linear", inputs, result)
+
+
+def _at_each_place(scope: Scope, op: Operation, w: Array, b: Array, result: Shape) -> None:
+    """A linear layer over the last axis: a convolution by 1 x 1, channels last."""
+    x = scope.with_channels_last(op)
+    inputs = [x, layer_weight(scope, op, "B", w[:, None, None]), scope.weight(op, "b", b)]
+    geometry = {"stride": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1}
+    scope.emit(op, "conv", inputs, result, Facing(last=True), **geometry)
 
 
 def batch_norm(scope: Scope, op: Operation) -> None:
@@ -168,13 +175,3 @@ def batch_norm(scope: Scope, op: Operation) -> None:
 def _takes(op: OpDef) -> bool:
     """Whether a batch normalization of features behind it disappears, or it stops the compiler."""
     return "affine" in op.absorb or op in (OPS["batch_norm"], OPS["opaque"])
-
-
-def broadcast(op: Operation, c: Array, shape: Shape) -> Array:
-    """A constant of `op` in the shape of its result."""
-    try:
-        return np.broadcast_to(c, shape)
-    except ValueError:
-        raise op.error(
-            f"its constant has the shape {list(c.shape)} but its result {list(shape)}"
-        ) from None

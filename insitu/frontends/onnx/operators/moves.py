@@ -9,14 +9,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from insitu.frontends.onnx.scope import (
-    LARGEST_ATTRIBUTE,
-    NotSupportedError,
-    Operation,
-    Scope,
-    Shape,
-    Value,
-)
+from insitu.frontends.onnx.operation import LARGEST_ATTRIBUTE, NotSupportedError, Operation
+from insitu.frontends.onnx.order import Shape
+from insitu.frontends.onnx.scope import Scope
 from insitu.graph.model import Array
 from insitu.ops import OPS
 
@@ -66,10 +61,12 @@ def concat(scope: Scope, op: Operation) -> None:
             raise op.error(f"{list(shapes[0])} and {list(shape)} differ beside axis {axis}")
     if axis == 0:
         raise NotSupportedError("it joins samples (axis 0), only axes of one sample are available")
-    inputs = [scope.in_form(op, operand) for operand in op.operands]
+    facing = scope.facing(op, *op.operands)
+    inputs = [scope.seen(op, facing, operand) for operand in op.operands]
     length = sum(shape[axis] for shape in shapes)
-    ours = _ours([int(a == axis) for a in range(rank)], 0).index(1)
-    scope.emit(op, "concat", inputs, (*shapes[0][:axis], length, *shapes[0][axis + 1 :]), axis=ours)
+    ours = _ours(facing.first([int(a == axis) for a in range(rank)]), 0).index(1)
+    result = (*shapes[0][:axis], length, *shapes[0][axis + 1 :])
+    scope.emit(op, "concat", inputs, result, facing, axis=ours)
 
 
 def pad(scope: Scope, op: Operation) -> None:
@@ -110,8 +107,14 @@ def _move(
     scope: Scope, op: Operation, kind: str, low: Sequence[int], step: Sequence[int], shape: Shape
 ) -> None:
     """Emit pad or slice; all per axis of ONNX."""
-    attributes = {"low": _ours(low, 0), "step": _ours(step, 1), "shape": _ours(shape, 1)}
-    scope.emit(op, kind, [scope.in_form(op)], shape, **attributes)
+    facing = scope.facing(op)
+    first = facing.first
+    attributes = {
+        "low": _ours(first(low), 0),
+        "step": _ours(first(step), 1),
+        "shape": _ours(first(shape), 1),
+    }
+    scope.emit(op, kind, [scope.seen(op, facing)], shape, facing, **attributes)
 
 
 def slice_(scope: Scope, op: Operation) -> None:
@@ -155,9 +158,10 @@ def split(scope: Scope, op: Operation) -> None:
         _one_sample(op, count == 1)
         scope.bind(op, 0, value)
         return
-    x, start = scope.in_form(op), 0
+    facing, start = scope.facing(op), 0
+    x = scope.seen(op, facing)
     for index, size in enumerate(sizes):
-        low = _ours([start if a == axis else 0 for a in range(len(shape))], 0)
+        low = _ours(facing.first([start if a == axis else 0 for a in range(len(shape))]), 0)
         part = tuple(size if a == axis else d for a, d in enumerate(shape))
         start += size
         if not op.outputs[index]:
@@ -166,9 +170,9 @@ def split(scope: Scope, op: Operation) -> None:
             OPS["slice"],
             [x],
             name=scope.builder.unique(op.name),
-            attributes={"low": low, "step": (1,) * len(low), "shape": _ours(part, 1)},
+            attributes={"low": low, "step": (1,) * len(low), "shape": _ours(facing.first(part), 1)},
         )
-        scope.bind(op, index, Value(tensor, part))
+        scope.bind(op, index, scope.as_seen(tensor, part, facing))
 
 
 def resize(scope: Scope, op: Operation) -> None:
@@ -182,9 +186,10 @@ def resize(scope: Scope, op: Operation) -> None:
         )
     if op.text("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise NotSupportedError("it keeps an aspect ratio", "give the sizes as scales")
-    scales = _scales(scope, op, shape)
+    facing = scope.facing(op)
+    scales = facing.first(_scales(scope, op, shape))
     factors = []
-    for size, scale in zip(shape, scales, strict=True):
+    for size, scale in zip(facing.first(shape), scales, strict=True):
         result = int(size * scale) if 0 < scale < LARGEST_ATTRIBUTE else 0
         factor = result // size
         places = np.arange(result)
@@ -201,9 +206,9 @@ def resize(scope: Scope, op: Operation) -> None:
         factors.append(factor)
     if factors[:2] != [1, 1]:
         raise NotSupportedError("it repeats samples or channels, only places are available")
-    result_shape = tuple(d * f for d, f in zip(shape, factors, strict=True))
+    grown = tuple(d * f for d, f in zip(shape, facing.back(factors), strict=True))
     spatial = (*(1 for _ in range(4 - len(shape))), *factors[2:])
-    scope.emit(op, "resize", [scope.in_form(op)], result_shape, factor=spatial)
+    scope.emit(op, "resize", [scope.seen(op, facing)], grown, facing, factor=spatial)
 
 
 def _scales(scope: Scope, op: Operation, shape: Shape) -> list[float]:

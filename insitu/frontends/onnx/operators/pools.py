@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from insitu.frontends.onnx.scope import NotSupportedError, Operation, Scope, Shape
+import math
+
+import numpy as np
+
+from insitu.frontends.onnx.operation import NotSupportedError, Operation
+from insitu.frontends.onnx.order import Facing, Shape
+from insitu.frontends.onnx.scope import Scope
 from insitu.frontends.onnx.windows import Window, check_cost, pair, window_of
 
 
@@ -29,7 +35,8 @@ def average_pool(scope: Scope, op: Operation) -> None:
 
 def global_pool(kind: str, scope: Scope, op: Operation) -> None:
     """GlobalAveragePool, GlobalMaxPool."""
-    _over_axes(scope, op, kind, tuple(range(2, len(_map_shape(scope, op)))), keep=True)
+    axes = tuple(range(2, len(_map_shape(scope, op))))
+    _over_axes(scope, op, kind, axes, Facing(last=False), keep=True)
 
 
 def reduce(kind: str, scope: Scope, op: Operation) -> None:
@@ -46,12 +53,40 @@ def reduce(kind: str, scope: Scope, op: Operation) -> None:
         scope.bind(op, 0, scope.value(op)[0])
         return
     axes = tuple(sorted({a + len(shape) if a < 0 else a for a in axes}))
-    if not axes or axes[0] < 2 or axes[-1] >= len(shape):
-        raise NotSupportedError(
-            f"{op.op} over axes {list(axes)} of {list(shape)}; only axes of the image (2, 3) are "
-            "available"
-        )
-    _over_axes(scope, op, kind, axes, keep=op.flag("keepdims", default=True))
+    facing, keep = scope.facing(op), op.flag("keepdims", default=True)
+    known = axes and axes[0] >= 0 and axes[-1] < len(shape)
+    if known and min(facing.axis(a, len(shape)) for a in axes) >= 2:
+        _over_axes(scope, op, kind, axes, facing, keep=keep)
+        return
+    raise NotSupportedError(
+        f"{op.op} over axes {list(axes)} of {list(shape)}; only axes of the image are available, "
+        "2 and 3, or 1 and 2 where it has the channels last",
+        "pool over the image or the signal, and train again",
+    )
+
+
+def reduce_sum(scope: Scope, op: Operation) -> None:
+    """ReduceSum over axes of the image or the signal: so many times their average."""
+    reduce("average_pool", scope, op)
+    (_, before), pooled = scope.value(op), scope.values[op.outputs[0]]
+    count = math.prod(before) // math.prod(pooled.shape or ())
+    if _is_scaled(scope, op.outputs[0]):
+        scope.factors[op.outputs[0]] = count
+    else:
+        channels = scope.builder.tensors[pooled.tensor].shape[-1]
+        data = {"gamma": count, "beta": 0, "mean": 0, "variance": 1}
+        inputs = [scope.weight(op, key, np.full(channels, v)) for key, v in data.items()]
+        inputs.insert(0, pooled.tensor)
+        scope.emit(op, "batch_norm", inputs, pooled.shape, pooled.order, epsilon=0.0)
+
+
+def _is_scaled(scope: Scope, name: str) -> bool:
+    """Whether one constant divides or multiplies a tensor, and nothing else reads it."""
+    readers = scope.readers.get(name, [])
+    if len(readers) != 1 or name in scope.outputs or readers[0].op_type not in ("Div", "Mul"):
+        return False
+    first, second = readers[0].input
+    return second in scope.constants or (readers[0].op_type == "Mul" and first in scope.constants)
 
 
 def _map_shape(scope: Scope, op: Operation) -> Shape:
@@ -64,13 +99,17 @@ def _map_shape(scope: Scope, op: Operation) -> Shape:
     return shape
 
 
-def _over_axes(scope: Scope, op: Operation, kind: str, axes: Shape, *, keep: bool) -> None:
+def _over_axes(
+    scope: Scope, op: Operation, kind: str, axes: Shape, facing: Facing, *, keep: bool
+) -> None:
     shape = _map_shape(scope, op)
-    kernel = pair(tuple(shape[a] if a in axes else 1 for a in range(2, len(shape))))
+    sizes = facing.first([d if a in axes else 1 for a, d in enumerate(shape)])
+    kernel = pair(sizes[2:])
     kept = tuple(1 if a in axes else d for a, d in enumerate(shape) if keep or a not in axes)
     window = Window(kernel, kernel, (0, 0, 0, 0))
     extra = {"count_include_pad": False} if kind == "average_pool" else {}
-    scope.emit(op, kind, [scope.in_form(op)], kept, **window.attributes, **extra)
+    x = scope.seen(op, facing)
+    scope.emit(op, kind, [x], kept, facing, **window.attributes, **extra)
 
 
 def _pooled(scope: Scope, op: Operation) -> tuple[str, Window]:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from insitu.frontends.onnx.scope import NotSupportedError, Operation, Scope, Shape
+from insitu.frontends.onnx.operation import NotSupportedError, Operation
+from insitu.frontends.onnx.order import Order, Shape
+from insitu.frontends.onnx.scope import Scope, Value
 from insitu.graph.model import Array
 
 FLOATS = (1, 10, 11, 16)  # TensorProto's FLOAT, FLOAT16, DOUBLE, BFLOAT16
@@ -94,18 +97,19 @@ def unsqueeze(scope: Scope, op: Operation) -> None:
 
 
 def transpose(scope: Scope, op: Operation) -> None:
-    """Transpose that moves axes of one element only."""
+    """Transpose: ONNX reads the same tensor in another order, or a vector as a map."""
     _, shape = scope.value(op)
     order = [int(a) for a in op.attributes.get("perm", range(len(shape))[::-1])]
     if sorted(order) != list(range(len(shape))):
         raise op.error(f"perm {order} does not order the {len(shape)} axes of {list(shape)}")
-    moved = [a for a in order if shape[a] != 1]
-    if moved != sorted(moved):
-        raise NotSupportedError(
-            f"perm {order} of {list(shape)} moves elements, only axes of 1 may move",
-            "export the network channels first (for TensorFlow: tf2onnx --inputs-as-nchw)",
-        )
-    scope.reshaped(op, tuple(shape[a] for a in order))
+    value, result = scope.value(op)[0], tuple(shape[a] for a in order)
+    held = scope.builder.tensors[value.tensor].shape
+    read = (value.order or Order.of(held)).transposed(shape, order)
+    if read is None:  # its axes are none of memory's
+        value = Value(scope.as_vector(value), shape)
+        read = Order.of(shape).transposed(shape, order)
+    assert read is not None
+    scope.bind(op, 0, replace(scope.as_seen(value.tensor, result, read), layout=op.name))
 
 
 def _axes(scope: Scope, op: Operation, rank: int) -> set[int] | None:

@@ -1,8 +1,10 @@
-/* Flatten and unflatten, between HWC and CHW, and quantization of the input.
- * Twin: insitu/ops/maps/layout.py, insitu/data/samples.py. */
+/* Flatten and unflatten, between HWC and CHW, permute and reshape, and quantization of the input.
+ * Twin: insitu/ops/maps/layout.py, insitu/ops/maps/permute.py, insitu/data/samples.py. */
 #include "insitu_fixed_point.h"
 #include "insitu_kernels.h"
 #include "insitu_kernels_f32.h"
+
+#include <string.h>
 
 /* `put` what x[columns, rows] has for each element of y[rows, columns], at x[at]. */
 #define INSITU_TRANSPOSE(rows, columns, put)                                                       \
@@ -26,8 +28,37 @@ void insitu_unflatten_s8(const insitu_layout_params_t *p, const int8_t *x, int8_
   INSITU_TRANSPOSE(places, p->channels, *y++ = x[at])
 }
 
-void insitu_unflatten_f32(const insitu_layout_params_t *p, const float *x,
-                          float *y){INSITU_TRANSPOSE(places, p->channels, *y++ = x[at])}
+void insitu_unflatten_f32(const insitu_layout_params_t *p, const float *x, float *y) {
+  INSITU_TRANSPOSE(places, p->channels, *y++ = x[at])
+}
+
+/* Walks y[height, width, channels] with the steps that its axes have in x. */
+#define INSITU_PERMUTE(type)                                                                       \
+  for (int32_t i = 0; i < p->height; i++) {                                                        \
+    for (int32_t j = 0; j < p->width; j++) {                                                       \
+      const type *from = x + i * p->height_step + j * p->width_step;                               \
+      for (int32_t k = 0; k < p->channels; k++, from += p->channels_step)                          \
+        *y++ = *from;                                                                              \
+    }                                                                                              \
+  }
+
+void insitu_permute_s8(const insitu_permute_params_t *p, const int8_t *x, int8_t *y) {
+  INSITU_PERMUTE(int8_t)
+}
+
+void insitu_permute_f32(const insitu_permute_params_t *p, const float *x, float *y) {
+  INSITU_PERMUTE(float)
+}
+
+void insitu_reshape_s8(const insitu_size_params_t *p, const int8_t *x, int8_t *y) {
+  if (y != x)
+    memcpy(y, x, (size_t)p->size);
+}
+
+void insitu_reshape_f32(const insitu_size_params_t *p, const float *x, float *y) {
+  if (y != x)
+    memcpy(y, x, (size_t)p->size * sizeof *x);
+}
 
 int32_t insitu_take_input_f32(const insitu_layout_params_t *p, const float *x, float *y) {
   int32_t wrong = 0;
