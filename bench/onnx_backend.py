@@ -81,7 +81,7 @@ def run(case: TestCase) -> Outcome:
     if found.unsupported:
         return Outcome(operator, name, found.unsupported[0].reason)
     graph = found.graph
-    x = channels_last(inputs[0].astype(np.float64), graph.tensors[graph.inputs[0]].shape)
+    x = channels_last(inputs[0].astype(np.float64), graph.sample.shape, last=graph.channels_last)
     y = evaluate_float(graph, {graph.inputs[0]: x})[graph.outputs[0]]
     if y.size != expected.size or len(expected) != len(x):
         return Outcome(operator, name, MIXES.format(list(inputs[0].shape), list(expected.shape)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from onnx import NodeProto
+
+from insitu.frontends.onnx.order import Shape
+from insitu.graph.model import Array
 
 PASSED = {"Add", "Cast", "Clip", "DequantizeLinear", "Div", "Dropout", "Identity", "Mul"}
 PASSED |= {"QuantizeLinear", "Relu", "Sub"}
@@ -13,33 +16,39 @@ PASSED |= {"QuantizeLinear", "Relu", "Sub"}
 
 def has_channels_last(
     entry: str,
-    rank: int,
+    shape: Shape,
     readers: Mapping[str, Sequence[NodeProto]],
-    constants: Container[str],
+    constants: Mapping[str, Array],
 ) -> bool:
     """Whether all that reads the axes of an input takes the last for the channels.
 
     Args:
-        rank: of the input, its batch included.
+        shape: of a sample, without the batch.
         readers: of each tensor.
-        constants: names of initializers.
+        constants: initializers.
     """
     waiting, seen, votes = [entry], {entry}, set[bool]()
-    while waiting and rank > 2:
+    while waiting and len(shape) > 1:
         name = waiting.pop()
         for node in readers.get(name, ()):
-            if node.op_type not in PASSED:
-                votes.add(_takes_last(node, name, rank, constants))
+            if node.op_type not in PASSED and not _keeps_last(node, shape, constants):
+                votes.add(_takes_last(node, name, len(shape) + 1, constants))
                 continue
             waiting.extend(output for output in node.output if output not in seen)
             seen.update(node.output)
     return votes == {True}
 
 
-def _takes_last(node: NodeProto, name: str, rank: int, constants: Container[str]) -> bool:
+def _keeps_last(node: NodeProto, shape: Shape, constants: Mapping[str, Array]) -> bool:
+    """Whether a node makes one axis of all but the last."""
+    target = constants.get(node.input[1]) if node.op_type == "Reshape" else None
+    return target is not None and target.shape == (2,) and int(target[-1]) == shape[-1]
+
+
+def _takes_last(node: NodeProto, name: str, rank: int, constants: Mapping[str, Array]) -> bool:
     """Whether a node brings the last axis to the place of the channels, or works along it."""
     if node.op_type == "Transpose":
         perm = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
         return perm == [0, rank - 1, *range(1, rank - 1)]
-    weighted = node.op_type == "MatMul" and list(node.input[:1]) == [name]
+    weighted = node.op_type in ("Gemm", "MatMul") and list(node.input[:1]) == [name]
     return weighted and node.input[1] in constants

@@ -155,7 +155,7 @@ def _import(proto: onnx.ModelProto, stem: str, chosen: str | None) -> Model:
 
 def _begin(scope: Scope, entry: str, shape: Shape, form: Shape) -> None:
     """Declare the input; where all that reads it has the channels last, so have our samples."""
-    last = has_channels_last(entry, len(shape) + 1, scope.readers, scope.constants)
+    last = has_channels_last(entry, shape, scope.readers, scope.constants)
     builder = scope.builder
     builder.channels_last = last
     held = (1,) * (3 - len(shape)) + shape if last else form

@@ -215,7 +215,7 @@ class Scope:
     def with_channels_last(self, op: Operation) -> str:
         """The first input of `op` as a map x[h, w, c] whose channels are ONNX's last axis."""
         value, shape = self.value(op)
-        if self.facing(op).last:
+        if self._lies_last(value, shape if len(shape) > 2 else (1, *shape)):
             return value.tensor
         axes = shape[1:] if len(shape) > 2 else shape
         form = (1,) * (3 - len(axes)) + axes

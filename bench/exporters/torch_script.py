@@ -1,0 +1,15 @@
+"""PyTorch's exporter by TorchScript, torch.onnx.export(dynamo=False)."""
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["torch==2.13.0", "onnx==1.23.2"]
+# ///
+
+import sys
+
+import torch
+from torch_networks import NETWORKS
+
+for name, (make, shape) in NETWORKS.items():
+    torch.manual_seed(0)
+    example = torch.zeros(1, *shape)
+    torch.onnx.export(make().eval(), (example,), f"{sys.argv[1]}/{name}.onnx", dynamo=False)
