@@ -156,6 +156,8 @@ def _of_onnxruntime(proto: onnx.ModelProto, x: Array, output: str | None) -> Arr
     """Its scores[n, outputs], sample by sample."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # fused integer operators saturate where the processor has no VNNI: pairs as they are written
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     content = proto.SerializeToString()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     entry, names = session.get_inputs()[0].name, None if output is None else [output]

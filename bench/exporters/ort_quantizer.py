@@ -35,7 +35,7 @@ SETTINGS = {
     "depthwise-qdq-microsoft": {"extra_options": {"UseQDQContribOps": True}},
     "residual-qdq-s16": {"activation_type": S16, "weight_type": S8},
     "residual-qdq-dedicated": {"extra_options": {"DedicatedQDQPair": True}},
-    "residual-operators": {"quant_format": QuantFormat.QOperator},
+    "residual-operators": {"quant_format": QuantFormat.QOperator, "weight_type": U8},
     "mlp-operators-s8": {"quant_format": QuantFormat.QOperator, "activation_type": S8},
 }
 
@@ -62,7 +62,7 @@ for name, settings in {**SETTINGS, "mlp-dynamic": {}}.items():
     )
     quant_pre_process(out / "float", out / "whole")
     if name == "mlp-dynamic":
-        quantize_dynamic(out / "whole", out / f"{name}.onnx")
+        quantize_dynamic(out / "whole", out / f"{name}.onnx", weight_type=U8)
     else:
         options = {"weight_type": S8, "activation_type": U8, **settings}
         quantize_static(out / "whole", out / f"{name}.onnx", Reader(shape), **options)

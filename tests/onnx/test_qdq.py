@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -257,31 +258,6 @@ NOT_KEPT: dict[str, tuple[onnx.ModelProto, str]] = {
         linear(s=np.full(4, 0.05, np.float32), z=np.zeros(4, np.int8)),
         "4 scales for an activation, only 1",
     ),
-    "activation-16-bits": (linear(z=np.int16(0)), "an activation of int16, only int8 and uint8"),
-    "weight-zero-point": (
-        linear(wz=np.asarray([0, 7, 0], np.int8)),
-        "its weight has the zero point 7 (int8), only 0",
-    ),
-    "weight-unsigned": (
-        linear(wt=(W.astype(np.int16) + 128).astype(np.uint8), wz=np.full(3, 127, np.uint8)),
-        "its weight has the zero point 127 (uint8), only 128",
-    ),
-    "weight-16-bits": (
-        linear(wt=W.astype(np.int16), wz=np.zeros(3, np.int16)),
-        "its weight is quantized to int16, only 8 bits",
-    ),
-    "weight-4-bits": (
-        linear(wt=(W // 32).astype(ml_dtypes.int4), wz=np.zeros(3, ml_dtypes.int4)),
-        "its weight is quantized to int4, only 8 bits",
-    ),
-    "weight-128": (
-        linear(wt=np.where(W == -127, -128, W).astype(np.int8)),
-        "its weight holds -128",
-    ),
-    "weight-by-input": (
-        linear(axis=1, ws=np.asarray([0.1, 0.2, 0.3, 0.4], np.float32), wz=np.zeros(4, np.int8)),
-        "the 4 scales of its weight do not belong to its 3 outputs",
-    ),
     "other-scale": (
         model(
             [1, 4],
@@ -322,6 +298,57 @@ def test_what_cannot_be_kept_is_said(case: str, tmp_path: Path) -> None:
     first = insitu.load(saved(proto, tmp_path)).unsupported[0]
     assert expected in first.reason
     assert first.advice
+
+
+def _weights(**changes: Any) -> tuple[onnx.ModelProto, Array]:
+    """A file, and the weight w[o, i] of its first layer as numbers."""
+    proto = linear(**changes)
+    data = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
+    scale = changes.get("ws", DATA["ws"]).reshape((1, -1) if changes.get("axis") else (-1, 1))
+    zero = data["wz"].astype(np.int32).reshape(scale.shape)
+    return proto, ((data["wt"].astype(np.int32) - zero) * scale).astype(np.float32)
+
+
+READ: dict[str, tuple[tuple[onnx.ModelProto, Array], str]] = {
+    "activation-16-bits": (_weights(z=np.int16(0)), "activations of int16 are read as floats"),
+    "zero-point": (_weights(wz=np.asarray([0, 7, 0], np.int8)), ""),
+    "zero-point-beyond": (
+        _weights(wz=np.asarray([7, 0, 0], np.int8)),
+        '"fc1": 1 of 3 rows of its int8 weights do not fit -127..127 beside the zero point',
+    ),
+    "unsigned": (
+        _weights(wt=(W.astype(np.int16) + 128).astype(np.uint8), wz=np.full(3, 127, np.uint8)),
+        "1 of 3 rows of its uint8 weights",
+    ),
+    "16-bits": (
+        _weights(wt=W.astype(np.int16) * 100, wz=np.zeros(3, np.int16)),
+        "2 of 3 rows of its int16 weights",
+    ),
+    "4-bits": (
+        _weights(wt=(W // 32).astype(ml_dtypes.int4), wz=np.zeros(3, ml_dtypes.int4)),
+        "",
+    ),
+    "minus-128": (_weights(wt=np.where(W == -127, -128, W).astype(np.int8)), "1 of 3 rows"),
+    "negative-scales": (_weights(ws=np.asarray([-0.01, 0.02, -0.3], np.float32)), ""),
+    "by-input": (
+        _weights(axis=1, ws=np.asarray([0.1, 0.2, 0.3, 0.4], np.float32), wz=np.zeros(4, np.int8)),
+        "3 of 3 rows",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_what_does_not_fit_is_read_with_our_own_scale(case: str, tmp_path: Path) -> None:
+    (proto, weight), note = READ[case]
+    model_ = insitu.load(saved(proto, tmp_path))
+    np.testing.assert_array_equal(model_.graph.tensors["fc1.w"].data, weight)
+    assert note in " ".join(model_.notes)
+    assert bool(note) == bool(model_.notes)
+    w = integers(model_, normal(8, 4)).tensors["fc1.w"]
+    assert w.data is not None and w.qparams is not None
+    error = np.abs(w.data * w.qparams.scale[:, None] - weight).max()
+    told = re.search(r"at most ([0-9.]+)%", " ".join(model_.notes))
+    assert error <= (float(told[1]) / 100 if told else 1e-7) * np.abs(weight).max() + 1e-7
 
 
 HOSTILE: dict[str, tuple[onnx.ModelProto, str]] = {

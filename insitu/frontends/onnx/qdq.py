@@ -28,6 +28,20 @@ UNSIGNED_ZERO = 128
 SMALLEST, LARGEST = 1e-32, 1e36
 """Of a scale: 255 of them, and products with row scales, are normal float32 numbers."""
 
+WIDE = ("int16", "uint16", "int4", "uint4")
+"""Types of integers that activations are not kept in."""
+
+OUTPUT_TYPES = {4: "uint16", 5: "int16", 21: "uint4", 22: "int4"}
+"""ONNX's numbers of these."""
+
+MOVES = frozenset(
+    {"Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze"}
+    | {"Transpose", "Unsqueeze"}
+)
+"""Operators that files of integer operators have between these: they need no scale."""
+
+OF_INTEGERS = MOVES | {"DequantizeLinear"}
+
 ENDS = PASSES_ON | {
     operator
     for operator, function in FUNCTIONS.items()
@@ -39,6 +53,10 @@ ENDS = PASSES_ON | {
 def quantize_linear(scope: Scope, op: Operation) -> None:
     """QuantizeLinear of an activation: its scale and zero point are known from now on."""
     value, _ = scope.value(op)
+    if _is_wide(scope, op, "y"):
+        scope.bind(op, 0, value)
+        scope.wide.add(op.outputs[0])
+        return
     q = _activation_qparams(scope, op, "y")
     name = op["x"]
     bound = value
@@ -55,6 +73,9 @@ def dequantize_linear(scope: Scope, op: Operation) -> None:
     """DequantizeLinear of what a QuantizeLinear made."""
     name = op["x"]
     value, _ = scope.value(op)
+    if name in scope.wide:
+        scope.bind(op, 0, value)
+        return
     written = scope.integers.get(name)
     if written is None:
         raise NotSupportedError(
@@ -73,6 +94,17 @@ def dequantize_linear(scope: Scope, op: Operation) -> None:
         scope.layers.add(op.outputs[0])
 
 
+def pass_on(scope: Scope, op: Operation) -> None:
+    """Integers that only change places are integers still."""
+    name = op.operands.get(op.first, "")
+    if op.op not in MOVES:
+        return
+    if name in scope.integers:
+        scope.integers.update((output, scope.integers[name]) for output in op.outputs)
+    if name in scope.wide:
+        scope.wide.update(op.outputs)
+
+
 def keep_known(scope: Scope, op: Operation) -> None:
     """Remember what a folded node says of the scales of the constant that it made."""
     if op.op == "DequantizeLinear":
@@ -82,6 +114,23 @@ def keep_known(scope: Scope, op: Operation) -> None:
         scope.quantized[op.outputs[0]] = QuantizedData(q.dtype.name, scale, zero)
     elif op.op in PASSES_ON and op.operands.get(op.first) in scope.quantized:
         scope.quantized[op.outputs[0]] = scope.quantized[op[op.first]]
+
+
+def _is_wide(scope: Scope, op: Operation, tensor: str) -> bool:
+    """Whether an activation has other integers than of 8 bits, so that it is read as floats."""
+    point = f"{tensor}_zero_point"
+    kind = OUTPUT_TYPES.get(int(op.attributes.get("output_dtype", 0)), "")
+    if point in op:
+        kind = scope.constant(op, point, "zero point").dtype.name
+    if kind not in WIDE:
+        return False
+    note = (
+        f"activations of {kind} are read as floats; their ranges are found on the calibration "
+        "samples"
+    )
+    if note not in scope.notes:
+        scope.notes.append(note)
+    return True
 
 
 def _activation_qparams(scope: Scope, op: Operation, tensor: str) -> QParams:
@@ -160,41 +209,36 @@ def _remember(scope: Scope, op: Operation, name: str, q: QParams) -> None:
             scope.notes.append(note)
 
 
-def row_scales(op: Operation, known: QuantizedData, data: Array) -> Array | None:
-    """The file's scale of each row of a weight data[rows, ...]; None where all of it is 0.
+def row_scales(known: QuantizedData, data: Array) -> tuple[Array | None, str]:
+    """The scale of each row of a weight data[rows, ...], and what is to be told.
 
-    Raises:
-        NotSupportedError: our rows cannot have the file's integers.
+    It is the file's where the integers beside the zero point are in -127..127, also where the scale
+    is negative; else the row's own. None where the whole weight has scales of its own.
     """
-    if known.dtype not in ("int8", "uint8"):
-        raise NotSupportedError(
-            f"its weight is quantized to {known.dtype}, only 8 bits are available",
-            "quantize weights to int8",
-        )
-    shift = UNSIGNED_ZERO if known.dtype == "uint8" else 0
-    zeros = known.zero.astype(np.int64) - shift
-    if zeros.any():
-        worst = int(zeros.reshape(-1)[np.abs(zeros).argmax()]) + shift
-        raise NotSupportedError(
-            f"its weight has the zero point {worst} ({known.dtype}), only {shift} is available",
-            "quantize weights to int8, symmetrically",
-        )
-    scale, rows = known.scale.astype(F32).reshape(-1), data.shape[0]
+    rows = data.shape[0]
+    scale, flat = np.abs(known.scale.astype(F32).reshape(-1)), data.reshape(rows, -1)
     if scale.size == 1:
         scale = np.full(rows, scale[0])
-    flat = data.reshape(rows, -1)
-    if scale.size != rows or not (scale >= SMALLEST).all() or not (scale <= LARGEST).all():
-        integers = None
-    else:
-        integers = np.rint(flat / scale[:, None])
+    largest = np.abs(flat).max(axis=1)
+    fits = scale.size == rows and bool((scale >= SMALLEST).all() and (scale <= LARGEST).all())
+    integers = np.rint(flat / scale[:, None]) if fits else None
     if integers is None or (integers.astype(F32) * scale[:, None] != flat).any():
-        raise NotSupportedError(
-            f"the {known.scale.size} scales of its weight do not belong to its {rows} outputs",
-            "quantize weights per tensor, or per output channel",
-        )
-    if np.abs(integers).max() > 127:
-        raise NotSupportedError(
-            f"its weight holds {int(integers.min())}, integers from -127 on are available",
-            "quantize weights symmetrically, in the narrow range [-127, 127]",
-        )
-    return scale
+        if not largest.any():
+            return None, ""
+        return None, _told(known, rows, rows, flat, np.maximum(largest, SMALLEST) / F32(127))
+    beyond = np.abs(integers).max(axis=1) > 127
+    if not beyond.any():
+        return scale, ""
+    scale = np.where(beyond, largest / F32(127), scale).astype(F32)
+    return scale, _told(known, int(beyond.sum()), rows, flat, scale)
+
+
+def _told(known: QuantizedData, count: int, rows: int, flat: Array, scale: Array) -> str:
+    """What a scale of ours changes."""
+    error = np.abs(np.rint(flat / scale[:, None]) * scale[:, None] - flat)
+    share = float((error.max(axis=1) / np.maximum(np.abs(flat).max(axis=1), SMALLEST)).max())
+    return (
+        f"{count} of {rows} rows of its {known.dtype} weights do not fit -127..127 beside the zero "
+        f"point and have scales of ours, which changes a weight by at most {share:.2%} of the "
+        "largest in its row"
+    )

@@ -34,6 +34,7 @@ from insitu.frontends.onnx.operators import moves as onnx_moves
 from insitu.frontends.onnx.operators import pools as onnx_pools
 from insitu.frontends.onnx.operators import shape as onnx_layout
 from insitu.frontends.onnx.order import Facing, Shape
+from insitu.frontends.onnx.quantizers import in_pairs
 from insitu.frontends.onnx.scope import Scope, Value, check_shape, form_of
 from insitu.graph.builder import Builder
 from insitu.ops import OPS
@@ -140,7 +141,8 @@ def _import(proto: onnx.ModelProto, stem: str, chosen: str | None) -> Model:
     scope = Scope(builder, opset_of(proto), batch)
     scope.constants = constants
     scope.outputs = frozenset({output})
-    nodes = with_functions(graph.node, constants, entry.name, STANDARD_DOMAINS)
+    written, scope.notes = in_pairs(graph.node, constants, output)
+    nodes = with_functions(written, constants, entry.name, STANDARD_DOMAINS)
     nodes = _needed(nodes, output)
     for node in nodes:
         for read_name in set(node.input):
@@ -284,7 +286,7 @@ def _import_node(scope: Scope, op: Operation, folder: Folder) -> None:
     if op.op not in IMPORTERS and op.op not in ("Shape", "Size"):
         raise NotSupportedError(f"the operator {op.op} is not available")
     whole = [name for name in inputs if name in scope.integers]
-    if whole and op.op != "DequantizeLinear":
+    if whole and op.op not in onnx_quantized.OF_INTEGERS:
         raise NotSupportedError(
             f'it computes with the integers "{whole[0]}"',
             "quantize in QDQ format (onnxruntime: QuantFormat.QDQ), which computes in float",
@@ -296,6 +298,7 @@ def _import_node(scope: Scope, op: Operation, folder: Folder) -> None:
         scope.constants[op.outputs[0]] = onnx_layout.value_shape(scope.value(op)[1], op)
     else:
         IMPORTERS[op.op](scope, op)
+        onnx_quantized.pass_on(scope, op)
 
 
 def _opaque(scope: Scope, op: Operation, reason: str, declared: dict[str, Shape]) -> None:

@@ -87,6 +87,7 @@ class Scope:
         self.weighted: dict[str, str] = {}  # such a constant -> the first layer that reads it
         self.factors: dict[str, float] = {}  # of sums held as averages, which a constant divides
         self.integers: dict[str, QParams] = {}  # outputs of QuantizeLinear
+        self.wide: set[str] = set()  # outputs of QuantizeLinear that are read as floats
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         self.outputs: frozenset[str] = frozenset()
         self.unsupported: list[Unsupported] = []

@@ -65,7 +65,10 @@ def layer_weight(scope: Scope, op: Operation, operand: str, w: Array) -> str:
             "training changes them apart"
         )
     known = scope.quantized.get(op[operand])
-    scale = None if known is None else row_scales(op, known, w)
+    scale = None
+    if known is not None:
+        scale, note = row_scales(known, w)
+        scope.notes += [f'"{op.name}": {note}'] if note else []
     return scope.weight(op, "w", w, scale=scale)
 
 
