@@ -87,6 +87,14 @@ CASES = {
     "slice": one(
         "Slice", "c k_s k_e k_a", k_s=np.array([1, 0]), k_e=np.array([3, 5]), k_a=np.array([-1, 1])
     ),
+    "gather-row": one("Gather", "c k_i", k_i=np.int64(-2), axis=1),
+    "gather-channel": one("Gather", "c k_i", k_i=np.int64(1), axis=3),
+    "gather-places": one("Gather", "c k_i", k_i=np.array([0, 2, 4]), axis=2),
+    "gather-the-last": model(
+        ["n", 4, 9],
+        [node("Conv", "x w", "c"), node("Gather", "c i", "g", axis=2), node("Gemm", "g v")],
+        {"w": normal(5, 4, 3), "i": np.int64(-1), "v": normal(5, 2)},
+    ),
     "split": between(node("Split", "c", "d e", axis=3, num_outputs=2)),
     "resize": one(
         "Resize",

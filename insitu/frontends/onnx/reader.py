@@ -51,6 +51,7 @@ IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {
     "DequantizeLinear": onnx_quantized.dequantize_linear,
     "Div": onnx_arithmetic.divide,
     "Elu": onnx_functions.elu,
+    "Gather": onnx_moves.gather,
     "Gelu": onnx_functions.gelu,
     "Gemm": onnx_layers.gemm,
     "GlobalAveragePool": partial(onnx_pools.global_pool, "average_pool"),

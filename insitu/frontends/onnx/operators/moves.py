@@ -6,6 +6,7 @@ Invariant: the axes of a node of ours are those of its form x[f] or x[h, w, c], 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -139,6 +140,34 @@ def slice_(scope: Scope, op: Operation) -> None:
         raise op.error(f"it leaves {result} of {list(shape)}")
     _one_sample(op, result[0] == shape[0])
     _move(scope, op, "slice", low, step, tuple(result))
+
+
+def gather(scope: Scope, op: Operation) -> None:
+    """Gather of one place, whose axis disappears, or of places evenly apart."""
+    _, shape = scope.value(op)
+    axis = _axis(op, int(op.attributes.get("axis", 0)), len(shape))
+    indices = scope.constant(op, "indices", "indices")
+    if indices.dtype.kind not in "iu" or indices.ndim > 1 or not 0 < indices.size <= shape[axis]:
+        raise NotSupportedError(
+            f"indices {indices.dtype}{list(indices.shape)} of axis {axis} of {list(shape)}; one "
+            "place, or a row of places evenly apart, is available",
+        )
+    places = [int(i) + (shape[axis] if i < 0 else 0) for i in indices.reshape(-1)]
+    if not all(0 <= place < shape[axis] for place in places):
+        raise op.error(f"index {places[0]} and others of axis {axis} of {list(shape)}")
+    by = places[1] - places[0] if len(places) > 1 else 1
+    if by < 1 or places != list(range(places[0], places[0] + by * len(places), by)):
+        raise NotSupportedError(
+            f"places {places[:8]} of axis {axis} are not evenly apart, from the first to the last",
+            "take a slice with a step",
+        )
+    low, step, result = [0] * len(shape), [1] * len(shape), list(shape)
+    low[axis], step[axis], result[axis] = places[0], by, len(places)
+    _one_sample(op, axis != 0)
+    _move(scope, op, "slice", low, step, tuple(result))
+    if indices.ndim == 0:
+        taken = scope.values[op.outputs[0]]
+        scope.bind(op, 0, replace(taken, shape=(*shape[:axis], *shape[axis + 1 :])))
 
 
 def split(scope: Scope, op: Operation) -> None:
