@@ -48,7 +48,7 @@ SAMPLES, STEPS = 128, 20
 MOST_RELATIVE, MOST_STEPS, LEAST_SHARE = 1e-5, 1.0, 0.99
 MEMORY_BYTES = 8 << 20
 """Of the board, so that every network fits."""
-QUANTIZED = ("DequantizeLinear", "QLinearConv", "QGemm", "QLinearMatMul")
+QUANTIZED = ("DequantizeLinear", "MatMulInteger", "QGemm", "QLinearConv", "QLinearMatMul")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Outcome:
         difference: of float scores, relative to the largest; of quantized ones the share that is
             within one step of the output's scale.
         equal: desk and board after training.
-        reason: why it was refused, or "".
+        reason: why it was refused, or what of the file is not kept that matters to the scores.
     """
 
     tool: str
@@ -136,7 +136,8 @@ def outcome_of(tool: Tool, path: Path) -> Outcome:
         else:
             difference = _relative(_of_insitu(model, x), expected)
         run = network.run(x[:STEPS], _labels(network, expected[:STEPS]))
-        return Outcome(tool.name, path.stem, quantized, difference, run.twin_equal)
+        told = [note for note in model.notes if "keeps the scale" in note or "as floats" in note]
+        return Outcome(tool.name, path.stem, quantized, difference, run.twin_equal, "; ".join(told))
     except InsituError as error:
         return Outcome(**{**asdict(result), "reason": str(error)})
 
@@ -178,7 +179,8 @@ def _relative(got: Array, expected: Array) -> float:
 
 
 def _output_step(proto: onnx.ModelProto, expected: Array) -> float:
-    """The scale of the last quantization before the output; else 1/255 of the scores' span."""
+    """The scale of the last quantization before the output, 1/255 of the scores' span at least."""
+    least = float(np.ptp(expected)) / 255
     writers = {name: node for node in proto.graph.node for name in node.output}
     constants = {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
     node = writers.get(proto.graph.output[0].name)
@@ -188,9 +190,9 @@ def _output_step(proto: onnx.ModelProto, expected: Array) -> float:
         if node.op_type in place and len(node.input) > place[node.op_type]:
             scale = constants.get(node.input[place[node.op_type]])
             if scale is not None and scale.size == 1 and node.input[0] in writers:
-                return float(scale.reshape(()))
+                return max(float(scale.reshape(())), least)
         node = writers.get(node.input[0])
-    return float(np.ptp(expected)) / 255
+    return least
 
 
 def _labels(network: insitu.TrainableNetwork, expected: Array) -> Array:
@@ -226,18 +228,19 @@ def markdown(rows: list[tuple[Tool, Outcome]]) -> str:
         f"be, and trained for {STEPS} steps alike on the desk and on an emulated Cortex-M4. Float",
         f"networks differ from onnxruntime by at most {MOST_RELATIVE:g} of the largest score; of",
         f"quantized ones at least {LEAST_SHARE:.0%} of the scores lie within one step of the",
-        "output's scale.",
+        "output's scale, which is at least 1/255 of the scores' span.",
         "",
-        "| tool | network | imported | difference, or share within a step | trained alike |",
-        "| --- | --- | --- | --- | --- |",
+        "| tool | network | imported | difference, or share in a step | trained alike | why not |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for _, row in rows:
-        imported = f"no: {row.reason}" if row.reason else "yes"
+        imported = "yes" if row.difference is not None else "no"
         figure = "" if row.difference is None else f"{row.difference:.1e}"
         if row.quantized and row.difference is not None:
             figure = f"{row.difference:.1%}"
         alike = {None: "", True: "yes", False: "no"}[row.equal]
-        lines.append(f"| {row.tool} | {row.network} | {imported} | {figure} | {alike} |")
+        why = "" if row.good else row.reason
+        lines.append(f"| {row.tool} | {row.network} | {imported} | {figure} | {alike} | {why} |")
     lines += ["", "## Versions", ""]
     tools = {tool.name: tool for tool, _ in rows}
     lines += [f"- {t.name}: {t.what} {', '.join(t.versions)}" for t in tools.values()]

@@ -143,6 +143,25 @@ def test_an_operator_of_integers_is_read_as_its_pairs(case: str, tmp_path: Path)
 FLAT = ("gemm", "gemm-rows", "matmul")
 
 
+@pytest.mark.parametrize("network", ["image", "residual"])
+def test_what_16_bits_cut_off_is_cut_off(network: str, tmp_path: Path) -> None:
+    """The quantizer leaves a ReLU, or a ReLU6, to the range that begins at 0."""
+    proto = qdq.FLOAT_NETWORKS[network]()
+    source, path = saved(proto, tmp_path, "float.onnx"), tmp_path / "wide.onnx"
+    wide = {"activation_type": quantization.QuantType.QInt16, "per_channel": True}
+    wide["weight_type"] = quantization.QuantType.QInt8
+    reader = qdq.Reader(qdq.calibration(proto))
+    quantization.quantize_static(str(source), str(path), reader, **wide)
+    read = insitu.load(path)
+    assert read.unsupported == ()
+    (note,) = read.notes
+    assert note.startswith("activations of int16 are read as floats")
+    x = qdq.calibration(proto, 30)
+    expected = of_onnxruntime(onnx.load(path), x)
+    error = np.abs(of_insitu(read, x) - expected).max(axis=1)
+    assert (error <= 2e-3 * np.abs(expected).max()).mean() > 0.9  # others are cut off at an end
+
+
 def test_dynamic_quantization_is_read_as_floats(tmp_path: Path) -> None:
     proto = qdq.FLOAT_NETWORKS["mlp"]()
     source, path = saved(proto, tmp_path, "float.onnx"), tmp_path / "dynamic.onnx"

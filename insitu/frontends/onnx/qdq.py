@@ -53,18 +53,19 @@ ENDS = PASSES_ON | {
 def quantize_linear(scope: Scope, op: Operation) -> None:
     """QuantizeLinear of an activation: its scale and zero point are known from now on."""
     value, _ = scope.value(op)
-    if _is_wide(scope, op, "y"):
-        scope.bind(op, 0, value)
+    name, bound = op["x"], value
+    is_end, wide = scope.leads_through(op.outputs[0], ENDS), _wide_type(scope, op)
+    if wide:
+        if not is_end:
+            bound = _saturated(scope, value, _wide_range(scope, op, wide), both=True)
         scope.wide.add(op.outputs[0])
-        return
-    q = _activation_qparams(scope, op, "y")
-    name = op["x"]
-    bound = value
-    if not scope.leads_through(op.outputs[0], ENDS):
-        bound = _saturated(scope, op, value, q)
-        _remember(scope, op, bound.tensor, q)
+    else:
+        q = _activation_qparams(scope, op, "y")
+        if not is_end:
+            bound = _saturated(scope, value, real_range(q))
+            _remember(scope, op, bound.tensor, q)
+        scope.integers[op.outputs[0]] = q
     scope.bind(op, 0, bound)
-    scope.integers[op.outputs[0]] = q
     if name in scope.layers and bound == value and len(scope.readers[name]) == 1:
         scope.layers.add(op.outputs[0])
 
@@ -73,22 +74,20 @@ def dequantize_linear(scope: Scope, op: Operation) -> None:
     """DequantizeLinear of what a QuantizeLinear made."""
     name = op["x"]
     value, _ = scope.value(op)
-    if name in scope.wide:
-        scope.bind(op, 0, value)
-        return
     written = scope.integers.get(name)
-    if written is None:
+    if written is None and name not in scope.wide:
         raise NotSupportedError(
             f'its input "{name}" is not the output of a QuantizeLinear',
             "quantize in QDQ format (onnxruntime: QuantFormat.QDQ)",
         )
-    q = _activation_qparams(scope, op, "x")
-    if (q.scale, q.zero_point) != (written.scale, written.zero_point):
-        raise NotSupportedError(
-            f"it reads with scale {q.scale:g} and zero point {q.zero_point} what was written with "
-            f"{written.scale:g} and {written.zero_point} (of int8)",
-            "give both the same scale and zero point",
-        )
+    if written is not None:
+        q = _activation_qparams(scope, op, "x")
+        if (q.scale, q.zero_point) != (written.scale, written.zero_point):
+            raise NotSupportedError(
+                f"it reads with scale {q.scale:g} and zero point {q.zero_point} what was written "
+                f"with {written.scale:g} and {written.zero_point} (of int8)",
+                "give both the same scale and zero point",
+            )
     scope.bind(op, 0, value)
     if name in scope.layers and len(scope.readers[name]) == 1:
         scope.layers.add(op.outputs[0])
@@ -116,21 +115,32 @@ def keep_known(scope: Scope, op: Operation) -> None:
         scope.quantized[op.outputs[0]] = scope.quantized[op[op.first]]
 
 
-def _is_wide(scope: Scope, op: Operation, tensor: str) -> bool:
-    """Whether an activation has other integers than of 8 bits, so that it is read as floats."""
-    point = f"{tensor}_zero_point"
+def _wide_type(scope: Scope, op: Operation) -> str:
+    """The integers of an activation of other than 8 bits, which is read as floats; else ""."""
     kind = OUTPUT_TYPES.get(int(op.attributes.get("output_dtype", 0)), "")
-    if point in op:
-        kind = scope.constant(op, point, "zero point").dtype.name
+    if "y_zero_point" in op:
+        kind = scope.constant(op, "y_zero_point", "zero point").dtype.name
     if kind not in WIDE:
-        return False
+        return ""
     note = (
         f"activations of {kind} are read as floats; their ranges are found on the calibration "
         "samples"
     )
     if note not in scope.notes:
         scope.notes.append(note)
-    return True
+    return kind
+
+
+def _wide_range(scope: Scope, op: Operation, kind: str) -> tuple[float, float]:
+    """The real numbers that an activation of such integers can be."""
+    scale, zero = scope.floats(op, "y_scale", "scale"), 0
+    if "y_zero_point" in op:
+        point = scope.constant(op, "y_zero_point", "zero point")
+        zero = int(point.reshape(-1)[0]) if point.size else 0
+    bits = int(kind.removeprefix("u").removeprefix("int"))
+    low = 0 if kind.startswith("u") else -(2 ** (bits - 1))
+    step = float(np.abs(scale).max()) if scale.size else 0.0
+    return (low - zero) * step, (low + 2**bits - 1 - zero) * step
 
 
 def _activation_qparams(scope: Scope, op: Operation, tensor: str) -> QParams:
@@ -168,10 +178,18 @@ def _default_type(op: Operation) -> str:
     return "int8" if kind == 3 else "uint8"
 
 
-def _saturated(scope: Scope, op: Operation, value: Value, q: QParams) -> Value:
-    """The value behind a clip, where saturating at 0 is all that is left of a ReLU."""
-    low, high = real_range(q)
+def _saturated(
+    scope: Scope, value: Value, ends: tuple[float, float], *, both: bool = False
+) -> Value:
+    """The value behind a clip, where saturating at 0 is all that is left of a ReLU.
+
+    Args:
+        both: the other end saturates too, where no quantization is known that does it.
+    """
+    low, high = ends
     bounds = (0.0 if low == 0 else -math.inf, 0.0 if high == 0 else math.inf)
+    if both and 0 in ends:
+        bounds = ends
     writer = scope.writer(value.tensor)
     if bounds == (-math.inf, math.inf) or writer is None:
         return value
