@@ -17,6 +17,7 @@ from onnx_mixing_cases import CASES as MIXING
 from onnx_mixing_cases import transposed
 from onnx_models import digits_cnn, model, node, normal, saved
 
+from insitu.errors import ModelError
 from insitu.frontends.model import Model
 from insitu.frontends.onnx.reader import read
 from insitu.graph.evaluate import evaluate_float
@@ -90,6 +91,48 @@ def test_reads_a_classifier_of_every_opset(opset: int, tmp_path: Path) -> None:
     assert result.name == "digits"
     assert result.input_shape == (1, 8, 8)
     assert [n.name for n in result.graph.nodes if n.op.weights] == ["conv1", "conv2", "fc1", "fc2"]
+
+
+def old(opset: int) -> onnx.ModelProto:
+    """As exporters wrote before opset 11: bounds, pads and places are attributes."""
+    nodes = [
+        node("Conv", "x w b", "c", "conv1", pads=[1, 1, 1, 1]),
+        node("BatchNormalization", "c gamma beta mean var", "n"),
+        node("Clip", "n", "r", min=0.0, max=6.0),
+        node("Dropout", "r", "d", ratio=0.5),
+        node("Pad", "d", "p", pads=[0, 0, 1, 0, 0, 0, 0, 1]),
+    ]
+    if opset < 10:
+        nodes.append(node("Slice", "p", "s", axes=[2, 3], starts=[1, 0], ends=[9, 8]))
+        scales: dict[str, Any] = {"scales": [1.0, 1.0, 2.0, 2.0]} if opset < 9 else {}
+        nodes.append(node("Upsample", "s" if scales else "s k", "u", mode="nearest", **scales))
+    else:
+        nodes += [node("Slice", "p b0 b1 ax", "s"), node("Resize", "s k", "u", mode="nearest")]
+    nodes += [node("Flatten", "u", "f"), node("Gemm", "f v g", "a"), node("Softmax", "a", axis=1)]
+    weights = {"w": normal(2, 1, 3, 3), "b": normal(2), "v": normal(512, 3) / 20, "g": normal(3)}
+    weights |= {name: normal(2, seed=i) for i, name in enumerate(("gamma", "beta", "mean"))}
+    weights["var"] = np.abs(normal(2, seed=9)) + 1
+    if opset > 8:
+        weights["k"] = np.array([1, 1, 2, 2], np.float32)
+    if opset == 10:
+        weights |= {"b0": np.array([1, 0]), "b1": np.array([9, 8]), "ax": np.array([2, 3])}
+    proto = model([1, 1, 8, 8], nodes, weights, opset=opset)
+    proto.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 1
+    proto.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 3
+    return proto
+
+
+@pytest.mark.parametrize("opset", [7, 8, 9, 10])
+def test_an_old_file_comes_in_through_onnx_s_converter(opset: int, tmp_path: Path) -> None:
+    proto = old(opset)
+    result = assert_same(proto, saved(proto, tmp_path))
+    assert result.notes == ()
+
+
+def test_an_old_file_that_cannot_be_converted_says_why(tmp_path: Path) -> None:
+    proto = model([1, 4], [node("Upsample", "x k")], {"k": np.ones(2, np.float32)}, opset=10)
+    with pytest.raises(ModelError, match=r"has opset 10, and onnx .* cannot convert it to 11 \("):
+        read(saved(proto, tmp_path))
 
 
 @pytest.mark.parametrize("batch", [1, 4, "batch", None, -1])

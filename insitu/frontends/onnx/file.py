@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import heapq
 import math
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,15 @@ from onnx import external_data_helper
 
 from insitu.errors import ModelError
 
-FIRST_OPSET = 11
+FIRST_OPSET, OLDEST_OPSET = 11, 7
+CONVERSION_SECONDS = 60
+CONVERT = """
+import sys, onnx
+from onnx import version_converter
+model = onnx.load_model_from_string(sys.stdin.buffer.read())
+onnx.checker.check_model(model)
+sys.stdout.buffer.write(version_converter.convert_version(model, TARGET).SerializeToString())
+"""
 LARGEST_FILE = 2**31 - 1  # protobuf's own limit
 STRING_FIELD = 9  # protobuf's FieldDescriptor.TYPE_STRING
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -43,6 +53,8 @@ def checked(model: onnx.ModelProto, folder: Path | None = None) -> onnx.ModelPro
     """
     check_text(model)
     check_opset(model)
+    if opset_of(model) < FIRST_OPSET:
+        model = _converted(model)
     if not model.HasField("graph") or not model.graph.output:
         raise ModelError("holds no graph with an output; is it an ONNX model?")
     if model.graph.sparse_initializer:
@@ -134,15 +146,43 @@ def _check_utf8(field: Any, text: bytes) -> None:
 def check_opset(model: onnx.ModelProto) -> None:
     """Raise where the operators are older or newer than what we read."""
     opset, last = opset_of(model), onnx.defs.onnx_opset_version()
-    if opset < FIRST_OPSET:
+    if opset < OLDEST_OPSET:
         raise ModelError(
-            f"has opset {opset}, {FIRST_OPSET} to {last} can be read; export it again with opset 17"
+            f"has opset {opset}, {OLDEST_OPSET} to {last} can be read; export it again with opset "
+            "17"
         )
     if opset > last:
         raise ModelError(
             f"has opset {opset}, the installed onnx {onnx.__version__} knows {last}; "
             "update onnx or export with an older opset"
         )
+
+
+def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model of an old opset in the first one that we read, by onnx's own converter.
+
+    It is native code, which a damaged model may bring down: so it has a process of its own.
+    """
+    opset, code = opset_of(model), CONVERT.replace("TARGET", str(FIRST_OPSET))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            input=model.SerializeToString(),
+            capture_output=True,
+            timeout=CONVERSION_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        reason = f"it takes more than {CONVERSION_SECONDS} s"
+    else:
+        if done.returncode == 0:
+            return _parse(done.stdout)
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = said[-1][:240] if said else f"it ended with {done.returncode}"
+    raise ModelError(
+        f"has opset {opset}, and onnx {onnx.__version__} cannot convert it to {FIRST_OPSET} "
+        f"({reason}); export it again with opset 17"
+    )
 
 
 def _load_external(model: onnx.ModelProto, folder: Path | None) -> None:
