@@ -23,6 +23,7 @@ FIRST_OPSET = 11
 LARGEST_FILE = 2**31 - 1  # protobuf's own limit
 STRING_FIELD = 9  # protobuf's FieldDescriptor.TYPE_STRING
 STANDARD_DOMAINS = ("", "ai.onnx")
+ML_DOMAIN = "ai.onnx.ml"  # what scikit-learn's converter writes beside them
 UNKNOWN_DOMAIN = "insitu.unknown"  # stands in while the checker looks at ops it does not know
 
 
