@@ -140,6 +140,8 @@ class Tensor:
         data: the value of a constant, the initial value of a state tensor, else None.
         qparams: for quantized tensors.
         role, layer: of what is kept from step to step, and of weights: what it is to which layer.
+        units: of the input of a float network, where the network's own first step has been left to
+            the layers behind it: in these units its values are what that step made of them.
     """
 
     name: str
@@ -150,6 +152,7 @@ class Tensor:
     qparams: QParams | None = None
     role: Role | None = None
     layer: str = ""
+    units: Units | None = None
 
     @property
     def size(self) -> int:

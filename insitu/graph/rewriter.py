@@ -9,7 +9,10 @@ from collections.abc import Mapping, Set
 from dataclasses import replace
 from typing import Any
 
-from insitu.graph.model import Array, Graph, Kind, Node, OpDef, QParams, Tensor
+from insitu.graph.model import Array, Graph, Kind, Node, OpDef, QParams, Tensor, Units
+
+Step = tuple[OpDef, Mapping[str, Any]]
+"""An op of one input, and its attributes."""
 
 
 class Rewriter:
@@ -53,6 +56,20 @@ class Rewriter:
         name = node.outputs[0]
         consumers = self.graph.consumers(name)
         return consumers[0] if len(consumers) == 1 and not self.is_output(name) else None
+
+    def readers(self, node: Node) -> tuple[Node, ...]:
+        """All nodes that read the first output; none where the graph hands it out."""
+        name = node.outputs[0]
+        return () if self.is_output(name) else self.graph.consumers(name)
+
+    def reader_first(self, node: Node) -> bool:
+        """Simplify the only node that reads the first output; whether that changed the graph."""
+        reader = self.sole_consumer(node)
+        return (
+            reader is not None
+            and reader.op.simplify is not None
+            and reader.op.simplify(self, reader)
+        )
 
     def replace(self, node: Node, *, attributes: Mapping[str, Any]) -> None:
         """Give a node other attributes."""
@@ -111,6 +128,42 @@ class Rewriter:
         outputs = tuple(x if name == y else name for name in self.graph.outputs)
         self.graph = replace(self.graph, nodes=tuple(nodes), tensors=tensors, outputs=outputs)
         return True
+
+    def left_to_readers(self, node: Node, units: Units | None) -> bool:
+        """Remove a node whose readers do its work: they take its input, which stays as it is.
+
+        Args:
+            units: in which the input's values are what the node made of them.
+        """
+        x, y = (self.tensor(name) for name in (node.inputs[0], node.outputs[0]))
+        alone = len(self.graph.consumers(x.name)) == 1
+        tensors = dict(self.graph.tensors)
+        tensors[y.name] = replace(y, qparams=x.qparams)
+        tensors[x.name] = replace(x, units=units if alone else None)
+        self.graph = replace(self.graph, tensors=tensors)
+        return self.bypass(node)
+
+    def enclose(self, node: Node, before: Step, after: Step) -> None:
+        """Put a node between two others, which change the form of what it reads and makes."""
+        x, y = (self.tensor(name) for name in (node.inputs[0], node.outputs[0]))
+        first, inner = (f"{node.name}@{part}" for part in ("x", "y"))
+        (op, attributes), (last, last_attributes) = before, after
+        tensors = dict(self.graph.tensors)
+        for name, like in ((first, x), (inner, y)):
+            (kind,) = op.infer(attributes, [like])
+            tensors[name] = replace(like, name=name, shape=kind.shape, kind=Kind.ACTIVATION)
+        rest = node.inputs[1:]
+        chain = (
+            Node(f"{node.name}@before", op, (x.name,), (first,), attributes, layer=node.layer),
+            replace(node, inputs=(first, *rest), outputs=(inner,)),
+            Node(
+                f"{node.name}@after", last, (inner,), (y.name,), last_attributes, layer=node.layer
+            ),
+        )
+        nodes = tuple(
+            part for n in self.graph.nodes for part in (chain if n.name == node.name else (n,))
+        )
+        self.graph = replace(self.graph, nodes=nodes, tensors=tensors)
 
     def _put(self, old: Node, new: Node) -> None:
         nodes = tuple(new if n.name == old.name else n for n in self.graph.nodes)

@@ -2,7 +2,8 @@
 
 8 bits that all channels share are too few where one is in hundreds and another in ones, or far from
 0. There each gets a unit and an offset of its own, which the first layers' weights and biases take
-up: the network computes the same of other numbers. Invariant: one scale stays where it does.
+up: the network computes the same of other numbers. Invariant: one scale stays where it does, unless
+the network itself normalizes its input in front of layers that learn: then these are its units.
 """
 
 from __future__ import annotations
@@ -126,9 +127,12 @@ def input_units(
     if not readers.layers:
         _warn(graph, channels, readers, channels)
         return None, ranges
-    units = _units(channels, offsets=readers.padded is None)
-    own = range_of((x.astype(np.float64) - units.offset) / units.scale, method)
     learns = any(node.name in trained for node in readers.layers)
+    given = graph.sample.units if learns else None
+    units = given or _units(channels, offsets=readers.padded is None)
+    own = range_of((x.astype(np.float64) - units.offset) / units.scale, method)
+    if given is not None:
+        return given, {**ranges, name: own}
     usual = 1 / USUAL < max(-ranges[name][0], ranges[name][1]) < USUAL
     finest = (own[1] - own[0]) / 255 * units.scale.min()
     if usual and channels.step < 2 * finest and not channels.coarse.any():

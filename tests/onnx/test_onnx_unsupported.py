@@ -81,10 +81,6 @@ UNMIXED: dict[str, tuple[onnx.ModelProto, str]] = {
         model([1, 4], [node("Relu", "x", "r"), node("Div", "x r")]),
         "divides by what is computed",
     ),
-    "times-after-relu": (
-        model([1, 4], [node("Relu", "x", "r"), node("Mul", "r c")], {"c": normal(4)}),
-        "not the output of a linear layer alone",
-    ),
     "times-a-map": (
         model(
             [1, *IMAGE],
@@ -145,18 +141,6 @@ UNSUPPORTED: dict[str, tuple[onnx.ModelProto, str]] = {
             [node("GlobalAveragePool", "x", "g"), node("Add", "x g", "s"), node("Flatten", "s")],
         ),
         "[1, 2, 6, 6] and [1, 2, 1, 1]",
-    ),
-    "add-after-relu": (
-        model([1, 4], [node("Relu", "x", "r"), node("Add", "r c")], {"c": normal(4)}),
-        "not the output of a linear layer alone",
-    ),
-    "add-shared": (
-        model(
-            [1, 4],
-            [node("MatMul", "x w", "m"), node("Add", "m b", "a"), node("Mul", "a m")],
-            {"w": normal(4, 4), "b": normal(4)},
-        ),
-        "alone",
     ),
     "same-padding-dilated": (
         layer("Conv", IMAGE, {"w": normal(2, 2, 3, 3)}, dilations=[2, 1], auto_pad="SAME_LOWER"),
@@ -227,15 +211,3 @@ def test_what_is_not_supported_gives_its_reason(case: str, tmp_path: Path) -> No
     first = read(saved(proto, tmp_path)).unsupported[0]
     assert expected in first.reason
     assert first.advice
-
-
-def test_a_normalization_of_features_that_cannot_be_folded_is_named(tmp_path: Path) -> None:
-    nodes = [
-        node("BatchNormalization", "x g b m v", "n", "first"),
-        node("Gemm", "n w", "c", "fc"),
-        node("Relu", "c", "r", "relu"),
-        node("BatchNormalization", "r g b m v", "y", "behind-relu"),
-    ]
-    statistics = {letter: np.ones(2, np.float32) for letter in "gbmv"}
-    result = read(saved(model(["n", 2], nodes, {**statistics, "w": normal(2, 2)}), tmp_path))
-    assert [name for _, name, _ in unsupported(result)] == ["first", "behind-relu"]

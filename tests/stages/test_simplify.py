@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from case_layers import (
+    ALL_1,
     FLATTEN,
     HEAD,
     IDENTITY,
@@ -16,6 +17,7 @@ from case_layers import (
     SOFTMAX,
     Case,
     Layer,
+    add,
     average_pool,
     conv,
     linear,
@@ -85,11 +87,32 @@ FOLDED = {
     "norm-and-relu-into-conv": ((conv(2), NORM, RELU, *HEAD), ["conv", "linear"]),
     "norm-into-linear": ((FLATTEN, linear(3), NORM), ["linear"]),
     "two-norms": ((conv(2), NORM, NORM, *HEAD), ["conv", "linear"]),
-    "norm-behind-relu-becomes-a-layer": ((conv(2), RELU, NORM, *HEAD), ["conv", "conv", "linear"]),
+    "norm-behind-relu-into-linear": ((conv(2), RELU, NORM, *HEAD), ["conv", "linear"]),
+    "norm-behind-relu-into-conv": (
+        (conv(2), RELU, NORM, conv(3), *HEAD),
+        ["conv", "conv", "linear"],
+    ),
+    "norm-before-a-border-becomes-a-layer": (
+        (NORM, conv(2, padding=ALL_1), *HEAD),
+        ["conv", "conv", "linear"],
+    ),
+    "norm-of-a-map-into-columns": ((NORM, FLATTEN, linear(3)), ["linear"]),
+    "norm-of-two-readers": (
+        (NORM, conv(3), conv(3, of=(1,)), add(2, 3), *HEAD),
+        ["conv", "conv", "add", "linear"],
+    ),
+    "norm-before-a-sum-becomes-a-layer": (
+        (NORM, RELU, add(0, 1), *HEAD),
+        ["conv", "clip", "add", "linear"],
+    ),
     "norm-first-becomes-a-layer": ((NORM, NORM, RELU, conv(2), *HEAD), ["conv", "conv", "linear"]),
-    "norm-of-features-behind-relu-stays": (
-        (FLATTEN, linear(3), RELU, NORM, linear(2)),
-        ["linear", "batch_norm", "linear"],
+    "norm-of-features-into-linear": (
+        (FLATTEN, linear(3), RELU, NORM, NORM, linear(2)),
+        ["linear", "linear"],
+    ),
+    "norm-of-features-alone-becomes-a-layer": (
+        (FLATTEN, linear(3), RELU, NORM, RELU, linear(2)),
+        ["linear", "unflatten", "conv", "flatten", "clip", "linear"],
     ),
     "second-clip-stays": ((conv(2), RELU, RELU6, *HEAD), ["conv", "clip", "linear"]),
     "clip-behind-pool-stays": (

@@ -33,6 +33,7 @@ sys.stdout.buffer.write(version_converter.convert_version(model, TARGET).Seriali
 LARGEST_FILE = 2**31 - 1  # protobuf's own limit
 STRING_FIELD = 9  # protobuf's FieldDescriptor.TYPE_STRING
 STANDARD_DOMAINS = ("", "ai.onnx")
+ML_DOMAIN = "ai.onnx.ml"  # what scikit-learn's converter writes beside them
 UNKNOWN_DOMAIN = "insitu.unknown"  # stands in while the checker looks at ops it does not know
 
 

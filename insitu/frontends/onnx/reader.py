@@ -21,7 +21,7 @@ from insitu.frontends.model import Model, Unsupported
 from insitu.frontends.onnx import qdq as onnx_quantized
 from insitu.frontends.onnx.advice import advice
 from insitu.frontends.onnx.entry import has_channels_last
-from insitu.frontends.onnx.file import STANDARD_DOMAINS, checked, load, opset_of
+from insitu.frontends.onnx.file import ML_DOMAIN, STANDARD_DOMAINS, checked, load, opset_of
 from insitu.frontends.onnx.folding import Folder, infer, static_shape, to_array
 from insitu.frontends.onnx.fusion import with_functions
 from insitu.frontends.onnx.names import Names, legible
@@ -82,6 +82,9 @@ IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {
     "Tanh": onnx_functions.plain,
 }
 """ONNX operator -> what imports it; a new one is one line here."""
+
+ML_IMPORTERS: dict[str, Callable[[Scope, Operation], None]] = {"Scaler": onnx_arithmetic.scaler}
+"""The same of the domain ai.onnx.ml."""
 
 FLOAT_TYPES = ("FLOAT", "FLOAT16", "DOUBLE", "BFLOAT16")
 
@@ -271,12 +274,13 @@ class _UnknownShapeError(Exception):
 
 def _import_node(scope: Scope, op: Operation, folder: Folder) -> None:
     inputs = [name for name in op.inputs if name]
-    if op.proto.domain not in STANDARD_DOMAINS:
+    importers = IMPORTERS if op.proto.domain in STANDARD_DOMAINS else ML_IMPORTERS
+    if op.proto.domain not in (*STANDARD_DOMAINS, ML_DOMAIN):
         raise NotSupportedError(
             f'it is of the domain "{op.proto.domain}", only standard ONNX operators are known',
             "export with standard operators, or inline the model's functions (onnx.inliner)",
         )
-    if all(name in scope.constants for name in inputs):
+    if importers is IMPORTERS and all(name in scope.constants for name in inputs):
         results = folder.fold(op, scope.constants)
         scope.constants.update(
             (name, result) for name, result in zip(op.outputs, results, strict=False) if name
@@ -284,7 +288,7 @@ def _import_node(scope: Scope, op: Operation, folder: Folder) -> None:
         onnx_quantized.keep_known(scope, op)
         onnx_layers.keep_origin(scope, op)
         return
-    if op.op not in IMPORTERS and op.op not in ("Shape", "Size"):
+    if op.op not in importers and not (importers is IMPORTERS and op.op in ("Shape", "Size")):
         raise NotSupportedError(f"the operator {op.op} is not available")
     whole = [name for name in inputs if name in scope.integers]
     if whole and op.op not in onnx_quantized.OF_INTEGERS:
@@ -298,7 +302,7 @@ def _import_node(scope: Scope, op: Operation, folder: Folder) -> None:
     if op.op in ("Shape", "Size"):
         scope.constants[op.outputs[0]] = onnx_layout.value_shape(scope.value(op)[1], op)
     else:
-        IMPORTERS[op.op](scope, op)
+        importers[op.op](scope, op)
         onnx_quantized.pass_on(scope, op)
 
 

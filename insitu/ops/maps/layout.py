@@ -120,6 +120,7 @@ unflatten: OpDef = OpDef(
     integer_reference=_unflatten_integer,
     vjp=_unflatten_vjp,
     quantize=keeps_quantization,
+    keeps_channels=lambda attributes: tuple(attributes["shape"][:2]) == (1, 1),
     c_call=_c_call("insitu_unflatten"),
 )
 """x[c * h * w] -> y[h, w, c], reading channels first. Attribute shape = (h, w, c).

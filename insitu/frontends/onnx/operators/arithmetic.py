@@ -1,7 +1,7 @@
 """ONNX's Add, Sub, Mul and Div -> add, multiply, or batch_norm where one side is constant.
 
-Invariant: a constant scale and shift of features follows a layer that it will be folded into; that
-of a map may stand anywhere.
+Invariant: a constant scale and shift may stand anywhere; simplification folds it into a layer
+beside it, or makes it one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from insitu.frontends.onnx.operation import NotSupportedError, Operation, broadcast
-from insitu.frontends.onnx.order import Order
+from insitu.frontends.onnx.order import Order, Shape
 from insitu.frontends.onnx.scope import Scope
 from insitu.graph.model import Array
 
@@ -83,6 +83,27 @@ def divide(scope: Scope, op: Operation) -> None:
     _affine(scope, op, "A", 1 / c, np.zeros_like(c))
 
 
+def scaler(scope: Scope, op: Operation) -> None:
+    """ai.onnx.ml's Scaler: (x - offset) scale, of features each or all alike."""
+    side = op.first
+    _, shape = scope.value(op, side)
+    if len(shape) != 2:
+        raise NotSupportedError(f"its input has the shape {list(shape)}, only [1, f] is available")
+    offset, scale = (_numbers(op, key, default, shape) for key, default in DEFAULTS)
+    _affine(scope, op, side, scale, -offset * scale)
+
+
+DEFAULTS = (("offset", 0.0), ("scale", 1.0))
+"""Of a Scaler."""
+
+
+def _numbers(op: Operation, key: str, default: float, shape: Shape) -> Array:
+    given = np.asarray(op.attributes.get(key, [default]), np.float64)
+    if given.size not in (1, shape[1]):
+        raise op.error(f"its {key} holds {given.size} numbers for {shape[1]} features")
+    return np.broadcast_to(given, shape[1])
+
+
 def _constant_side(scope: Scope, op: Operation) -> str | None:
     """Which input is constant, None where neither is."""
     return next((side for side in OTHER if op[side] in scope.constants), None)
@@ -143,12 +164,6 @@ def _affine(scope: Scope, op: Operation, side: str, scale: Array, shift: Array) 
         if np.allclose(scale, 1, rtol=2e-6, atol=0) and not shift.any():
             scope.bind(op, 0, scope.value(op, side)[0])
             return
-    alone = name in scope.layers and len(scope.readers[name]) == 1 and name not in scope.outputs
-    if len(scope.builder.tensors[tensor].shape) != 3 and not alone:
-        raise NotSupportedError(
-            "it changes features by a constant, which are not the output of a linear layer alone",
-            "put the constant into the layer before it, or prepare the samples so",
-        )
     with np.errstate(over="ignore", invalid="ignore"):
         parameters: dict[str, Array] = {
             "gamma": scale.astype(np.float32),

@@ -16,8 +16,7 @@ from insitu.frontends.onnx.order import Facing, Shape
 from insitu.frontends.onnx.qdq import row_scales
 from insitu.frontends.onnx.scope import Scope
 from insitu.frontends.onnx.windows import check_cost, window_of
-from insitu.graph.model import Array, OpDef
-from insitu.ops import OPS
+from insitu.graph.model import Array
 
 
 def conv(scope: Scope, op: Operation) -> None:
@@ -145,7 +144,7 @@ def batch_norm(scope: Scope, op: Operation) -> None:
             "training_mode 1 changes its statistics", "export the model in eval mode"
         )
     op.one_output()
-    value, shape = scope.value(op)
+    _, shape = scope.value(op)
     channels = shape[1] if len(shape) > 1 else 1
     inputs = [scope.in_form(op)]
     epsilon = float(op.attributes.get("epsilon", 1e-5))
@@ -164,17 +163,5 @@ def batch_norm(scope: Scope, op: Operation) -> None:
         if operand == "var" and not float(data.min()) + epsilon > 0:
             raise op.error(f"its variance reaches {data.min()} and epsilon is {epsilon}")
         inputs.append(scope.weight(op, letter, data))
-    before = scope.writer(value.tensor)
-    is_map = len(scope.builder.tensors[inputs[0]].shape) == 3
-    if not is_map and (before is None or not _takes(before.op)):
-        raise NotSupportedError(
-            "it does not follow a linear layer that it could be folded into",
-            "place it behind a layer, or fold it into the layer after it before the export",
-        )
     scope.emit(op, "batch_norm", inputs, shape, epsilon=epsilon)
     scope.layers.add(op.outputs[0])
-
-
-def _takes(op: OpDef) -> bool:
-    """Whether a batch normalization of features behind it disappears, or it stops the compiler."""
-    return "affine" in op.absorb or op in (OPS["batch_norm"], OPS["opaque"])
