@@ -7,7 +7,7 @@ from insitu.data import datasets
 from insitu.errors import InsituError
 from insitu.network.trainable import TrainableNetwork
 from insitu.network.twin import History, Twin
-from insitu.pipeline import compare, compile, from_torch, load  # noqa: A004
+from insitu.pipeline import compare, compile, from_sklearn, from_torch, load  # noqa: A004
 from insitu.target.board import Board, find_board
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "compile",
     "datasets",
     "find_board",
+    "from_sklearn",
     "from_torch",
     "load",
 ]

@@ -24,7 +24,7 @@ from insitu.data.samples import (
 )
 from insitu.differentiate import differentiate
 from insitu.errors import ConfigError, DataError, InsituError, ModelError, PrecisionWarning
-from insitu.frontends import torch
+from insitu.frontends import sklearn, torch
 from insitu.frontends.model import Model
 from insitu.frontends.onnx import reader as onnx
 from insitu.generate import check_name
@@ -75,6 +75,19 @@ def from_torch(module: Any, example_input: Any, *, output: str | None = None) ->
         ToolError: PyTorch is not installed.
     """
     return torch.read(module, example_input, output=output)
+
+
+def from_sklearn(estimator: Any) -> Model:
+    """Read a multi-layer perceptron of scikit-learn, alone or behind scalers in a Pipeline.
+
+    Args:
+        estimator: a fitted MLPClassifier or MLPRegressor, or a Pipeline of StandardScaler or
+            MinMaxScaler that ends in one.
+
+    Raises:
+        ModelError: it is not fitted, or another kind of estimator.
+    """
+    return sklearn.read(estimator)
 
 
 def compile(  # noqa: A001 - insitu.compile is what it is called by its users

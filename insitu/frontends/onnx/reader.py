@@ -34,6 +34,7 @@ from insitu.frontends.onnx.operators import moves as onnx_moves
 from insitu.frontends.onnx.operators import pools as onnx_pools
 from insitu.frontends.onnx.operators import shape as onnx_layout
 from insitu.frontends.onnx.order import Facing, Shape
+from insitu.frontends.onnx.outputs import loss_output, scores_of
 from insitu.frontends.onnx.quantizers import in_pairs
 from insitu.frontends.onnx.scope import Scope, Value, check_shape, form_of
 from insitu.graph.builder import Builder
@@ -138,7 +139,8 @@ def _import(proto: onnx.ModelProto, stem: str, chosen: str | None) -> Model:
     graph = proto.graph
     constants = {tensor.name: to_array(tensor) for tensor in graph.initializer}
     entry, shape, batch = _only_input(graph, set(constants))
-    output = _loss_output(graph, chosen)
+    named = loss_output(graph, chosen)
+    output, note = scores_of(graph.node, constants, named)
     form = form_of((1, *shape))
     assert form is not None  # `_only_input` let ranks 2 to 4 through
     builder = Builder(stem)
@@ -146,6 +148,7 @@ def _import(proto: onnx.ModelProto, stem: str, chosen: str | None) -> Model:
     scope.constants = constants
     scope.outputs = frozenset({output})
     written, scope.notes = in_pairs(graph.node, constants, output)
+    scope.notes += [note] if note else []
     nodes = with_functions(written, constants, entry.name, STANDARD_DOMAINS)
     nodes = _needed(nodes, output)
     for node in nodes:
@@ -154,7 +157,7 @@ def _import(proto: onnx.ModelProto, stem: str, chosen: str | None) -> Model:
     _begin(scope, entry.name, shape, form)
     _walk(scope, nodes, _declared_shapes(graph))
     if output not in scope.values:
-        raise ModelError(f'the output "{output}" does not depend on the input "{entry.name}"')
+        raise ModelError(f'the output "{named}" does not depend on the input "{entry.name}"')
     result = builder.finish((_final(scope, output),))
     return Model(stem, result, shape, tuple(scope.unsupported), tuple(scope.notes))
 
@@ -200,31 +203,6 @@ def _only_input(
     shape = tuple(int(d.dim_value) for d in dims[1:])
     check_shape(shape, f'input "{entry.name}"')
     return entry, shape, int(dims[0].dim_value)
-
-
-def _loss_output(graph: onnx.GraphProto, chosen: str | None) -> str:
-    """The output that is wanted; by default the only one."""
-    names = [str(output.name) for output in graph.output]
-    if chosen is not None and chosen in names:
-        return chosen
-    if chosen is None and len(names) == 1:
-        return names[0]
-    listed = ", ".join(f"{output.name}{_declared(output)}" for output in graph.output)
-    have = f"has {len(names)} output{'s' * (len(names) != 1)} ({listed})"
-    if chosen is not None:
-        raise ModelError(f'{have}, none is called "{chosen}"; name one of them')
-    raise ModelError(
-        f'{have}, 1 carries the loss; say which: --output {names[0]}, in Python output="{names[0]}"'
-    )
-
-
-def _declared(entry: onnx.ValueInfoProto) -> str:
-    """`[n, 10]`, as far as the file says it."""
-    if not entry.type.tensor_type.HasField("shape"):
-        return "[?]"
-    dims = entry.type.tensor_type.shape.dim
-    sizes = (str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in dims)
-    return f"[{', '.join(sizes)}]"
 
 
 def _needed(given: list[onnx.NodeProto], output: str) -> list[onnx.NodeProto]:
