@@ -23,20 +23,39 @@ class Builder:
         self.name = name
         self.scheme = scheme or Scheme()
         self.tensors: dict[str, Tensor] = dict(graph.tensors) if graph else {}
-        self.nodes: list[Node] = list(graph.nodes) if graph else []
+        self.nodes: list[Node] = list(graph.nodes) if graph else []  # appended to, else unchanged
         self.inputs: list[str] = list(graph.inputs) if graph else []
         self.channels_last = graph is not None and graph.channels_last
         self.full_gradient = 1.0
         """The gradient of the loss that 127 stands for, see `ops.losses`."""
+        self._names: set[str] = set()  # of the nodes that were looked at, as are the next two
+        self._makers: dict[str, Node] = {}
+        self._looked_at = 0
+        self._counts: dict[str, int] = {}  # stem -> the last number it was given
 
     def unique(self, stem: str) -> str:
         """`stem`, or `stem.2`, `stem.3`, ... where it is taken."""
-        taken = self.tensors.keys() | {node.name for node in self.nodes}
-        name, count = stem, 1
-        while name in taken:
+        self._look()
+        count = self._counts.get(stem, 1)
+        name = stem if count == 1 else f"{stem}.{count}"
+        while name in self.tensors or name in self._names:
             count += 1
             name = f"{stem}.{count}"
+        self._counts[stem] = count
         return name
+
+    def producer(self, tensor: str) -> Node | None:
+        """The node so far that writes `tensor`."""
+        self._look()
+        return self._makers.get(tensor)
+
+    def _look(self) -> None:
+        """Take the nodes into the indices that are not there yet."""
+        for node in self.nodes[self._looked_at :]:
+            self._names.add(node.name)
+            for name in node.outputs:
+                self._makers.setdefault(name, node)
+        self._looked_at = len(self.nodes)
 
     def input(self, name: str, shape: Sequence[int], **fields: Any) -> str:
         """Declare something the caller hands in."""

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from insitu.graph.wires import wires_of
+
 if TYPE_CHECKING:
     from insitu.graph.builder import Builder
     from insitu.graph.rewriter import Rewriter
@@ -29,7 +31,6 @@ Array = npt.NDArray[Any]
 
 DTYPES = {"float32": 4, "int8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
 """Element types and their bytes."""
-
 
 SCRATCH_LIMIT = "scratch_limit"
 """Attribute of a node: bytes of scratch that its kernel keeps to where it has a choice; set when
@@ -86,10 +87,7 @@ class Phase(enum.Enum):
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """A network reads x of a sample value, which is offset[c] + scale[c] x; float32 by channel.
-
-    What is no map has a feature for a channel.
-    """
+    """A network reads x of a value offset[c] + scale[c] x; float32 by channel, or by feature."""
 
     scale: Array
     offset: Array
@@ -140,8 +138,8 @@ class Tensor:
         data: the value of a constant, the initial value of a state tensor, else None.
         qparams: for quantized tensors.
         role, layer: of what is kept from step to step, and of weights: what it is to which layer.
-        units: of the input of a float network, where the network's own first step has been left to
-            the layers behind it: in these units its values are what that step made of them.
+        units: of a float network's input, whose own first step the layers behind it have taken up:
+            in these its values are what that step made of them.
     """
 
     name: str
@@ -212,14 +210,15 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     channels_last: bool = False  # users' samples lie as maps do here; else channels first
+    _wires = cached_property(lambda self: wires_of(self.nodes))
 
     def producer(self, tensor: str) -> Node | None:
         """The node that writes `tensor`, or None for inputs, constants and state."""
-        return next((node for node in self.nodes if tensor in node.outputs), None)
+        return self._wires.makers.get(tensor)
 
     def consumers(self, tensor: str) -> tuple[Node, ...]:
         """The nodes that read `tensor`, in order."""
-        return tuple(node for node in self.nodes if tensor in node.inputs)
+        return tuple(self._wires.readers.get(tensor, ()))
 
     def of_kind(self, kind: Kind) -> tuple[Tensor, ...]:
         """All tensors of a kind, in order of appearance."""

@@ -89,6 +89,7 @@ class Scope:
         self.integers: dict[str, QParams] = {}  # outputs of QuantizeLinear
         self.wide: set[str] = set()  # outputs of QuantizeLinear that are read as floats
         self.readers: dict[str, list[onnx.NodeProto]] = {}
+        self._leads: dict[frozenset[str], dict[str, bool]] = {}  # what `leads_through` has found
         self.outputs: frozenset[str] = frozenset()
         self.unsupported: list[Unsupported] = []
         self.notes: list[str] = []
@@ -288,17 +289,22 @@ class Scope:
 
     def leads_through(self, name: str, operators: Set[str]) -> bool:
         """Whether nothing but these operators follows a tensor."""
+        known = self._leads.setdefault(frozenset(operators), {})
         waiting = [name]
-        while waiting:
-            for node in self.readers.get(waiting.pop(), ()):
-                if node.op_type not in operators:
-                    return False
-                waiting.extend(node.output)
-        return True
+        while waiting:  # a tensor is decided once all that its readers make is
+            nodes = self.readers.get(waiting[-1], ())
+            made = [output for node in nodes for output in node.output if output]
+            passes = all(node.op_type in operators for node in nodes)
+            undecided = [output for output in made if output not in known]
+            if passes and undecided:
+                waiting.extend(undecided)
+            else:
+                known[waiting.pop()] = passes and all(known[output] for output in made)
+        return known[name]
 
     def writer(self, tensor: str) -> Node | None:
         """The node that makes a tensor of our graph."""
-        return next((node for node in self.builder.nodes if tensor in node.outputs), None)
+        return self.builder.producer(tensor)
 
     def reshaped(self, op: Operation, shape: Shape) -> None:
         """The first input of `op` with another shape."""

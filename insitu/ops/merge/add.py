@@ -149,6 +149,8 @@ def emit_sum_of_errors(builder: Builder, x: str, first: str, second: str) -> str
             int(round_clamp(scale / F32(q.scale) * F32(2.0**BITS), 0, 1 << BITS))
             for scale in scales
         )
+    maker = builder.producer(x)
+    assert maker is not None, x
     (total,) = builder.node(
         add_errors,
         (first, second),
@@ -156,7 +158,7 @@ def emit_sum_of_errors(builder: Builder, x: str, first: str, second: str) -> str
         outputs=(f"{x}.error",),
         attributes=attributes,
         qparams=(q,),
-        layer=next(node.layer for node in builder.nodes if x in node.outputs),
+        layer=maker.layer,
         phase=Phase.BACKWARD,
     )
     return total
