@@ -14,6 +14,7 @@ from quantized_linear import DATA, pair
 from test_onnx import of_insitu, of_onnxruntime
 
 import insitu
+from insitu.errors import ModelError
 from insitu.frontends.onnx.folding import to_array
 from insitu.frontends.onnx.quantizers import QLINEAR, in_pairs
 from insitu.graph.model import Array, Graph
@@ -203,3 +204,23 @@ def test_pairs_of_the_domain_of_microsoft_are_those_of_onnx(tmp_path: Path) -> N
             each.domain = "com.microsoft"
     both = [insitu.load(saved(p, tmp_path, f"{i}.onnx")) for i, p in enumerate((plain, theirs))]
     assert facts(both[0].graph) == facts(both[1].graph)
+
+
+CUT = ["DequantizeLinear", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QGemm"]
+CUT += ["QLinearAdd", "QLinearConcat", "QLinearMul", "QLinearReduceMean", "QuantizeLinear"]
+
+
+@pytest.mark.parametrize("op", CUT)
+@pytest.mark.parametrize("count", range(9))
+def test_an_operator_with_parts_missing_is_refused_by_name(
+    op: str, count: int, tmp_path: Path
+) -> None:
+    names = ["x", "s", "z", "w", "s", "z", "t", "u", "b"][:count]
+    both = [node(op, " ".join(names), output, domain="com.microsoft") for output in ("y", "")]
+    for nodes in ([both[0]], [both[1], node("Relu", "x")]):
+        proto = model([1, 4], nodes, {**Q, **W8, **B32}, domains=["com.microsoft"])
+        try:
+            read = insitu.load(saved(proto, tmp_path))
+        except ModelError:
+            continue
+        assert read.graph.outputs

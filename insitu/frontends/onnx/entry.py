@@ -41,7 +41,8 @@ def has_channels_last(
 
 def _keeps_last(node: NodeProto, shape: Shape, constants: Mapping[str, Array]) -> bool:
     """Whether a node makes one axis of all but the last."""
-    target = constants.get(node.input[1]) if node.op_type == "Reshape" else None
+    read = node.op_type == "Reshape" and len(node.input) == 2
+    target = constants.get(node.input[1]) if read else None
     return target is not None and target.shape == (2,) and int(target[-1]) == shape[-1]
 
 
@@ -51,4 +52,4 @@ def _takes_last(node: NodeProto, name: str, rank: int, constants: Mapping[str, A
         perm = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
         return perm == [0, rank - 1, *range(1, rank - 1)]
     weighted = node.op_type in ("Gemm", "MatMul") and list(node.input[:1]) == [name]
-    return weighted and node.input[1] in constants
+    return weighted and len(node.input) > 1 and node.input[1] in constants

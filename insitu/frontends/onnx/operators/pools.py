@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from insitu.frontends.onnx.file import STANDARD_DOMAINS
 from insitu.frontends.onnx.operation import NotSupportedError, Operation
 from insitu.frontends.onnx.order import Facing, Shape
 from insitu.frontends.onnx.scope import Scope
@@ -84,6 +85,8 @@ def _is_scaled(scope: Scope, name: str) -> bool:
     """Whether one constant divides or multiplies a tensor, and nothing else reads it."""
     readers = scope.readers.get(name, [])
     if len(readers) != 1 or name in scope.outputs or readers[0].op_type not in ("Div", "Mul"):
+        return False
+    if readers[0].domain not in STANDARD_DOMAINS or len(readers[0].input) != 2:
         return False
     first, second = readers[0].input
     return second in scope.constants or (readers[0].op_type == "Mul" and first in scope.constants)
