@@ -20,6 +20,7 @@ from insitu import pipeline
 from insitu.artifacts import Measurement
 from insitu.config import TrainingConfig
 from insitu.frontends.model import Model
+from insitu.frontends.onnx.file import CONVERT, FIRST_OPSET
 from insitu.measure.quality import Quality, Verdict
 from insitu.network import fit
 from insitu.prepare import layers
@@ -44,6 +45,10 @@ MOVING = ("os.rename", "os.link", "os.symlink")
 STARTING = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect")
 
 
+CONVERSION = [sys.executable, "-c", CONVERT.replace("TARGET", str(FIRST_OPSET))]
+"""The one program that an import may start: onnx's converter of old files, which reads a pipe."""
+
+
 class EscapeError(Exception):
     """Something was written, or started, that should not have been."""
 
@@ -63,7 +68,8 @@ class Watch:
         if not self.active:
             return
         if event in STARTING:
-            self.seen.append(event)
+            if event != "subprocess.Popen" or list(arguments[1]) != CONVERSION:
+                self.seen.append(event)
         elif event == "open" and isinstance(arguments[0], str | bytes):
             path, _, flags = arguments
             if isinstance(flags, int) and flags & WRITING:
