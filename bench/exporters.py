@@ -35,9 +35,9 @@ from insitu.config import TrainingConfig
 from insitu.data.samples import channels_last
 from insitu.errors import InsituError
 from insitu.frontends.model import Model
+from insitu.frontends.onnx.outputs import loss_output, scores_of
 from insitu.graph.evaluate import evaluate_float
 from insitu.graph.model import Array
-from insitu.prepare.simplify import simplify
 from insitu.target.board import Board, find_board
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -153,22 +153,30 @@ def _samples(model: Model) -> Array:
     return np.random.default_rng(5).normal(size=(SAMPLES, *model.input_shape)).astype(np.float32)
 
 
-def _of_onnxruntime(proto: onnx.ModelProto, x: Array, output: str | None) -> Array:
-    """Its scores[n, outputs], sample by sample."""
+def _of_onnxruntime(given: onnx.ModelProto, x: Array, output: str | None) -> Array:
+    """Its scores[n, outputs], sample by sample: of the tensor that is imported as such."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(given)
+    constants = {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
+    scores, _ = scores_of(proto.graph.node, constants, loss_output(proto.graph, output))
+    if scores not in [entry.name for entry in proto.graph.output]:
+        proto.graph.output.add().CopyFrom(
+            onnx.helper.make_tensor_value_info(scores, onnx.TensorProto.FLOAT, None)
+        )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # fused integer operators saturate where the processor has no VNNI: pairs as they are written
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     content = proto.SerializeToString()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    entry, names = session.get_inputs()[0].name, None if output is None else [output]
-    rows = [session.run(names, {entry: row[None]})[0] for row in x]
+    entry = session.get_inputs()[0].name
+    rows = [session.run([scores], {entry: row[None]})[0] for row in x]
     return np.stack(rows).reshape(len(x), -1)
 
 
 def _of_insitu(model: Model, x: Array) -> Array:
-    """The float graph's scores[n, outputs], as the file orders them."""
-    graph = simplify(model.graph)
+    """The float graph's scores[n, outputs], as the file orders them, its softmax included."""
+    graph = model.graph
     image = channels_last(x.astype(np.float64), graph.sample.shape, last=graph.channels_last)
     scores = evaluate_float(graph, {graph.inputs[0]: image})[graph.outputs[0]]
     return (scores.transpose(0, 3, 1, 2) if scores.ndim == 4 else scores).reshape(len(x), -1)
