@@ -150,6 +150,38 @@ CASES = {
         [node("Reshape", "x s", "m"), node("Transpose", "m", "t", perm=NCHW), node("Conv", "t w")],
         {"s": np.array([-1, 4, 2, 3]), "w": normal(2, 3, 2, 2)},
     ),
+    "a-vector-of-two-axes": model(
+        ["n", 4, 9, 1],
+        [
+            *(node("Reshape", "x s", "a"), node("Transpose", "a", "t", perm=TNC)),
+            *(node("Flatten", "t", "f"), node("Gemm", "f w")),
+        ],
+        {"s": np.array([-1, 6, 6]), "w": normal(36, 3)},
+    ),
+    "a-vector-of-axes-that-cut": model(
+        ["n", 6, 4],
+        [
+            *(node("Reshape", "x s", "a"), node("Transpose", "a", "t", perm=TNC)),
+            *(node("Flatten", "t", "f"), node("Gemm", "f w")),
+        ],
+        {"s": np.array([-1, 8, 3]), "w": normal(24, 3)},
+    ),
+    "a-square-turned": model(
+        ["n", 4, 4, 4],
+        [
+            *(node("MatMul", "x w", "a"), node("Transpose", "a", "t", perm=[0, 2, 1, 3])),
+            *(node("Relu", "t", "c"), node("MatMul", "c w")),
+        ],
+        {"w": normal(4, 4)},
+    ),
+    "a-square-and-itself-turned": model(
+        ["n", 4, 4, 4],
+        [
+            *(node("Conv", "x w", "c"), node("Transpose", "c", "t", perm=[0, 2, 1, 3])),
+            node("Add", "t c"),
+        ],
+        {"w": normal(4, 4, 1, 1)},
+    ),
     "columns": model(
         ["n", 3, 4, 5],
         [

@@ -13,7 +13,7 @@ from onnx_order_cases import CASES, REFUSED
 from test_onnx import assert_same
 
 import insitu
-from insitu.errors import DataError
+from insitu.errors import DataError, ModelError
 from insitu.frontends.model import Model
 from insitu.frontends.onnx.order import Order
 from insitu.frontends.onnx.reader import read, read_proto
@@ -36,6 +36,16 @@ def test_nothing_moves_where_the_channels_stay_last(case: str, tmp_path: Path) -
 def test_what_moves_more_than_three_groups_is_refused(tmp_path: Path) -> None:
     (found,) = read(saved(REFUSED["windows"], tmp_path)).unsupported
     assert "move 5 groups of axes" in found.reason
+
+
+def test_an_output_that_moves_more_than_three_groups_is_refused_in_a_line(tmp_path: Path) -> None:
+    nodes = [
+        *(node("Conv", "x w", "c"), node("Reshape", "c s", "r")),
+        *(node("Transpose", "r", "t", perm=[0, 3, 2, 1, 4]), node("Flatten", "t")),
+    ]
+    data = {"w": normal(6, 2, 1, 1), "s": np.array([-1, 3, 2, 8, 3])}
+    with pytest.raises(ModelError, match='the output "y": the transpositions before it move 4'):
+        read(saved(model(["n", 2, 8, 3], nodes, data), tmp_path))
 
 
 def _memory(order: Order, memory: Array) -> Array:

@@ -158,7 +158,10 @@ def _import(proto: onnx.ModelProto, stem: str, chosen: str | None) -> Model:
     _walk(scope, nodes, _declared_shapes(graph))
     if output not in scope.values:
         raise ModelError(f'the output "{named}" does not depend on the input "{entry.name}"')
-    result = builder.finish((_final(scope, output),))
+    try:
+        result = builder.finish((_final(scope, output),))
+    except NotSupportedError as error:
+        raise ModelError(f'the output "{named}": {error.reason}; {error.advice}') from None
     return Model(stem, result, shape, tuple(scope.unsupported), tuple(scope.notes))
 
 

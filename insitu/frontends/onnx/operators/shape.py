@@ -107,7 +107,7 @@ def transpose(scope: Scope, op: Operation) -> None:
     read = (value.order or Order.of(held)).transposed(shape, order)
     if read is None:  # its axes are none of memory's
         value = Value(scope.as_vector(value), shape)
-        read = Order.of(shape).transposed(shape, order)
+        read = Order(shape, tuple(range(len(shape)))).transposed(shape, order)
     assert read is not None
     scope.bind(op, 0, replace(scope.as_seen(value.tensor, result, read), layout=op.name))
 
